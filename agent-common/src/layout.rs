@@ -1,0 +1,278 @@
+//! Where the running kernel keeps the fields that the programs read.
+//!
+//! The daemon resolves each path below in the kernel's BTF and passes the offsets as one read-only
+//! global. To the verifier a BTF pointer plus a constant of `.rodata` is a typed access, so a program
+//! loads fields directly on every kernel without relocations. Offsets differ even between builds of
+//! one stable series: none is ever compiled in.
+
+/// Offset of a field that this kernel does not have.
+pub const ABSENT: u16 = u16::MAX;
+
+/// A bit field of at most 8 bits inside one byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// Offset of the byte, or [`ABSENT`].
+    pub offset: u16,
+    /// First bit.
+    pub shift: u8,
+    /// Number of bits, 1 to 8.
+    pub width: u8,
+}
+
+/// How a field is declared below, for the daemon's resolver.
+#[cfg(feature = "user")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name of the member of [`Layout`].
+    pub name: &'static str,
+    /// Kernel structures to look in, in order; the first that has the path wins.
+    pub base: &'static str,
+    /// Member path, C spelling; unnamed members are looked through.
+    pub path: &'static str,
+    /// Without it no program that reads a socket can run.
+    pub required: bool,
+}
+
+macro_rules! required {
+    (required) => {
+        true
+    };
+    (optional) => {
+        false
+    };
+}
+
+macro_rules! layout {
+    (
+        offsets { $($(#[$odoc:meta])* $oname:ident: $obase:literal $opath:literal $oneed:ident,)* }
+        bits { $($(#[$bdoc:meta])* $bname:ident: $bbase:literal $bpath:literal $bneed:ident,)* }
+    ) => {
+        /// Offsets in bytes from the start of the named structure.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Layout {
+            $($(#[$odoc])* #[doc = concat!("`", $obase, ".", $opath, "`")] pub $oname: u16,)*
+            $($(#[$bdoc])* #[doc = concat!("`", $bbase, ".", $bpath, "`")] pub $bname: Bits,)*
+        }
+
+        impl Layout {
+            /// Nothing is known yet.
+            pub const ABSENT: Self = Self {
+                $($oname: ABSENT,)*
+                $($bname: Bits { offset: ABSENT, shift: 0, width: 8 },)*
+            };
+        }
+
+        /// The byte-aligned fields, in [`Layout`]'s order.
+        #[cfg(feature = "user")]
+        pub const OFFSETS: &[Field] = &[
+            $(Field { name: stringify!($oname), base: $obase, path: $opath, required: required!($oneed) },)*
+        ];
+
+        /// The bit fields, in [`Layout`]'s order.
+        #[cfg(feature = "user")]
+        pub const BITS: &[Field] = &[
+            $(Field { name: stringify!($bname), base: $bbase, path: $bpath, required: required!($bneed) },)*
+        ];
+
+        #[cfg(feature = "user")]
+        impl Layout {
+            /// The member called `name` in [`OFFSETS`].
+            pub fn offset_mut(&mut self, name: &str) -> Option<&mut u16> {
+                match name { $(stringify!($oname) => Some(&mut self.$oname),)* _ => None }
+            }
+
+            /// The member called `name` in [`BITS`].
+            pub fn bits_mut(&mut self, name: &str) -> Option<&mut Bits> {
+                match name { $(stringify!($bname) => Some(&mut self.$bname),)* _ => None }
+            }
+        }
+    };
+}
+
+layout! {
+    offsets {
+        skc_family: "sock" "__sk_common.skc_family" required,
+        skc_state: "sock" "__sk_common.skc_state" required,
+        skc_num: "sock" "__sk_common.skc_num" required,
+        skc_dport: "sock" "__sk_common.skc_dport" required,
+        skc_daddr: "sock" "__sk_common.skc_daddr" required,
+        skc_rcv_saddr: "sock" "__sk_common.skc_rcv_saddr" required,
+        /// Absent without CONFIG_IPV6.
+        skc_v6_daddr: "sock" "__sk_common.skc_v6_daddr" optional,
+        /// Absent without CONFIG_IPV6.
+        skc_v6_rcv_saddr: "sock" "__sk_common.skc_v6_rcv_saddr" optional,
+        skc_net: "sock" "__sk_common.skc_net.net" required,
+        skc_cookie: "sock" "__sk_common.skc_cookie.counter" required,
+        skc_flags: "sock" "__sk_common.skc_flags" required,
+        skc_prot: "sock" "__sk_common.skc_prot" required,
+        sk_protocol: "sock" "sk_protocol" required,
+        sk_uid: "sock" "sk_uid.val" required,
+        /// 5.15+.
+        sk_cgroup: "sock" "sk_cgrp_data.cgroup" optional,
+        /// Before 5.15: a tagged pointer.
+        sk_cgroup_val: "sock" "sk_cgrp_data.val" optional,
+        sk_rcvbuf: "sock" "sk_rcvbuf" required,
+        sk_sndbuf: "sock" "sk_sndbuf" required,
+        sk_wmem_queued: "sock" "sk_wmem_queued" required,
+        sk_rmem_alloc: "sock" "sk_backlog.rmem_alloc.counter" required,
+        sk_backlog_len: "sock" "sk_backlog.len" required,
+        sk_forward_alloc: "sock" "sk_forward_alloc" required,
+        sk_err: "sock" "sk_err" required,
+        sk_err_soft: "sock" "sk_err_soft" required,
+        sk_shutdown: "sock" "sk_shutdown" required,
+        sk_socket: "sock" "sk_socket" required,
+        sk_ack_backlog: "sock" "sk_ack_backlog" required,
+        sk_max_ack_backlog: "sock" "sk_max_ack_backlog" required,
+        sk_lingertime: "sock" "sk_lingertime" required,
+        /// 1 while a task holds lock_sock(); the whole of how `current` is believed.
+        sk_owned: "sock" "sk_lock.owned" required,
+        /// The retransmission timer from 7.1 on.
+        sk_retransmit_expires: "sock" "tcp_retransmit_timer.expires" optional,
+        /// The keepalive timer up to 6.18.
+        sk_timer_expires: "sock" "sk_timer.expires" optional,
+        inet_sport: "inet_sock" "inet_sport" required,
+        icsk_retransmits: "inet_connection_sock" "icsk_retransmits" required,
+        icsk_backoff: "inet_connection_sock" "icsk_backoff" required,
+        icsk_probes_out: "inet_connection_sock" "icsk_probes_out" required,
+        icsk_pending: "inet_connection_sock" "icsk_pending" required,
+        icsk_syn_retries: "inet_connection_sock" "icsk_syn_retries" required,
+        icsk_rto: "inet_connection_sock" "icsk_rto" required,
+        icsk_rto_min: "inet_connection_sock" "icsk_rto_min" optional,
+        /// 6.15+.
+        icsk_rto_max: "inet_connection_sock" "icsk_rto_max" optional,
+        icsk_user_timeout: "inet_connection_sock" "icsk_user_timeout" required,
+        icsk_probes_tstamp: "inet_connection_sock" "icsk_probes_tstamp" optional,
+        /// The retransmission timer's expiry up to 6.12.
+        icsk_timeout: "inet_connection_sock" "icsk_timeout" optional,
+        /// The retransmission timer up to 6.18.
+        icsk_retransmit_expires: "inet_connection_sock" "icsk_retransmit_timer.expires" optional,
+        /// The keepalive timer from 7.1 on.
+        icsk_keepalive_expires: "inet_connection_sock" "icsk_keepalive_timer.expires" optional,
+        icsk_syn_queue: "inet_connection_sock" "icsk_accept_queue.qlen.counter" required,
+        tcp_srtt_us: "tcp_sock" "srtt_us" required,
+        tcp_rttvar_us: "tcp_sock" "rttvar_us" required,
+        tcp_snd_cwnd: "tcp_sock" "snd_cwnd" required,
+        tcp_snd_ssthresh: "tcp_sock" "snd_ssthresh" required,
+        tcp_snd_wnd: "tcp_sock" "snd_wnd" required,
+        tcp_rcv_wnd: "tcp_sock" "rcv_wnd" required,
+        tcp_packets_out: "tcp_sock" "packets_out" required,
+        tcp_lost_out: "tcp_sock" "lost_out" required,
+        tcp_sacked_out: "tcp_sock" "sacked_out" required,
+        tcp_retrans_out: "tcp_sock" "retrans_out" required,
+        tcp_snd_una: "tcp_sock" "snd_una" required,
+        tcp_snd_nxt: "tcp_sock" "snd_nxt" required,
+        tcp_write_seq: "tcp_sock" "write_seq" required,
+        tcp_copied_seq: "tcp_sock" "copied_seq" required,
+        tcp_rcv_nxt: "tcp_sock" "rcv_nxt" required,
+        tcp_bytes_acked: "tcp_sock" "bytes_acked" required,
+        tcp_bytes_sent: "tcp_sock" "bytes_sent" required,
+        tcp_bytes_received: "tcp_sock" "bytes_received" required,
+        tcp_bytes_retrans: "tcp_sock" "bytes_retrans" required,
+        tcp_total_retrans: "tcp_sock" "total_retrans" required,
+        tcp_retrans_stamp: "tcp_sock" "retrans_stamp" required,
+        tcp_undo_marker: "tcp_sock" "undo_marker" required,
+        tcp_undo_retrans: "tcp_sock" "undo_retrans" required,
+        tcp_dsack_dups: "tcp_sock" "dsack_dups" required,
+        tcp_reordering: "tcp_sock" "reordering" required,
+        tcp_data_segs_out: "tcp_sock" "data_segs_out" required,
+        tcp_rcv_tstamp: "tcp_sock" "rcv_tstamp" required,
+        tcp_lsndtime: "tcp_sock" "lsndtime" required,
+        tcp_keepalive_time: "tcp_sock" "keepalive_time" required,
+        tcp_keepalive_intvl: "tcp_sock" "keepalive_intvl" required,
+        tcp_keepalive_probes: "tcp_sock" "keepalive_probes" required,
+        tcp_linger2: "tcp_sock" "linger2" required,
+        /// 6.7+.
+        tcp_total_rto: "tcp_sock" "total_rto" optional,
+        tcp_mss: "tcp_sock" "mss_cache" required,
+        tcp_chrono_stat: "tcp_sock" "chrono_stat" optional,
+        /// Only with CONFIG_MPTCP.
+        tcp_is_mptcp: "tcp_sock" "is_mptcp" optional,
+        skb_cb: "sk_buff" "cb" required,
+        skb_len: "sk_buff" "len" required,
+        skb_dev: "sk_buff" "dev" required,
+        skb_head: "sk_buff" "head" required,
+        skb_network_header: "sk_buff" "network_header" required,
+        skb_transport_header: "sk_buff" "transport_header" required,
+        skb_truesize: "sk_buff" "truesize" required,
+        dev_net: "net_device" "nd_net.net" required,
+        cb_seq: "tcp_skb_cb" "seq" required,
+        cb_end_seq: "tcp_skb_cb" "end_seq" required,
+        /// 8 bits wide before 6.15, 16 after; the flags proper are the low byte of either.
+        cb_tcp_flags: "tcp_skb_cb" "tcp_flags" required,
+        cb_tcp_gso_segs: "tcp_skb_cb" "tcp_gso_segs" required,
+        req_num_retrans: "request_sock" "num_retrans" required,
+        net_inum: "net" "ns.inum" required,
+        net_retries1: "net" "ipv4.sysctl_tcp_retries1" required,
+        net_retries2: "net" "ipv4.sysctl_tcp_retries2" required,
+        net_syn_retries: "net" "ipv4.sysctl_tcp_syn_retries" required,
+        net_synack_retries: "net" "ipv4.sysctl_tcp_synack_retries" required,
+        net_orphan_retries: "net" "ipv4.sysctl_tcp_orphan_retries" required,
+        /// 6.5+.
+        net_syn_linear_timeouts: "net" "ipv4.sysctl_tcp_syn_linear_timeouts" optional,
+        net_keepalive_time: "net" "ipv4.sysctl_tcp_keepalive_time" required,
+        net_keepalive_intvl: "net" "ipv4.sysctl_tcp_keepalive_intvl" required,
+        net_keepalive_probes: "net" "ipv4.sysctl_tcp_keepalive_probes" required,
+        net_fin_timeout: "net" "ipv4.sysctl_tcp_fin_timeout" required,
+        net_abort_on_overflow: "net" "ipv4.sysctl_tcp_abort_on_overflow" required,
+        net_thin_linear_timeouts: "net" "ipv4.sysctl_tcp_thin_linear_timeouts" required,
+        cgroup_kn: "cgroup" "kn" required,
+        kn_id: "kernfs_node" "id" required,
+        prot_name: "proto" "name" required,
+        task_tgid: "task_struct" "tgid" required,
+        task_comm: "task_struct" "comm" required,
+        task_group_leader: "task_struct" "group_leader" required,
+        task_real_parent: "task_struct" "real_parent" required,
+        file_inode: "file" "f_inode" required,
+        inode_ino: "inode" "i_ino" required,
+        socket_sk: "socket" "sk" required,
+    }
+    bits {
+        icsk_ca_state: "inet_connection_sock" "icsk_ca_state" required,
+        /// 4 bits of a byte up to 6.1, a whole byte later.
+        sk_userlocks: "sock" "sk_userlocks" required,
+        /// 6.7+.
+        tcp_usec_ts: "tcp_sock" "tcp_usec_ts" optional,
+        req_num_timeout: "request_sock" "num_timeout" required,
+    }
+}
+
+/// What else the programs must know about the running kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Offsets.
+    pub layout: Layout,
+    /// 1: `tcp_retransmit_skb` has the argument `err` (6.17+).
+    pub retransmit_err: u8,
+    /// 1: `tcp_send_reset` has the argument `reason` (6.10+).
+    pub reset_reason: u8,
+    /// 1: `bpf_get_socket_cookie` may be called from tracing programs (5.12+).
+    pub socket_cookie: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+impl Kernel {
+    /// Nothing is known yet.
+    pub const ABSENT: Self =
+        Self { layout: Layout::ABSENT, retransmit_err: 0, reset_reason: 0, socket_cookie: 0, reserved: 0 };
+}
+
+#[cfg(feature = "user")]
+mod user {
+    use super::Kernel;
+    use crate::count::{Count, CountKey, Health, Socket};
+
+    // SAFETY: `#[repr(C)]`, integers only, without padding; every bit pattern is a value.
+    unsafe impl aya::Pod for Kernel {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Count {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for CountKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Health {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Socket {}
+}

@@ -1,0 +1,1 @@
+//! tcpwhy: why did this TCP connection stall or die?

@@ -1,0 +1,2 @@
+//! The `tcpwhy` program.
+fn main() {}
