@@ -20,7 +20,11 @@ macro_rules! field {
     };
     ($base:expr, $name:ident, $ty:ty, else $absent:expr) => {{
         let offset = $crate::kernel::fact!(layout.$name);
-        if offset == agent_common::layout::ABSENT { $absent } else { $crate::kernel::load::<$ty>($base, offset) }
+        if offset == agent_common::layout::ABSENT {
+            $absent
+        } else {
+            $crate::kernel::load::<$ty>($base, offset)
+        }
     }};
 }
 

@@ -4,7 +4,9 @@
 //! nanosecond each. Fields are written one by one on purpose: a struct literal would be built on the
 //! stack first.
 
-use agent_common::record::{ABSENT8, ABSENT32, ABSENT64, Detail, Endpoint, Header, Netns, OWNED, Record, Tcp};
+use agent_common::record::{
+    ABSENT8, ABSENT32, ABSENT64, Detail, Endpoint, Header, Netns, OWNED, Record, Tcp,
+};
 use aya_ebpf::helpers::{
     bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
 };

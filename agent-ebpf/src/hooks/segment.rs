@@ -30,12 +30,16 @@ pub fn endpoint(to: *mut Endpoint, skb: *const u8) -> bool {
     unsafe {
         let Ok(version) = bpf_probe_read_kernel(network as *const u8) else { return false };
         if version >> 4 == 4 {
-            let Ok([source, dest]) = bpf_probe_read_kernel((network + 12) as *const [u32; 2]) else { return false };
+            let Ok([source, dest]) = bpf_probe_read_kernel((network + 12) as *const [u32; 2]) else {
+                return false;
+            };
             (*to).family = AF_INET;
             write(&raw mut (*to).remote, [u64::from(source), 0]);
             write(&raw mut (*to).local, [u64::from(dest), 0]);
         } else {
-            let Ok([a, b, c, d]) = bpf_probe_read_kernel((network + 8) as *const [u64; 4]) else { return false };
+            let Ok([a, b, c, d]) = bpf_probe_read_kernel((network + 8) as *const [u64; 4]) else {
+                return false;
+            };
             (*to).family = AF_INET6;
             write(&raw mut (*to).remote, [a, b]);
             write(&raw mut (*to).local, [c, d]);

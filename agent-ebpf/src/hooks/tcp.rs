@@ -2,7 +2,8 @@
 
 use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT};
 use agent_common::record::{
-    Endpoint, NO_REASON, NO_STACK, REQUEST, Record, ResetSent, Retransmit, SynackRetransmit, TIME_WAIT, Totals,
+    Endpoint, NO_REASON, NO_STACK, REQUEST, Record, ResetSent, Retransmit, SynackRetransmit, TIME_WAIT,
+    Totals,
 };
 use agent_common::{retransmit, signal};
 use aya_ebpf::helpers::bpf_jiffies64;
@@ -82,7 +83,11 @@ fn kind(tp: *const u8, tcp_flags: u8) -> u16 {
     } else if ca_state == TCP_CA_LOSS {
         if pending == 0 { retransmit::TIMEOUT } else { retransmit::SLOW_START }
     } else if ca_state == TCP_CA_RECOVERY {
-        if pending == ICSK_TIME_REO_TIMEOUT && has_expired(tp) { retransmit::REORDER } else { retransmit::FAST }
+        if pending == ICSK_TIME_REO_TIMEOUT && has_expired(tp) {
+            retransmit::REORDER
+        } else {
+            retransmit::FAST
+        }
     } else {
         retransmit::UNKNOWN
     }
@@ -149,8 +154,7 @@ fn request_detail(sk: *const u8, req: *const u8) -> SynackRetransmit {
 pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
     let (sk, skb): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     let reason: i32 = if fact!(reset_reason) == 0 { NO_REASON } else { ctx.arg(2) };
-    let detail =
-        if reason == NO_REASON { u32::from(REASON_ABSENT) } else { reason as u32 };
+    let detail = if reason == NO_REASON { u32::from(REASON_ABSENT) } else { reason as u32 };
     if is_active(skb) {
         // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
         let stack = ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32;
