@@ -3,5 +3,6 @@
 //! The modules are the stages an event passes, in order:
 //! `source` (kernel or recording) -> `decode` -> `correlate` -> `diagnose` -> `export`.
 
+pub mod correlate;
 pub mod event;
 pub mod source;
