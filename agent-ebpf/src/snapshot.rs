@@ -22,7 +22,11 @@ pub const AF_INET6: u16 = 10;
 /// The full TCP socket behind `sk`, or null: mini sockets, other protocols and null itself have none.
 #[inline(always)]
 pub fn tcp_sock(sk: *const u8) -> *const u8 {
-    // SAFETY: `sk` is a BTF pointer to a sock; the helper tests it for null itself.
+    if sk.is_null() {
+        return sk;
+    }
+    // SAFETY: `sk` is a BTF pointer to a sock. Where the verifier thought it never null and deleted the
+    // test above, the helper's own catches it.
     unsafe { bpf_skc_to_tcp_sock(sk as *mut _) as *const u8 }
 }
 

@@ -21,8 +21,8 @@ pub struct TaskFile {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub extern "C" fn sock_held(ctx: *const TaskFile) -> i32 {
-    // SAFETY: the verifier knows the context and each of its members.
-    let TaskFile { meta, task, fd, file } = unsafe { core::ptr::read_volatile(ctx) };
+    // SAFETY: the verifier knows the context and each of its members; it refuses a read of the padding.
+    let (task, fd, file) = unsafe { ((*ctx).task, (*ctx).fd, (*ctx).file) };
     if task.is_null() || file.is_null() {
         return 0;
     }
@@ -35,7 +35,7 @@ pub extern "C" fn sock_held(ctx: *const TaskFile) -> i32 {
     let Some(record) = SCRATCH.get_ptr_mut(0) else { return 0 };
     if !sk.is_null() && held(record, sk, task, file, fd) {
         // SAFETY: `meta->seq` is the iterator's own; `record` is a whole `TcpRecord`.
-        unsafe { bpf_seq_write(*meta, record.cast(), size_of::<TcpRecord>() as u32) };
+        unsafe { bpf_seq_write(*(*ctx).meta, record.cast(), size_of::<TcpRecord>() as u32) };
     }
     0
 }

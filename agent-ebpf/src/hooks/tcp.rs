@@ -10,6 +10,7 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_ebpf::programs::tracing::StackIdContext as _;
+use aya_log_ebpf::warn;
 
 use super::segment;
 use crate::kernel::{bits, fact, field};
@@ -158,7 +159,7 @@ pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
     if is_active(skb) {
         // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
         let stack = ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32;
-        active(sk, reason, detail as u16, stack);
+        active(&ctx, sk, reason, detail as u16, stack);
     } else {
         passive(sk, skb, reason, detail as u16);
     }
@@ -174,9 +175,10 @@ fn is_active(skb: *const u8) -> bool {
 
 /// This side ends the connection: always a full socket.
 #[inline(always)]
-fn active(sk: *const u8, reason: i32, detail: u16, stack: i32) {
+fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16, stack: i32) {
     let tp = snapshot::tcp_sock(sk);
     if tp.is_null() {
+        warn!(ctx, "tcp_send_reset: an active reset of something that is no TCP socket");
         emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         return;
     }

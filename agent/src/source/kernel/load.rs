@@ -100,7 +100,8 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let stacks =
         StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
     let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
-    let events = AsyncFd::with_interest(events, Interest::READABLE)?;
+    // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
+    let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
     Ok((Ring::new(events, stacks, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
 }
 
@@ -141,7 +142,8 @@ fn spawn_logger(ebpf: &mut Ebpf) -> Result<(), LoadError> {
             return Ok(());
         }
     };
-    let mut logger = AsyncFd::with_interest(logger, Interest::READABLE)?;
+    // SAFETY: the logger owns its map's descriptor and never changes it.
+    let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }.map_err(io::Error::from)?;
     tokio::spawn(async move {
         while let Ok(mut guard) = logger.readable_mut().await {
             guard.get_inner_mut().flush();

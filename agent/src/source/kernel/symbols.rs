@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufReader};
 
 /// Frames shown of a stack, innermost first.
 const MAX_FRAMES: usize = 24;
