@@ -246,7 +246,7 @@ fn odd_ones(to: *mut Tcp, tp: *const u8) {
         (*to).usec_ts = bits!(tp, tcp_usec_ts, else 0);
         (*to).has_socket = u8::from(field!(tp, sk_socket, u64) != 0);
         (*to).chrono = chrono(tp);
-        (*to).reserved = [0; 4];
+        (*to).reserved = [0; 8];
     }
 }
 

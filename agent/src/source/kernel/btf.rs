@@ -243,6 +243,34 @@ impl<'a> Btf<'a> {
     }
 }
 
+#[cfg(test)]
+impl Btf<'_> {
+    /// Name, byte offset and size of each member of `struct name`.
+    pub fn members(&self, name: &str) -> Option<Vec<(String, u32, u32)>> {
+        let composite = self.named(name, |read| read.kind == Kind::Composite)?;
+        (0..usize::from(composite.vlen))
+            .map(|index| {
+                let (name, member, id) = self.member_at(composite, index)?;
+                let name = String::from_utf8_lossy(name).into_owned();
+                Some((name, member.bit_offset / 8, self.size_of_type(id)?))
+            })
+            .collect()
+    }
+
+    fn size_of_type(&self, id: u32) -> Option<u32> {
+        let read = self.resolve(id)?;
+        match read.kind {
+            Kind::Pointer => Some(8),
+            Kind::Array => {
+                let element = self.size_of_type(word(self.types, read.data).ok()?)?;
+                Some(element * word(self.types, read.data + 8).ok()?)
+            }
+            Kind::Composite | Kind::Enum | Kind::Enum64 | Kind::Other => Some(read.size_or_type),
+            Kind::Alias | Kind::FuncProto => None,
+        }
+    }
+}
+
 const VOID: Type =
     Type { kind: Kind::Other, is_typedef: false, name: 0, size_or_type: 0, vlen: 0, flag: false, data: 0 };
 

@@ -101,7 +101,8 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
         StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
     let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
     // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
-    let events = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
+    let events =
+        unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
     Ok((Ring::new(events, stacks, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
 }
 
@@ -143,7 +144,8 @@ fn spawn_logger(ebpf: &mut Ebpf) -> Result<(), LoadError> {
         }
     };
     // SAFETY: the logger owns its map's descriptor and never changes it.
-    let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }.map_err(io::Error::from)?;
+    let mut logger =
+        unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }.map_err(io::Error::from)?;
     tokio::spawn(async move {
         while let Ok(mut guard) = logger.readable_mut().await {
             guard.get_inner_mut().flush();
@@ -182,4 +184,48 @@ fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::p
         Some((probe.name, fd.try_clone().ok()?))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_common::count::{Count, CountKey, Health, Socket};
+    use agent_common::record;
+    use object::{Object as _, ObjectSection as _};
+
+    use super::*;
+
+    /// The two sides are compiled for different targets: sizes must agree, and no member may be preceded
+    /// by padding, whose bytes the kernel side would leave unwritten.
+    #[test]
+    fn the_object_and_the_daemon_agree_on_the_abi() {
+        let file = object::File::parse(OBJECT).unwrap();
+        let section = file.section_by_name(".BTF").unwrap().uncompressed_data().unwrap();
+        let btf = btf::Btf::parse(&section).unwrap();
+        macro_rules! check {
+            ($($name:ident: $ty:ty),* $(,)?) => {
+                $(assert_tiles(&btf, stringify!($name), size_of::<$ty>() as u32);)*
+            };
+        }
+        check!(
+            Header: record::Header, Task: record::Task, Endpoint: record::Endpoint, Record: record::Record,
+            Retransmit: record::Retransmit, SynackRetransmit: record::SynackRetransmit,
+            ResetSent: record::ResetSent, BufLimitExceeded: record::BufLimitExceeded,
+            RcvqueueFull: record::RcvqueueFull, StateChanged: record::StateChanged, SockHeld: record::SockHeld,
+            Tcp: record::Tcp, Netns: record::Netns, Totals: record::Totals, TcpRecord: record::TcpRecord,
+            Kernel: agent_common::layout::Kernel, Layout: agent_common::layout::Layout,
+            CountKey: CountKey, Count: Count, Health: Health, Socket: Socket,
+        );
+        assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
+    }
+
+    fn assert_tiles(btf: &btf::Btf<'_>, name: &str, size: u32) {
+        assert_eq!(btf.size_of(name), Some(size), "size of {name}");
+        let mut members = btf.members(name).unwrap();
+        members.sort_by_key(|(_, offset, _)| *offset);
+        let end = members.iter().fold(0, |end, (member, offset, len)| {
+            assert_eq!(*offset, end, "padding before {name}.{member}");
+            offset + len
+        });
+        assert_eq!(end, size, "padding at the end of {name}");
+    }
 }
