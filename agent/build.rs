@@ -40,7 +40,10 @@ fn tools_dir() -> PathBuf {
 /// For the cargo that aya-build starts: it inherits this process's environment.
 fn prepare_environment(choice: &Choice, linker: &Path) -> Result<()> {
     set("LD_LIBRARY_PATH", &prepended("LD_LIBRARY_PATH", &choice.llvm_dir)?);
-    set("PATH", &prepended("PATH", linker.parent().unwrap_or(linker))?);
+    // By path: rustup puts another folder first in PATH, where another bpf-linker may be.
+    for target in ["BPFEL", "BPFEB"] {
+        set(&format!("CARGO_TARGET_{target}_UNKNOWN_NONE_LINKER"), linker.as_os_str());
+    }
     // aya-build turns each line that cargo prints into a warning.
     set("CARGO_TERM_QUIET", "true".as_ref());
     if !choice.builds_core {

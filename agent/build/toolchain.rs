@@ -50,26 +50,31 @@ pub fn choose(candidates: &[Toolchain], host: &Toolchain) -> Result<Choice, Stri
 }
 
 fn judge(toolchain: &Toolchain, host: &Toolchain) -> Result<Choice, String> {
-    let name = &toolchain.name;
-    let Some(sysroot) = &toolchain.sysroot else {
-        return Err(format!("{name} is not installed"));
-    };
-    // A nightly compiles `core` for BPF and lends its own LLVM. Debian's rustc keeps its LLVM where the
-    // linker does not look, so the host's is borrowed.
-    let (builds_core, lender, lib) = match (name == DEBIAN, toolchain) {
-        (false, Toolchain { core_source: true, .. }) => (true, toolchain, Some(sysroot)),
-        (false, _) => return Err(format!("{name} has no rust-src")),
-        (true, Toolchain { core_built: true, .. }) => (false, host, host.sysroot.as_ref()),
-        (true, _) => return Err(format!("{name} has no core for BPF")),
-    };
-    match (lender.llvm, lib) {
-        (Some(LLVM), Some(lib)) => Ok(Choice { name: name.clone(), builds_core, llvm_dir: lib.join("lib") }),
-        (llvm, _) => Err(format!("{} has LLVM {}, not {LLVM}", lender.name, or_unknown(llvm))),
+    let name = toolchain.name.clone();
+    root(toolchain)?;
+    let is_debian = name == DEBIAN;
+    match (is_debian, toolchain) {
+        (true, Toolchain { core_built: false, .. }) => return Err(format!("{name} has no core for BPF")),
+        (false, Toolchain { core_source: false, .. }) => return Err(format!("{name} has no rust-src")),
+        _ => {}
     }
+    // Debian's rustc keeps its LLVM where the linker does not look.
+    let lender = if is_debian { host } else { toolchain };
+    require_llvm(toolchain)?;
+    require_llvm(lender)?;
+    Ok(Choice { name, builds_core: !is_debian, llvm_dir: root(lender)?.join("lib") })
 }
 
-fn or_unknown(version: Option<u32>) -> String {
-    version.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
+fn root(toolchain: &Toolchain) -> Result<&Path, String> {
+    toolchain.sysroot.as_deref().ok_or_else(|| format!("{} is not installed", toolchain.name))
+}
+
+fn require_llvm(toolchain: &Toolchain) -> Result<(), String> {
+    match (&toolchain.name, toolchain.llvm) {
+        (_, Some(LLVM)) => Ok(()),
+        (name, Some(other)) => Err(format!("{name} has LLVM {other}, not {LLVM}")),
+        (name, None) => Err(format!("{name} does not tell its LLVM")),
+    }
 }
 
 /// The candidates as installed here, and the toolchain that cargo runs with.
@@ -126,4 +131,67 @@ fn output(command: &[&OsStr], args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     let output = command.args(first).args(args).env("RUSTUP_AUTO_INSTALL", "0").output().ok()?;
     output.status.success().then(|| String::from_utf8(output.stdout).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, DEBIAN, Toolchain, choose, linker_version, llvm_major};
+
+    fn toolchain(name: &str, llvm: u32) -> Toolchain {
+        let sysroot = Some(name.into());
+        Toolchain { name: name.to_owned(), sysroot, llvm: Some(llvm), ..Toolchain::default() }
+    }
+
+    fn nightly(llvm: u32) -> Toolchain {
+        Toolchain { core_source: true, ..toolchain("nightly", llvm) }
+    }
+
+    fn debian() -> Toolchain {
+        Toolchain { core_built: true, ..toolchain(DEBIAN, 22) }
+    }
+
+    fn absent(name: &str) -> Toolchain {
+        Toolchain { name: name.to_owned(), ..Toolchain::default() }
+    }
+
+    #[test]
+    fn a_nightly_with_source_lends_its_llvm() {
+        let choice = Choice { name: "nightly".into(), builds_core: true, llvm_dir: "nightly/lib".into() };
+        assert_eq!(choose(&[nightly(22), debian()], &toolchain("stable", 22)), Ok(choice));
+    }
+
+    #[test]
+    fn debian_takes_over_and_borrows_the_hosts_llvm() {
+        let choice = Choice { name: DEBIAN.into(), builds_core: false, llvm_dir: "stable/lib".into() };
+        for nightly in [absent("nightly"), toolchain("nightly", 22), nightly(23)] {
+            assert_eq!(choose(&[nightly, debian()], &toolchain("stable", 22)), Ok(choice.clone()));
+        }
+    }
+
+    #[test]
+    fn every_refusal_is_told() {
+        let candidates = [absent("pinned"), toolchain("nightly", 22), nightly(23), debian()];
+        assert_eq!(
+            choose(&candidates, &toolchain("stable", 21)).unwrap_err(),
+            "pinned is not installed; nightly has no rust-src; nightly has LLVM 23, not 22; \
+             stable has LLVM 21, not 22"
+        );
+    }
+
+    #[test]
+    fn an_old_debian_compiler_is_refused() {
+        let old = Toolchain { llvm: Some(19), ..debian() };
+        let why = choose(&[old], &toolchain("stable", 22)).unwrap_err();
+        assert_eq!(why, "debian-bpf has LLVM 19, not 22");
+    }
+
+    #[test]
+    fn versions_are_read() {
+        let rustc = "rustc 1.95.0 (59807616e 2026-04-14)\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
+        assert_eq!(llvm_major(rustc), Some(22));
+        assert_eq!(llvm_major("rustc 1.95.0"), None);
+        assert_eq!(linker_version("bpf-linker 0.10.3\n"), Some((0, 10)));
+        assert_eq!(linker_version("bpf-linker"), None);
+        assert_eq!(linker_version("bpf-linker x.y"), None);
+    }
 }
