@@ -19,6 +19,7 @@ pub fn install(packages: &[&str]) -> Result<()> {
     report::status("Installing", format_args!("Debian packages {names}"));
     let install = ["install", "--yes", "--no-install-recommends"];
     with_fresh_lists(|| apt_get(&[&install[..], &missing].concat()))
+        .with_context(|| format!("install Debian's {names}"))
 }
 
 /// Unpacks a package into `dir` and installs nothing: for programs whose package starts a service.
@@ -28,7 +29,8 @@ pub fn unpack(package: &str, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     let mut download = Command::new("apt-get");
     download.args(["download", package]).current_dir(dir);
-    with_fresh_lists(|| process::capture(&mut download).map(drop))?;
+    with_fresh_lists(|| process::capture(&mut download).map(drop))
+        .with_context(|| format!("download Debian's {package}"))?;
     let archive = archive_in(dir, package)?;
     process::capture(Command::new("dpkg-deb").arg("--extract").args([&archive, dir])).map(drop)
 }
