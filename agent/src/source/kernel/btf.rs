@@ -61,7 +61,7 @@ struct Type {
     is_typedef: bool,
     name: u32,
     /// Size or type id, by kind.
-    size_or_type: u32,
+    size_or_id: u32,
     vlen: u16,
     /// `kind_flag`: members carry bit-field sizes.
     flag: bool,
@@ -123,7 +123,7 @@ impl<'a> Btf<'a> {
             kind,
             is_typedef: number == 8,
             name: word(self.types, at)?,
-            size_or_type: word(self.types, at + 8)?,
+            size_or_id: word(self.types, at + 8)?,
             vlen: vlen as u16,
             flag: info >> 31 != 0,
             data: at + 12,
@@ -204,7 +204,7 @@ impl<'a> Btf<'a> {
             if read.kind != Kind::Alias {
                 return Some(read);
             }
-            id = read.size_or_type;
+            id = read.size_or_id;
         }
         None
     }
@@ -227,14 +227,14 @@ impl<'a> Btf<'a> {
     /// pointer); `None` if the kernel has no such tracepoint.
     pub fn tracepoint_args(&self, name: &str) -> Option<usize> {
         let typedef = self.named(&format!("btf_trace_{name}"), |read| read.is_typedef)?;
-        let pointer = self.resolve(typedef.size_or_type)?;
-        let proto = (pointer.kind == Kind::Pointer).then(|| self.resolve(pointer.size_or_type))??;
+        let pointer = self.resolve(typedef.size_or_id)?;
+        let proto = (pointer.kind == Kind::Pointer).then(|| self.resolve(pointer.size_or_id))??;
         (proto.kind == Kind::FuncProto).then(|| usize::from(proto.vlen).checked_sub(1))?
     }
 
     /// Size of a structure, bytes.
     pub fn size_of(&self, name: &str) -> Option<u32> {
-        self.named(name, |read| read.kind == Kind::Composite).map(|read| read.size_or_type)
+        self.named(name, |read| read.kind == Kind::Composite).map(|read| read.size_or_id)
     }
 
     /// Whether the enum member `value` of `enum name` exists, e.g. of `bpf_func_id`.
@@ -265,14 +265,14 @@ impl Btf<'_> {
                 let element = self.size_of_type(word(self.types, read.data).ok()?)?;
                 Some(element * word(self.types, read.data + 8).ok()?)
             }
-            Kind::Composite | Kind::Enum | Kind::Enum64 | Kind::Other => Some(read.size_or_type),
+            Kind::Composite | Kind::Enum | Kind::Enum64 | Kind::Other => Some(read.size_or_id),
             Kind::Alias | Kind::FuncProto => None,
         }
     }
 }
 
 const VOID: Type =
-    Type { kind: Kind::Other, is_typedef: false, name: 0, size_or_type: 0, vlen: 0, flag: false, data: 0 };
+    Type { kind: Kind::Other, is_typedef: false, name: 0, size_or_id: 0, vlen: 0, flag: false, data: 0 };
 
 /// The kind, and how many bytes follow the common part (include/uapi/linux/btf.h).
 fn kind_of(number: u32, vlen: usize) -> Option<(Kind, usize)> {

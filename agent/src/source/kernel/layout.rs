@@ -47,7 +47,7 @@ fn found<T>(field: &Field, value: Option<T>) -> Result<Option<T>, MissingField> 
 
 fn whole_bytes(member: Member) -> Option<u16> {
     let offset = u16::try_from(member.bit_offset / 8).ok()?;
-    (member.bit_offset % 8 == 0 && member.bit_size == 0 && offset != ABSENT).then_some(offset)
+    (member.bit_offset.is_multiple_of(8) && member.bit_size == 0 && offset != ABSENT).then_some(offset)
 }
 
 fn inside_a_byte(member: Member) -> Option<Bits> {
