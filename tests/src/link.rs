@@ -1,11 +1,13 @@
 //! Two hosts on one machine: namespaces joined by a veth pair, and ways to lose what passes.
 
 use std::fmt::{self, Display};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Deref;
 use std::thread;
+use std::time::Duration;
 
 use crate::netns::Netns;
+use crate::wait;
 
 /// Version of the Internet Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,12 @@ impl Host {
         self.command(&format!("ip addr add {}/24 dev {DEVICE}", self.v4));
         self.command(&format!("ip addr add {}/64 dev {DEVICE} nodad", self.v6));
         self.command(&format!("ip link set {DEVICE} up"));
+    }
+
+    fn datagrams(&self, family: Family) -> UdpSocket {
+        let socket = self.run(|| UdpSocket::bind(self.socket_address(family, 0))).expect("bind a datagram socket");
+        socket.set_read_timeout(Some(Duration::from_millis(10))).expect("SO_RCVTIMEO");
+        socket
     }
 
     /// Its address.
@@ -204,11 +212,27 @@ impl Pair {
     #[expect(clippy::new_without_default, reason = "each call makes another pair: there is no default one")]
     pub fn new() -> Self {
         let pair = Self { client: Host::new(1), server: Host::new(2) };
-        let peer = format!("peer name {DEVICE} netns {}", pair.server.path());
-        pair.client.command(&format!("ip link add {DEVICE} type veth {peer}"));
+        // Equal indices at both ends would make the carrier's coming up no urgent event, to be handled
+        // up to a second later (`linkwatch_urgent_event`).
+        let peer = format!("peer name {DEVICE} index 12 netns {}", pair.server.path());
+        pair.client.command(&format!("ip link add {DEVICE} index 11 type veth {peer}"));
         pair.client.address_device();
         pair.server.address_device();
+        Family::each(|family| pair.greet(family));
         pair
+    }
+
+    /// Waits until datagrams pass both ways, so that the neighbours are known and no handshake waits for
+    /// them: its round trip time decides the first RTO.
+    fn greet(&self, family: Family) {
+        let [client, server] = [&self.client, &self.server].map(|host| host.datagrams(family));
+        for (from, to) in [(&client, &server), (&server, &client)] {
+            let address = to.local_addr().expect("local address");
+            wait::until("the link to come up", || {
+                from.send_to(b"hello", address).expect("send a datagram");
+                to.recv(&mut [0; 5]).is_ok()
+            });
+        }
     }
 
     /// The same, with tail loss probes off on both sides, so that the first resend is a timeout's

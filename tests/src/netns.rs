@@ -26,6 +26,8 @@ impl Netns {
         let inode = file.metadata().expect("stat the network namespace").ino();
         let netns = Self { file, inode };
         netns.command("ip link set lo up");
+        // Built into every kernel; the host's own choice may pace, which no scene is about.
+        netns.sysctl("ipv4.tcp_congestion_control", "reno");
         netns
     }
 

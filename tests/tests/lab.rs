@@ -114,8 +114,17 @@ fn a_late_acknowledgement_makes_a_resend_spurious() {
 #[test]
 fn a_closed_window_is_probed_and_nothing_sent_again() {
     Family::each(|family| {
-        let resent = retransmit::zero_window(&Pair::new(), family, 2);
+        let resent = retransmit::zero_window(&Pair::without_probes(), family, 2);
         counted(&resent, &[("TcpRetransSegs", 0), ("TcpExtTCPTimeouts", 0)]);
+    });
+}
+
+#[test]
+fn a_window_that_shrinks_to_nothing_resends_without_timeouts() {
+    Family::each(|family| {
+        let resent = retransmit::shrunk_window(&Pair::without_probes(), family, 3);
+        assert!(resent.total() >= 3);
+        counted(&resent, &[("TcpExtTCPTimeouts", 0), ("TcpExtTCPWinProbe", 0), ("TcpExtTCPLossProbes", 0)]);
     });
 }
 

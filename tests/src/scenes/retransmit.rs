@@ -2,9 +2,12 @@
 
 use std::net::TcpStream;
 
+use socket2::SockRef;
+
 use crate::link::{Family, Loss, Pair};
 use crate::snmp::{Meter, Snmp};
 use crate::tcp::{self, Connection, Side};
+use crate::wait;
 
 /// What was sent again, and why, as the sender's kernel counted it.
 #[derive(Debug)]
@@ -157,12 +160,33 @@ pub fn spurious(pair: &Pair, family: Family) -> Resent {
 }
 
 /// The reader stops: the window closes and the sender probes it `probes` times (`tcp_probe_timer`).
-/// Nothing is sent again.
+/// Nothing is sent again: segments this large cost the reader little more memory than the window
+/// promises, and each is acknowledged before the timer of a pair without tail loss probes.
 pub fn zero_window(pair: &Pair, family: Family, probes: u64) -> Resent {
+    fill_until(pair, family, 16 << 10, "TcpExtTCPWinProbe", probes)
+}
+
+/// The reader stops, and small segments use up its memory before its window: it drops what arrives and
+/// says window 0 with data in flight, which the timer sends again without counting a timeout
+/// (`tcp_retransmit_timer`, `!tp->snd_wnd`), `count` times.
+pub fn shrunk_window(pair: &Pair, family: Family, count: u64) -> Resent {
+    fill_until(pair, family, 1000, "TcpRetransSegs", count)
+}
+
+/// Fills the window by `chunk` bytes, each acknowledged before the next, until `counter` moves, and
+/// waits until it is `count`.
+fn fill_until(pair: &Pair, family: Family, chunk: usize, counter: &str, count: u64) -> Resent {
     let connection = Connection::open(pair, family);
+    // As large as it is, but fixed: otherwise it grows to tcp_rmem[2] unread (`tcp_clamp_window`).
+    SockRef::from(&connection.server).set_recv_buffer_size(64 << 10).expect("SO_RCVBUF");
     let meter = Meter::new(&pair.client);
-    tcp::fill(&connection.client);
-    meter.reach("TcpExtTCPWinProbe", probes);
+    while meter.get(counter) == 0 {
+        tcp::send(&connection.client, chunk);
+        wait::until(&format!("an acknowledgement or {counter}"), || {
+            tcp::unacknowledged(&connection.client) == 0 || meter.get(counter) > 0
+        });
+    }
+    meter.reach(counter, count);
     Resent::new(connection, meter.read())
 }
 

@@ -37,7 +37,7 @@ pub fn fork_per_connection(pair: &Pair, family: Family, payload: usize) -> Serve
     let receiver = Side::of(&pair.client, &client);
     let child = child_of(&server.answer("child"));
     tcp::send(&client, SPAM);
-    let (delivered, errno) = read_slowly(&client);
+    let (delivered, errno) = read_slowly(&client, || meter.get("TcpExtTCPAbortOnClose") > 0);
     let reset = Reset {
         sender: receiver.reversed(&pair.server),
         reason: "TCP_ABORT_ON_CLOSE",
@@ -55,15 +55,15 @@ fn child_of(answer: &str) -> u32 {
     pid.parse().expect("a process id")
 }
 
-/// A kilobyte at a time, so that the child is done long before its payload is through.
-fn read_slowly(mut client: &TcpStream) -> (usize, Option<i32>) {
-    let mut buffer = [0; 1024];
+/// A little at a time and no more than makes the child write on, until it has closed; then the rest.
+fn read_slowly(mut client: &TcpStream, closed: impl Fn() -> bool) -> (usize, Option<i32>) {
+    let mut buffer = [0; 4096];
     let mut total = 0;
-    loop {
-        match client.read(&mut buffer) {
-            Ok(0) => return (total, None),
-            Ok(count) => total += count,
-            Err(error) => return (total, error.raw_os_error()),
-        }
+    while !closed() {
+        let count = client.read(&mut buffer).expect("payload");
+        assert_ne!(count, 0, "a clean end");
+        total += count;
     }
+    let (rest, errno) = tcp::drain(client);
+    (total + rest, errno)
 }
