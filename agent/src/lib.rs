@@ -5,4 +5,5 @@
 
 pub mod correlate;
 pub mod event;
+pub mod export;
 pub mod source;

@@ -1,0 +1,8 @@
+//! The way out: lines for people and programs, metrics, and the servers that hand them out.
+
+pub mod escape;
+pub mod feed;
+pub mod filter;
+pub mod line;
+pub mod text;
+pub mod words;
