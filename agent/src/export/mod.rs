@@ -3,6 +3,8 @@
 pub mod escape;
 pub mod feed;
 pub mod filter;
+#[cfg(test)]
+mod golden;
 pub mod line;
 pub mod text;
 pub mod words;

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::tcp::{self, Jiffies};
 use super::{
-    Family, Line, Listener, Memory, Owner, Queue, Reset, Retransmit, Settings, StateChange, Tcp, Thread, Totals,
-    Trigger, VERSION,
+    Family, Line, Listener, Memory, Owner, Queue, Reset, Retransmit, Settings, StateChange, Tcp, Thread,
+    Totals, Trigger, VERSION,
 };
 use crate::correlate::observed::Observed;
 use crate::event::{Detail, KernelEvent, RetransmitKind, Segment, TcpState};

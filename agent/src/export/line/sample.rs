@@ -8,8 +8,8 @@ use agent_common::record;
 
 use crate::correlate::observed::{ConnectionId, Observed};
 use crate::event::{
-    Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpState,
-    Thread,
+    Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
+    TcpState, Thread,
 };
 
 /// Timer interrupts a second of the samples' kernel.
@@ -41,8 +41,15 @@ pub(crate) fn endpoint(local: &str, remote: &str, state: Option<TcpState>) -> En
 }
 
 fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<Tcp>) -> Observed {
-    let event =
-        KernelEvent { time: 61_003_123_456_789, stands_for: 1, endpoint, current: None, owner: None, detail, tcp };
+    let event = KernelEvent {
+        time: 61_003_123_456_789,
+        stands_for: 1,
+        endpoint,
+        current: None,
+        owner: None,
+        detail,
+        tcp,
+    };
     Observed {
         connection: event.tcp.is_some().then_some(ConnectionId(0x2a)),
         event,
@@ -195,11 +202,8 @@ pub(crate) fn synack() -> Observed {
 /// `tcp_mem` is used up.
 pub(crate) fn out_of_memory() -> Observed {
     let endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Established));
-    let detail = Detail::BufLimitExceeded {
-        direction: Direction::Receive,
-        allocated: 16_385,
-        protocol: "TCP".into(),
-    };
+    let detail =
+        Detail::BufLimitExceeded { direction: Direction::Receive, allocated: 16_385, protocol: "TCP".into() };
     observed(endpoint, detail, Some(tcp()))
 }
 
@@ -227,12 +231,8 @@ pub(crate) fn timed_out() -> Observed {
 /// A listener that closes.
 pub(crate) fn listener_closed() -> Observed {
     let endpoint = endpoint("[::]:80", "[::]:0", Some(TcpState::Listen));
-    let detail = Detail::StateChanged {
-        old: TcpState::Listen,
-        new: TcpState::Close,
-        accept_queue: 3,
-        backlog: 128,
-    };
+    let detail =
+        Detail::StateChanged { old: TcpState::Listen, new: TcpState::Close, accept_queue: 3, backlog: 128 };
     observed(endpoint, detail, Some(tcp()))
 }
 

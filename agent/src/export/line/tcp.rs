@@ -234,7 +234,10 @@ impl Jiffies {
 impl Tcp {
     pub(super) fn new(tcp: &event::Tcp, unit: Jiffies) -> Self {
         let raw = &tcp.raw;
-        Self { timer: words::timer(raw.pending).to_owned(), ..timers(tcp, unit) }.flow(raw).memory(raw).facts(tcp, unit)
+        Self { timer: words::timer(raw.pending).to_owned(), ..timers(tcp, unit) }
+            .flow(raw)
+            .memory(raw)
+            .facts(tcp, unit)
     }
 
     fn flow(self, raw: &record::Tcp) -> Self {

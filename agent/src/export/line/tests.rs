@@ -44,7 +44,8 @@ fn jiffies_become_milliseconds() {
 #[test]
 fn what_an_event_cannot_have_is_left_out() {
     let line = json(&sample::no_socket());
-    for absent in ["connection", "cgroup", "uid", "state", "process", "current", "tcp", "totals", "protocol"] {
+    for absent in ["connection", "cgroup", "uid", "state", "process", "current", "tcp", "totals", "protocol"]
+    {
         assert_eq!(line.get(absent), None, "{absent}");
     }
     assert_eq!(
