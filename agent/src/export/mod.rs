@@ -6,5 +6,6 @@ pub mod filter;
 #[cfg(test)]
 mod golden;
 pub mod line;
+pub mod metrics;
 pub mod text;
 pub mod words;
