@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(status, StatusCode::OK);
         assert_eq!(
             page,
-            "ready\nsock_exceed_buf_limit is down (not in this kernel): not known is who runs out of memory\n"
+            "ready\nbuf_limit_exceeded is down (not in this kernel): not known is who runs out of memory\n"
         );
     }
 

@@ -87,8 +87,8 @@ families! {
         "Events that readers of the stream were too slow for";
     CONNECTIONS: Gauge "connections" { ("state", "as the agent keeps it") }
         "Connections that the agent remembers";
-    PROBE_UP: Gauge "probe_up" { ("probe", "the kernel's name of the hook") }
-        "1 if the hook is attached";
+    PROBE_UP: Gauge "probe_up" { ("probe", "the signal that it gives") }
+        "1 if the probe is attached";
     #[Seconds]
     EBPF_RUN: Counter "ebpf_run" { PROGRAM }
         "Time spent in the program; only with kernel.bpf_stats_enabled";

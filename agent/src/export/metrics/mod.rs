@@ -40,7 +40,7 @@ pub trait Counters: Send + Sync {
     fn counts(&self) -> Reading<Vec<(CountKey, Count)>>;
     /// The map `HEALTH`, all CPUs together.
     fn health(&self) -> Reading<HealthTable>;
-    /// What the programs cost; empty where the kernel does not measure (`kernel.bpf_stats_enabled`).
+    /// What the programs cost; no runs where the kernel does not measure (`kernel.bpf_stats_enabled`).
     fn programs(&self) -> Reading<Vec<ProgramStats>>;
     /// The table of probes.
     fn probes(&self) -> Vec<Probe>;
@@ -63,6 +63,13 @@ pub struct Tally {
     pub connections: BTreeMap<&'static str, u64>,
 }
 
+/// The pipeline lives on a thread of its own and writes a copy here now and then.
+impl Tallies for Mutex<Tally> {
+    fn tally(&self) -> Tally {
+        self.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Run cost of one eBPF program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramStats {
@@ -77,7 +84,7 @@ pub struct ProgramStats {
 /// One hook, and whether it is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// The kernel's name of the hook.
+    /// The program's name, which is the signal's word.
     pub name: Cow<'static, str>,
     /// Without it the agent does not start.
     pub required: bool,

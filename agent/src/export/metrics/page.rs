@@ -105,12 +105,10 @@ impl Page {
         gauges(to, &family::PROBE_UP, probes)
     }
 
-    /// Nothing at all where the kernel does not measure: absent is not zero.
+    /// Nothing at all of what the kernel does not measure: absent is not zero.
     fn programs(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        if self.programs.is_empty() {
-            return Ok(());
-        }
-        let rows = || self.programs.iter().map(|program| (vec![("program", &*program.name)], program));
+        let measured = || self.programs.iter().filter(|program| program.runs > 0);
+        let rows = || measured().map(|program| (vec![("program", &*program.name)], program));
         let seconds = rows().map(|(labels, program)| (labels, program.run_time.as_secs_f64()));
         counters(to, &family::EBPF_RUN, seconds)?;
         counters(to, &family::EBPF_RUNS, rows().map(|(labels, program)| (labels, program.runs)))

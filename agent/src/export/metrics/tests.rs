@@ -44,7 +44,7 @@ impl Counters for Fake {
             error: (!up).then(|| "not in this kernel".to_owned()),
             lost_without: "who runs out of memory".into(),
         };
-        vec![probe("tcp_retransmit_skb".into(), true), probe("sock_exceed_buf_limit".into(), false)]
+        vec![probe("retransmit".into(), true), probe("buf_limit_exceeded".into(), false)]
     }
 }
 
@@ -78,7 +78,8 @@ pub(crate) fn busy() -> Fake {
         count(1, signal::STATE_CHANGED, 7, 100),
     ];
     let run_time = Duration::from_micros(1500);
-    let programs = vec![ProgramStats { name: "retransmit".into(), run_time, runs: 12 }];
+    let program = |name, runs| ProgramStats { name, run_time, runs };
+    let programs = vec![program("retransmit".into(), 12), program("reset_sent".into(), 0)];
     Fake { counts, programs, broken: false }
 }
 
@@ -114,7 +115,7 @@ fn a_quiet_host_has_every_enum_value_at_zero() {
     ] {
         assert!(page.lines().any(|line| line == series), "{series} is not in\n{page}");
     }
-    assert!(!page.contains("MAX") && !page.contains("ebpf_run"), "{page}");
+    assert!(!page.contains("MAX") && !page.contains("ebpf_runs_total{"), "{page}");
 }
 
 #[test]
