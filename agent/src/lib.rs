@@ -4,5 +4,6 @@
 //! `source` (kernel or recording) -> `decode` -> `correlate` -> `diagnose` -> `export`.
 
 pub mod correlate;
+pub mod diagnose;
 pub mod event;
 pub mod source;
