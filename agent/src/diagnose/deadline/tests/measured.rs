@@ -28,6 +28,9 @@ const LAB: [(u8, u64, bool, u64, u32, u64); 12] = [
 /// Measured times are given to a hundredth of a second at worst; the reader wakes up after the kernel.
 const READING: u64 = 10 * MILLISECOND as u64;
 
+/// The rounding of timers below 131 s repeats with this many jiffies.
+const ALIGNMENTS: u64 = 4096;
+
 /// The prediction for a socket that has just sent, when jiffies are `jiffies`.
 fn predict(row: (u8, u64, bool, u64, u32, u64), jiffies: u64) -> Outlook {
     let (retries2, rto, tail_loss_probe, rto_max, ..) = row;
@@ -46,7 +49,7 @@ fn predict(row: (u8, u64, bool, u64, u32, u64), jiffies: u64) -> Outlook {
 fn some_alignment_of_jiffies_predicts_each_measured_life() {
     for row in LAB {
         let died = 1_000_000_000 + row.5 * MILLISECOND as u64;
-        let hits = (0..16_384).filter(|at| {
+        let hits = (0..ALIGNMENTS).filter(|at| {
             let outlook = predict(row, 4_300_000_000 + at);
             let death = outlook.death.expect("data always ends");
             let near = death.earliest <= died + READING && died <= death.latest + READING;
@@ -56,14 +59,16 @@ fn some_alignment_of_jiffies_predicts_each_measured_life() {
     }
 }
 
-/// Where a timer runs within milliseconds of T(N), either outcome is possible and both are told.
+/// Where a timer may run just before or just after T(N), both outcomes are told: exact timers would pass
+/// T(4) = 6.2 s after 6.12 s and T(8) = 7.4 s after 7.22 s, and it is the wheel that makes up the rest.
+/// Nothing else leaves more open than the wheel's 256 ms, a jiffy and the softirq's lateness.
 #[test]
-fn hardly_any_alignment_leaves_the_outcome_open() {
-    for row in LAB {
-        let width = |at: &u64| predict(row, 4_300_000_000 + at).death.expect("data always ends").width();
-        let open = (0..16_384).filter(|at| width(at) > 16_000_000).count();
-        assert!(open < 16_384 / 20, "{row:?}: {open} of 16384 alignments are open");
-    }
+fn no_alignment_leaves_the_outcome_open_but_near_the_limit() {
+    let rounding = (256 + 4 + 8) * MILLISECOND as u64;
+    let width = |row, at| predict(row, 4_300_000_000 + at).death.expect("data always ends").width();
+    let open: Vec<_> =
+        LAB.into_iter().filter(|&row| (0..ALIGNMENTS).any(|at| width(row, at) > rounding)).collect();
+    assert_eq!(open, [LAB[5], LAB[11]]);
 }
 
 #[test]
