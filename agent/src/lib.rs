@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod correlate;
 pub mod decode;
+pub mod diagnose;
 pub mod event;
 pub mod export;
 pub mod pipeline;
