@@ -363,9 +363,10 @@ pub struct Held {
     pub tcp: Tcp,
 }
 
-/// A fact about the host, told when it is learnt or changes.
+/// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
+/// read back the integer keys of [`HostFacts::reset_reasons`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// First of all: what does not change while the agent runs.
     Host(HostFacts),

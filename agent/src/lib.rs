@@ -4,5 +4,9 @@
 //! `source` (kernel or recording) -> `decode` -> `correlate` -> `diagnose` -> `export`.
 
 pub mod correlate;
+pub mod decode;
 pub mod event;
 pub mod source;
+
+#[cfg(test)]
+mod fixture;
