@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::source::frame::Frame;
 
 /// The bytes of one record.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct RecordBytes(Vec<u8>);
 
 /// Sets one field, by its path in `TcpRecord`.

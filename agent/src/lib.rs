@@ -6,6 +6,7 @@
 pub mod correlate;
 pub mod decode;
 pub mod event;
+pub mod pipeline;
 pub mod source;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::listeners::Listening;
 use crate::event::{KernelEvent, Owner};
 
 /// Names a connection for the host's uptime: the socket cookie, or before 5.12 a number made from the
@@ -24,7 +25,8 @@ pub struct Observed {
     pub event: KernelEvent,
     /// Wall clock at the event, ns since 1970 UTC.
     pub realtime: i64,
-    /// The connection; `None` without a full socket that could be one.
+    /// The connection. A segment without a socket finds one that had the same ends shortly before; `None`
+    /// for half-open connections and for strays.
     pub connection: Option<ConnectionId>,
     /// The best known owner of the socket, or the listener's process for a half-open connection.
     pub owner: Option<Owner>,
@@ -36,4 +38,6 @@ pub struct Observed {
     pub rto: Option<Duration>,
     /// n-th consecutive timeout (or SYN, SYN-ACK) of this stall, from 1; `None` for other kinds.
     pub stage: Option<u32>,
+    /// Who listens on the event's local address and port: of a `NO_SOCKET` reset nobody, as a rule.
+    pub listener: Listening,
 }

@@ -154,7 +154,7 @@ proptest! {
     #[test]
     fn no_record_panics(
         mut bytes in proptest::collection::vec(any::<u8>(), size_of::<TcpRecord>()),
-        signal in 0..=agent_common::signal::END,
+        signal in 0..=signal::END,
         flags in 0_u16..16,
         state in 0_u8..15,
         offset in 0_usize..8,
