@@ -94,7 +94,7 @@ fn kernel(bytes: &[u8]) -> Result<Event, DecodeError> {
     let record: record::Record = read(bytes, 0)?;
     let tcp = tcp(bytes, &record)?;
     if record.header.signal == signal::SOCK_HELD {
-        return held(bytes, &record, tcp.ok_or(DecodeError::NoTcp)?);
+        return held(bytes, &record, tcp.as_ref().ok_or(DecodeError::NoTcp)?);
     }
     Ok(Event::Kernel(Box::new(KernelEvent {
         time: record.header.time,
@@ -122,7 +122,7 @@ fn sized(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
     if actual == expected { Ok(()) } else { Err(DecodeError::Size { expected, actual }) }
 }
 
-fn held(bytes: &[u8], record: &record::Record, tcp: Tcp) -> Result<Event, DecodeError> {
+fn held(bytes: &[u8], record: &record::Record, tcp: &Tcp) -> Result<Event, DecodeError> {
     let record::SockHeld { inode, fd, parent, accept_queue, backlog } = read_detail(bytes)?;
     Ok(Event::Held(Box::new(Held {
         time: record.header.time,
@@ -134,7 +134,7 @@ fn held(bytes: &[u8], record: &record::Record, tcp: Tcp) -> Result<Event, Decode
         accept_queue,
         backlog,
         owner: owner(&record.owner)?,
-        tcp,
+        tcp: *tcp,
     })))
 }
 

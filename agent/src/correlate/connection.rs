@@ -1,8 +1,11 @@
 //! One connection's story so far.
 
+use std::sync::Arc;
+
 use agent_common::record::Totals;
 
 use super::holders::Holders;
+use super::identity::Identity;
 use super::observed::ConnectionId;
 use super::owner;
 use super::timeline::{Entry, Room, Timeline};
@@ -13,17 +16,17 @@ use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Proc
 pub struct Connection {
     /// Its name.
     pub id: ConnectionId,
-    /// The best identity seen: events before connect() and after close() lack ports.
-    pub endpoint: Endpoint,
+    /// Its ends and where it lives.
+    pub identity: Identity,
     /// First event, ns of `CLOCK_MONOTONIC`.
     pub first: u64,
     /// Last event, likewise.
     pub last: u64,
     /// When it went to CLOSE or its socket was destroyed, whichever was seen first.
     pub died: Option<u64>,
-    /// When its socket was destroyed, or else given up for gone.
-    pub gone: Option<u64>,
-    /// Newest state. CLOSE for the dead, but TIME_WAIT if that is all that was ever seen of it.
+    /// Its socket was destroyed, or else given up for gone: it is history.
+    pub gone: bool,
+    /// Newest state. CLOSE for the dead, but `TIME_WAIT` if that is all that was ever seen of it.
     pub state: Option<TcpState>,
     /// Newest state that was not CLOSE: where the end found it.
     pub live_state: Option<TcpState>,
@@ -32,7 +35,7 @@ pub struct Connection {
     /// What the socket knew at the last event that found it intact; `None` if only packets of it were seen.
     pub tcp: Option<Tcp>,
     /// The best known owner.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// The process whose doing its end is: it closed, shut down or (`ss -K`) killed it.
     pub ended_by: Option<Process>,
     /// Processes that have it open.
@@ -50,14 +53,14 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, endpoint: Endpoint, time: u64) -> Self {
+    pub(super) fn new(id: ConnectionId, endpoint: &Endpoint, time: u64) -> Self {
         Self {
             id,
-            endpoint,
+            identity: Identity::new(endpoint),
             first: time,
             last: time,
             died: None,
-            gone: None,
+            gone: false,
             state: endpoint.state,
             live_state: None,
             error: 0,
@@ -75,7 +78,7 @@ impl Connection {
 
     /// Neither closed nor destroyed.
     pub fn is_live(&self) -> bool {
-        self.died.is_none() && self.gone.is_none()
+        self.died.is_none() && !self.gone
     }
 
     /// Alive, and the peer does not answer: a timeout, a SYN, or a probe went unanswered at last sight.
@@ -94,7 +97,7 @@ impl Connection {
     pub(super) fn absorb(&mut self, event: &KernelEvent, stage: Option<u32>, room: Room) -> isize {
         self.last = self.last.max(event.time);
         self.events += u64::from(event.stands_for);
-        self.identify(&event.endpoint);
+        self.identity.improve(&event.endpoint);
         self.learn_owner(event);
         let grown = self.recover(event, room);
         if let Some(tcp) = &event.tcp {
@@ -102,22 +105,6 @@ impl Connection {
         }
         self.follow_state(event);
         grown + self.timeline.push(Entry::of(event, stage), room)
-    }
-
-    fn identify(&mut self, seen: &Endpoint) {
-        let best = &mut self.endpoint;
-        best.mapped |= seen.mapped;
-        best.cookie = best.cookie.or(seen.cookie);
-        best.cgroup = best.cgroup.or(seen.cgroup);
-        best.uid = best.uid.or(seen.uid);
-        for (best, seen) in [(&mut best.local, seen.local), (&mut best.remote, seen.remote)] {
-            if seen.port() != 0 {
-                best.set_port(seen.port());
-            }
-            if !seen.ip().is_unspecified() {
-                best.set_ip(seen.ip());
-            }
-        }
     }
 
     fn learn_owner(&mut self, event: &KernelEvent) {
@@ -133,7 +120,7 @@ impl Connection {
     /// The process that listens for the connection owns it until a better owner is known.
     pub(super) fn accepted_by(&mut self, listener: Option<&Owner>) {
         self.accepted = self.owner.as_ref().is_none_or(|owner| owner.source != OwnerSource::Connect);
-        if let Some(listener) = listener.filter(|_| owner::is_weak(self.owner.as_ref())) {
+        if let Some(listener) = listener.filter(|_| owner::is_weak(self.owner.as_deref())) {
             owner::learn(&mut self.owner, &owner::as_listener(listener));
         }
     }
@@ -189,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// A socket may leave CLOSE again: connect() after a failed connect().
+    /// A socket may leave CLOSE again: `connect()` after a failed `connect()`.
     fn enter(&mut self, state: Option<TcpState>, time: u64) {
         let Some(state) = state else { return };
         self.state = Some(state);
@@ -254,7 +241,7 @@ pub(super) fn is_stalled(tcp: &Tcp) -> bool {
 }
 
 /// Consecutive timeouts of the stall that ended between two sights; 0 if none did. Only an advance of
-/// `snd_una` resets `icsk_retransmits` (`tcp_ack`); tcp_disconnect() resets it as well, with all the rest.
+/// `snd_una` resets `icsk_retransmits` (`tcp_ack`); `tcp_disconnect()` resets it as well, with all the rest.
 fn recovered(old: &Tcp, new: &Tcp) -> u8 {
     let advanced = new.raw.snd_una.wrapping_sub(old.raw.snd_una).cast_signed() > 0;
     if advanced && new.raw.retransmits == 0 { old.raw.retransmits } else { 0 }

@@ -26,6 +26,9 @@ pub const LISTENERS: usize = 4096;
 /// Processes named of one socket: a listener of a forking server is held by every child.
 pub const HOLDERS: usize = 16;
 
+/// Owners of which one copy serves many connections.
+pub const OWNERS: usize = 4096;
+
 /// Kernel stacks of resets; the kernel side's table has 1024.
 pub const STACKS: usize = 1024;
 
@@ -33,16 +36,17 @@ pub const STACKS: usize = 1024;
 pub const WANTS: usize = 1024;
 
 /// First entries of a timeline, which are never dropped: how the trouble began.
-pub const FIRST_ENTRIES: usize = 8;
+pub const FIRST_ENTRIES: usize = 3;
 
-/// Last entries of a timeline. With the first ones enough for tcp_retries2 = 15, state changes and all.
-pub const LAST_ENTRIES: usize = 24;
+/// Last entries of a timeline. With the first ones enough for `tcp_retries2` = 15, state changes and all.
+pub const LAST_ENTRIES: usize = 27;
 
 /// Last entries of a timeline once all timelines together are longer than [`ENTRIES`].
-pub const LAST_ENTRIES_SHORT: usize = 4;
+pub const LAST_ENTRIES_SHORT: usize = 3;
 
-/// Entries of all timelines together before new ones are kept short: 16 MiB.
-pub const ENTRIES: usize = 400_000;
+/// Entries of all timelines together before those that grow are kept short: 4 MiB. Long timelines for
+/// thousands of connections, short ones (another 11 MiB) for the 50,000 that must fit 64 MiB.
+pub const ENTRIES: usize = 100_000;
 
 /// What was forgotten for want of space, by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,14 +19,14 @@ pub struct Listener {
     /// Last seen, likewise.
     pub last: u64,
     /// Who listens.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// Processes that have it open.
     pub holders: Holders,
     /// Connections waiting for accept, at `last`.
     pub accept_queue: u32,
     /// Half-open connections, at the last SYN-ACK sent again.
     pub syn_queue: u32,
-    /// Limit of the accept queue: the backlog of listen(), at most somaxconn.
+    /// Limit of the accept queue: the backlog of `listen()`, at most somaxconn.
     pub backlog: u32,
     /// `icsk_rto_max`, jiffies, which its connections inherit; `None` before 6.15 or if not yet seen.
     pub rto_max: Option<u32>,
@@ -141,7 +141,7 @@ impl Listeners {
             .min_by_key(|listener| listener.endpoint.local.ip().is_unspecified())
     }
 
-    /// Follows listen() and close(), and counts what happens to half-open connections.
+    /// Follows `listen()` and `close()`, and counts what happens to half-open connections.
     pub fn follow(&mut self, event: &KernelEvent) {
         let Some(sk) = event.endpoint.sk else { return };
         if event.endpoint.request {
@@ -220,7 +220,7 @@ impl Listeners {
     }
 }
 
-/// close(), or the address now belongs to a socket that does not listen.
+/// `close()`, or the address now belongs to a socket that does not listen.
 fn stopped_listening(event: &KernelEvent) -> bool {
     let closed = matches!(event.detail, Detail::StateChanged { new: TcpState::Close, .. });
     closed || event.endpoint.state != Some(TcpState::Listen)

@@ -3,11 +3,12 @@
 //! Pure: time comes from events alone, so a recording gives what the live run gave. A connection is made
 //! at its first trouble and known by the address of its `struct sock` until `sock_destroyed`; then it
 //! moves to the history, where resets that still come for it find it by its two ends. Listeners are known
-//! from the start (the walk over open files) and from listen(). Everything is bounded (`limits`).
+//! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
 pub mod holders;
 mod host;
+pub mod identity;
 pub mod limits;
 pub mod listeners;
 pub mod observed;
@@ -34,7 +35,7 @@ mod tests;
 const IPPROTO_TCP: u8 = 6;
 
 /// How long after its last event a dead connection is taken for the cause of a reset, ns: the peer's
-/// slowest retransmission (`TCP_RTO_MAX`), which is longer than TIME_WAIT (60 s).
+/// slowest retransmission (`TCP_RTO_MAX`), which is longer than `TIME_WAIT` (60 s).
 const LATE_SEGMENTS: u64 = stage::RTO_MAX.as_nanos() as u64;
 
 /// All that is remembered.
@@ -173,7 +174,7 @@ impl Correlator {
         None
     }
 
-    /// The connection that a segment without a socket came late for. A TIME_WAIT socket proves that there
+    /// The connection that a segment without a socket came late for. A `TIME_WAIT` socket proves that there
     /// was one, even if it had no trouble until now.
     fn late(&mut self, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
         let known = self.recent(endpoint, time);
@@ -187,14 +188,14 @@ impl Correlator {
     fn recent(&self, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
         let recent = |known: &Connection| time.saturating_sub(known.last) < LATE_SEGMENTS;
         let mut same_ends = self.table.by_ends(endpoint.local, endpoint.remote);
-        same_ends.find(|known| known.endpoint.netns == endpoint.netns && recent(known)).map(|known| known.id)
+        same_ends.find(|known| known.identity.netns == endpoint.netns && recent(known)).map(|known| known.id)
     }
 
     /// Gives an accepted connection its listener's process, until a better owner is known.
     fn accept(&mut self, id: ConnectionId, endpoint: &Endpoint) {
         let Some(listener) = self.listeners.find(endpoint).cloned() else { return };
         self.table.change(id, |connection, _| {
-            connection.accepted_by(listener.owner.as_ref());
+            connection.accepted_by(listener.owner.as_deref());
             0
         });
     }
@@ -255,17 +256,17 @@ impl Correlator {
 
     fn owner(&self, event: &KernelEvent, id: Option<ConnectionId>, listener: &Listening) -> Option<Owner> {
         if let Some(connection) = id.and_then(|id| self.table.get(id)) {
-            return connection.owner.clone();
+            return connection.owner.as_deref().cloned();
         }
         if !event.endpoint.request {
             return event.owner.clone().or_else(|| owner::believed(event));
         }
-        let listens = listener.somebody().and_then(|listener| listener.owner.as_ref());
+        let listens = listener.somebody().and_then(|listener| listener.owner.as_deref());
         event.owner.as_ref().or(listens).map(owner::as_listener)
     }
 }
 
-/// A listener's own event, such as listen(); half-open connections are not meant.
+/// A listener's own event, such as `listen()`; half-open connections are not meant.
 fn is_of_listener(event: &KernelEvent) -> bool {
     let listen = Some(TcpState::Listen);
     !event.endpoint.request
@@ -300,10 +301,10 @@ fn had_trouble(tcp: &Tcp) -> bool {
 
 /// Whether the address still names the socket that it named. Without cookies (before 5.12) by its ends.
 fn is_same_socket(known: &Connection, seen: &Endpoint) -> bool {
-    if let Some((known, seen)) = known.endpoint.cookie.zip(seen.cookie) {
+    if let Some((known, seen)) = known.id.cookie().zip(seen.cookie) {
         return known == seen;
     }
-    let same_peer = known.endpoint.remote == seen.remote || seen.remote.port() == 0;
+    let same_peer = known.identity.remote() == seen.remote || seen.remote.port() == 0;
     let same_life = if known.is_live() { same_peer } else { seen.state == Some(TcpState::Close) };
-    known.endpoint.netns == seen.netns && same_life
+    known.identity.netns == seen.netns && same_life
 }

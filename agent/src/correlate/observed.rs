@@ -12,6 +12,21 @@ use crate::event::{KernelEvent, Owner};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// Set in made names; cookies do not reach it.
+const MADE: u64 = 1 << 63;
+
+impl ConnectionId {
+    /// The name for a connection without a cookie.
+    pub(super) fn made(hash: u64) -> Self {
+        Self(hash | MADE)
+    }
+
+    /// The socket cookie, if the name is one.
+    pub fn cookie(self) -> Option<u64> {
+        (self.0 & MADE == 0).then_some(self.0)
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)

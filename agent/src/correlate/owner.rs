@@ -1,5 +1,9 @@
 //! Whose socket is it? Precedence and belief.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::limits::OWNERS;
 use crate::event::{Detail, KernelEvent, Owner, OwnerSource, Process, TcpState};
 
 /// ECONNABORTED, which `tcp_abort` (`ss -K`, `bpf_sock_destroy`) leaves in `sk_err`.
@@ -7,9 +11,29 @@ const ECONNABORTED: i32 = 103;
 
 /// Replaces `known` unless it was learnt in a better way. Of two learnt alike the newer holds: a forked
 /// child that closes its connection owns it more than its parent, which accepted it.
-pub fn learn(known: &mut Option<Owner>, new: &Owner) {
-    if is_weaker_or_equal(known.as_ref(), new.source) && known.as_ref() != Some(new) {
-        *known = Some(new.clone());
+pub fn learn(known: &mut Option<Arc<Owner>>, new: &Owner) {
+    if is_weaker_or_equal(known.as_deref(), new.source) && known.as_deref() != Some(new) {
+        *known = Some(Arc::new(new.clone()));
+    }
+}
+
+/// One copy of each owner: few processes own many connections.
+#[derive(Debug, Default)]
+pub struct Owners(HashSet<Arc<Owner>>);
+
+impl Owners {
+    /// Replaces an owner by the shared copy.
+    pub fn share(&mut self, owner: &mut Option<Arc<Owner>>) {
+        let Some(new) = owner else { return };
+        if let Some(shared) = self.0.get(new) {
+            *new = shared.clone();
+            return;
+        }
+        if self.0.len() >= OWNERS {
+            // Those in use live on with their connections; they are only shared no more.
+            self.0.clear();
+        }
+        self.0.insert(new.clone());
     }
 }
 

@@ -29,12 +29,12 @@ pub enum Selector {
 impl Selector {
     /// Whether the connection meets the condition.
     pub fn matches(&self, connection: &Connection) -> bool {
-        let ends = [connection.endpoint.local, connection.endpoint.remote];
+        let ends = [connection.identity.local(), connection.identity.remote()];
         match self {
             Self::Id(id) => connection.id == *id,
             Self::Address(address) => ends.iter().any(|end| end.ip() == *address),
             Self::Port(port) => ends.iter().any(|end| end.port() == *port),
-            Self::Netns(netns) => connection.endpoint.netns == *netns,
+            Self::Netns(netns) => connection.identity.netns == *netns,
             Self::Pid(pid) => connection.processes().any(|process| process.pid == *pid),
             Self::Comm(comm) => connection.processes().any(|process| process.comm == *comm),
         }
@@ -94,7 +94,7 @@ impl Correlator {
 
     /// The other end of a connection that lives on this host, whatever its network namespace.
     pub fn peer(&self, connection: &Connection) -> Option<&Connection> {
-        self.table.by_ends(connection.endpoint.remote, connection.endpoint.local).next()
+        self.table.by_ends(connection.identity.remote(), connection.identity.local()).next()
     }
 
     /// All known listeners, in no order.

@@ -4,10 +4,13 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
 
 use super::connection::Connection;
 use super::limits::{ENTRIES, Evicted, Limits};
 use super::observed::ConnectionId;
+use super::owner::Owners;
 use super::timeline::Room;
 use crate::event::Endpoint;
 
@@ -16,9 +19,6 @@ const RANK_STEP: u64 = 1_000_000_000;
 
 /// Same ends in other namespaces or earlier lives that are looked at before a search is given up.
 const SAME_ENDS: usize = 16;
-
-/// A made name has the top bit, which cookies do not reach.
-const MADE: u64 = 1 << 63;
 
 /// The connections.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct Table {
     idle: BTreeSet<(u64, ConnectionId)>,
     /// The dead, longest dead first.
     dead: VecDeque<(u64, ConnectionId)>,
+    owners: Owners,
     /// Timeline entries of all of them.
     entries: usize,
     evicted: Evicted,
@@ -49,6 +50,7 @@ impl Table {
             hasher: RandomState::new(),
             idle: BTreeSet::new(),
             dead: VecDeque::new(),
+            owners: Owners::default(),
             entries: 0,
             evicted: Evicted::default(),
         }
@@ -90,7 +92,7 @@ impl Table {
         let range = (hash, ConnectionId(0))..=(hash, ConnectionId(u64::MAX));
         let same = self.by_ends.range(range).rev().take(SAME_ENDS);
         same.filter_map(|(_, id)| self.get(*id))
-            .filter(move |known| known.endpoint.local == local && known.endpoint.remote == remote)
+            .filter(move |known| (known.identity.local(), known.identity.remote()) == (local, remote))
     }
 
     fn hash(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
@@ -99,17 +101,17 @@ impl Table {
 
     /// A name for a connection whose cookie is not known.
     pub fn made_id(&self, endpoint: &Endpoint, time: u64) -> ConnectionId {
-        ConnectionId(self.hasher.hash_one((endpoint.sk, endpoint.local, endpoint.remote, time)) | MADE)
+        ConnectionId::made(self.hasher.hash_one((endpoint.sk, endpoint.local, endpoint.remote, time)))
     }
 
     /// Starts a story, or continues that of a socket thought to be gone.
     pub fn create(&mut self, endpoint: &Endpoint, time: u64) -> ConnectionId {
         let id = endpoint.cookie.map_or_else(|| self.made_id(endpoint, time), ConnectionId);
         self.detach(id);
-        let new = || Box::new(Connection::new(id, *endpoint, time));
+        let new = || Box::new(Connection::new(id, endpoint, time));
         let connection = self.connections.entry(id).or_insert_with(new);
-        connection.endpoint.sk = endpoint.sk;
-        (connection.gone, connection.ranked) = (None, time);
+        connection.identity.sk = endpoint.sk.and_then(NonZero::new);
+        (connection.gone, connection.ranked) = (false, time);
         if let Some(sk) = endpoint.sk {
             self.by_sk.insert(sk, id);
             self.idle.insert((time, id));
@@ -123,10 +125,10 @@ impl Table {
     fn detach(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get(&id) else { return };
         self.idle.remove(&(connection.ranked, id));
-        if let Some(sk) = connection.endpoint.sk.filter(|sk| self.by_sk.get(sk) == Some(&id)) {
-            self.by_sk.remove(&sk);
+        if let Some(sk) = connection.identity.sk.filter(|sk| self.by_sk.get(&sk.get()) == Some(&id)) {
+            self.by_sk.remove(&sk.get());
         }
-        if connection.gone.is_some() {
+        if connection.gone {
             self.dead.retain(|(_, dead)| *dead != id);
         }
     }
@@ -135,10 +137,13 @@ impl Table {
     pub fn change(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection, Room) -> isize) {
         let room = if self.entries < ENTRIES { Room::Ample } else { Room::Scarce };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let ends = (connection.endpoint.local, connection.endpoint.remote);
+        let (identity, owner) = (connection.identity, connection.owner.as_ref().map(Arc::as_ptr));
         let grown = change(connection, room);
+        if owner != connection.owner.as_ref().map(Arc::as_ptr) {
+            self.owners.share(&mut connection.owner);
+        }
         self.entries = self.entries.saturating_add_signed(grown);
-        if ends != (connection.endpoint.local, connection.endpoint.remote) {
+        if identity != connection.identity {
             self.reindex(id);
         }
         self.rerank(id);
@@ -154,8 +159,8 @@ impl Table {
     }
 
     fn reindex(&mut self, id: ConnectionId) {
-        let Some(Endpoint { local, remote, .. }) = self.get(id).map(|known| known.endpoint) else { return };
-        let hash = self.hash(local, remote);
+        let Some(identity) = self.get(id).map(|known| known.identity) else { return };
+        let hash = self.hash(identity.local(), identity.remote());
         if let Some(connection) = self.connections.get_mut(&id) {
             self.by_ends.remove(&(connection.ends, id));
             connection.ends = hash;
@@ -177,7 +182,7 @@ impl Table {
     pub fn retire(&mut self, id: ConnectionId, time: u64) {
         self.detach(id);
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.gone = Some(time);
+        connection.gone = true;
         connection.died.get_or_insert(time);
         self.dead.push_back((time, id));
         while self.dead.len() > self.limits.history {

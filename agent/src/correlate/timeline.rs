@@ -24,7 +24,7 @@ pub struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 40, "limits.rs counts on 40 bytes");
 
-/// What happened. Numbers are narrow on purpose: there are 400,000 of these.
+/// What happened. Numbers are narrow on purpose: there may be half a million of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// Data or a SYN was sent again.
@@ -95,7 +95,6 @@ pub enum What {
 impl What {
     /// From the event, whose stage is `stage`.
     pub fn of(event: &KernelEvent, stage: Option<u32>) -> Self {
-        let state = event.endpoint.state;
         let raw = event.tcp.as_ref().map(|tcp| &tcp.raw);
         let stage = stage.map_or(0, |stage| narrow::<u8>(stage, u8::MAX));
         match event.detail {
@@ -109,9 +108,9 @@ impl What {
                 reason: reason.and_then(|reason| reason.try_into().ok()),
                 stack: stack.and_then(|stack| stack.try_into().ok()),
                 active: trigger.is_none(),
-                state,
+                state: event.endpoint.state,
             },
-            Detail::ResetReceived => Self::ResetReceived { state },
+            Detail::ResetReceived => Self::ResetReceived { state: event.endpoint.state },
             Detail::BufLimitExceeded { direction, allocated, .. } => {
                 Self::BufLimitExceeded { direction, allocated: narrow(allocated.max(0), u32::MAX) }
             }
@@ -205,6 +204,9 @@ impl Room {
     }
 }
 
+/// Entries that a timeline grows by: as many as it may always have.
+const CHUNK: usize = Room::Scarce.entries();
+
 /// Entries in order of time. Once full, what is neither among the first nor the last is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
@@ -230,8 +232,9 @@ impl Timeline {
             self.dropped = events.fold(self.dropped, u32::saturating_add);
         }
         if self.entries.len() == self.entries.capacity() {
-            // Doubling would waste up to half of what counts most in memory.
-            self.entries.reserve_exact(4);
+            // Doubling would waste up to half of what counts most in memory, and most stories end within
+            // the first chunk.
+            self.entries.reserve_exact(CHUNK);
         }
         self.entries.push(entry);
     }

@@ -76,7 +76,7 @@ impl Walks {
 /// timeout is overdue: it recovered or died without a word.
 fn due(connection: &Connection, hz: u32) -> Option<u64> {
     let tcp = connection.tcp.as_ref().filter(|_| connection.is_live())?;
-    if owner::is_weak(connection.owner.as_ref()) && tcp.raw.has_socket != 0 {
+    if owner::is_weak(connection.owner.as_deref()) && tcp.raw.has_socket != 0 {
         return Some(connection.last);
     }
     let rto = stage::from_jiffies(tcp.raw.rto, hz).filter(|_| connection::is_stalled(tcp))?;

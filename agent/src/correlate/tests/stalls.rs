@@ -89,7 +89,7 @@ fn a_syn_ack_without_an_answer() {
     let listener = observed.listener.somebody().unwrap();
     assert_eq!((listener.accept_queue, listener.backlog, listener.synack_retransmits), (129, 128, 1));
     put!(synack, record.detail.synack_retransmit.timeouts, 127_u8);
-    assert_eq!(bench.see(&synack).rto, Some(Duration::from_secs(120)));
+    assert_eq!(bench.see(&synack).rto, Some(Duration::from_mins(2)));
 }
 
 #[test]
