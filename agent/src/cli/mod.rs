@@ -35,7 +35,7 @@ pub struct Cli {
     command: Command,
     /// What is told on the standard error.
     #[arg(long, global = true, value_name = "LEVEL", env = "TCPWHY_LOG", default_value = "info",
-        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).map(level))]
+        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).try_map(|name| name.parse::<LevelFilter>()))]
     log: LevelFilter,
 }
 
@@ -43,11 +43,6 @@ pub struct Cli {
 enum Command {
     Agent(agent::Agent),
     Tail(tail::Tail),
-}
-
-/// The names of the parser above are those of `log`.
-fn level(name: String) -> LevelFilter {
-    name.parse().unwrap_or(LevelFilter::Info)
 }
 
 impl Cli {

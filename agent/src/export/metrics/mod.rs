@@ -100,7 +100,7 @@ pub struct Probe {
 /// Form of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0.0.
+    /// `OpenMetrics` 1.0.0.
     OpenMetrics,
     /// The text format 0.0.4 that every scraper reads.
     Classic,
@@ -136,7 +136,7 @@ impl Format {
         }
     }
 
-    /// OpenMetrics only for who asks for it, and does not like plain text better (RFC 9110 §12.5.1).
+    /// `OpenMetrics` only for who asks for it, and does not like plain text better (RFC 9110 §12.5.1).
     pub fn negotiate(accept: &str) -> Self {
         let open = quality(accept, &["application/openmetrics-text"]);
         let plain = quality(accept, &["text/plain", "text/*", "*/*"]);
