@@ -180,10 +180,10 @@ impl Table {
 
     /// Moves a connection whose socket is gone into the history.
     pub fn retire(&mut self, id: ConnectionId, time: u64) {
-        self.detach(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| !connection.gone) else { return };
         connection.gone = true;
         connection.died.get_or_insert(time);
+        self.detach(id);
         self.dead.push_back((time, id));
         while self.dead.len() > self.limits.history {
             self.evicted.history += 1;
