@@ -37,9 +37,7 @@ pub fn syn_in_window(pair: &Pair, family: Family) -> Reset {
 /// What a forged peer acknowledges of a connection that opens from both sides at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// The byte before the first (`tcp_ack` returns 0).
-    Old,
-    /// A byte far before the first (`tcp_ack`: older than the largest window).
+    /// A byte before the first: as none was acknowledged yet, any is too old (`tcp_ack`).
     TooOld,
     /// A byte never sent.
     Unsent,
@@ -47,11 +45,10 @@ pub enum Acknowledged {
 
 impl Acknowledged {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Old, Self::TooOld, Self::Unsent];
+    pub const ALL: [Self; 2] = [Self::TooOld, Self::Unsent];
 
     fn of(self, first: u32) -> (u32, &'static str) {
         match self {
-            Self::Old => (first.wrapping_sub(1), "TCP_OLD_ACK"),
             Self::TooOld => (first.wrapping_sub(1 << 20), "TCP_TOO_OLD_ACK"),
             Self::Unsent => (first.wrapping_add(1 << 20), "TCP_ACK_UNSENT_DATA"),
         }
