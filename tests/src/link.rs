@@ -78,7 +78,8 @@ impl Host {
     }
 
     fn datagrams(&self, family: Family) -> UdpSocket {
-        let socket = self.run(|| UdpSocket::bind(self.socket_address(family, 0))).expect("bind a datagram socket");
+        let socket =
+            self.run(|| UdpSocket::bind(self.socket_address(family, 0))).expect("bind a datagram socket");
         socket.set_read_timeout(Some(Duration::from_millis(10))).expect("SO_RCVTIMEO");
         socket
     }
@@ -201,9 +202,9 @@ impl Loss {
 /// A client's host and a server's host, joined by a cable.
 #[derive(Debug)]
 pub struct Pair {
-    /// 198.51.100.1 and 2001:db8::1.
+    /// 198.51.100.1 and `2001:db8::1`.
     pub client: Host,
-    /// 198.51.100.2 and 2001:db8::2.
+    /// 198.51.100.2 and `2001:db8::2`.
     pub server: Host,
 }
 

@@ -52,17 +52,23 @@ impl Event {
 
     /// A string that must be there.
     pub fn text(&self, pointer: &str) -> &str {
-        self.find(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no string {pointer} in {}", self.0))
+        self.find(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no string {pointer} in {}", self.0))
     }
 
     /// A number that must be there.
     pub fn number(&self, pointer: &str) -> u64 {
-        self.find(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number {pointer} in {}", self.0))
+        self.find(pointer)
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("no number {pointer} in {}", self.0))
     }
 
     /// A signed number that must be there.
     pub fn signed(&self, pointer: &str) -> i64 {
-        self.find(pointer).and_then(Value::as_i64).unwrap_or_else(|| panic!("no number {pointer} in {}", self.0))
+        self.find(pointer)
+            .and_then(Value::as_i64)
+            .unwrap_or_else(|| panic!("no number {pointer} in {}", self.0))
     }
 
     fn address(&self, pointer: &str) -> Option<SocketAddr> {

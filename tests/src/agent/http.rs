@@ -4,7 +4,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Sends `GET path` and returns the body; panics unless the status is 200.
 pub fn get<S: Read + Write>(mut stream: S, path: &str) -> Body<S> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: tcpwhy\r\nConnection: close\r\n\r\n").expect("send a request");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: tcpwhy\r\nConnection: close\r\n\r\n")
+        .expect("send a request");
     let mut reader = BufReader::new(stream);
     let status = line(&mut reader);
     assert_eq!(status.split(' ').nth(1), Some("200"), "GET {path}: {status}");
@@ -48,7 +49,8 @@ impl<S: Read> Body<S> {
 
     fn next_chunk(&mut self) -> usize {
         let size = line(&mut self.reader);
-        let size = usize::from_str_radix(&size, 16).unwrap_or_else(|_| panic!("not the size of a chunk: {size}"));
+        let size =
+            usize::from_str_radix(&size, 16).unwrap_or_else(|_| panic!("not the size of a chunk: {size}"));
         self.left = if size == 0 { Left::End } else { Left::Chunk(size) };
         size
     }

@@ -1,4 +1,4 @@
-//! The agent's metrics, read from its OpenMetrics text.
+//! The agent's metrics, read from its `OpenMetrics` text.
 
 use std::collections::BTreeMap;
 

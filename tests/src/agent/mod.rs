@@ -40,7 +40,8 @@ pub fn agent() -> &'static Agent {
 
 /// The program under test.
 pub fn program() -> PathBuf {
-    let path = env::var_os("TCPWHY_BIN").expect("TCPWHY_BIN names the program under test (cargo xtask test sets it)");
+    let path = env::var_os("TCPWHY_BIN")
+        .expect("TCPWHY_BIN names the program under test (cargo xtask test sets it)");
     PathBuf::from(path)
 }
 

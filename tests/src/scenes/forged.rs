@@ -55,8 +55,8 @@ impl Acknowledged {
     }
 }
 
-/// The server's own connect() meets a SYN (simultaneous open, `tcp_rcv_synsent_state_process`), then a
-/// wrong acknowledgement in SYN_RECV.
+/// The server's own `connect()` meets a SYN (simultaneous open, `tcp_rcv_synsent_state_process`), then a
+/// wrong acknowledgement in `SYN_RECV`.
 pub fn ack_in_syn_recv(pair: &Pair, family: Family, acknowledged: Acknowledged) -> Reset {
     let peer = pair.client.socket_address(family, FORGED_PORT);
     let meter = Meter::new(&pair.server);
@@ -77,13 +77,18 @@ pub fn ack_in_syn_sent(pair: &Pair, family: Family) -> Reset {
     let meter = Meter::new(&pair.server);
     let (forger, _connecting, side) = connecting(&pair.client, &pair.server, peer);
     let first = forger.receive(flags::SYN).seq;
-    forger.send(&Segment { flags: flags::ACK, seq: 1000, ack: first.wrapping_sub(1000), ..Segment::default() });
+    forger.send(&Segment {
+        flags: flags::ACK,
+        seq: 1000,
+        ack: first.wrapping_sub(1000),
+        ..Segment::default()
+    });
     forger.receive(flags::RST);
     reset(pair, "TCP_INVALID_ACK_SEQUENCE", side.local, &meter)
 }
 
 /// The answer to the server's SYN echoes a timestamp from the future (`tcp_rcv_synsent_state_process`,
-/// MIB PAWSActive).
+/// MIB `PAWSActive`).
 pub fn timestamp_in_syn_sent(pair: &Pair, family: Family) -> Reset {
     let peer = pair.client.socket_address(family, FORGED_PORT);
     let meter = Meter::new(&pair.server);
@@ -116,7 +121,7 @@ fn reset(pair: &Pair, reason: &'static str, local: SocketAddr, meter: &Meter) ->
     Reset { sender, reason, active: false, unread: 0, receiver: None, errno: None, snmp: meter.read() }
 }
 
-/// TSval of the option (kind 8, length 10).
+/// `TSval` of the option (kind 8, length 10).
 fn timestamp(options: &[u8]) -> u32 {
     let at = options.windows(2).position(|window| window == [8, 10]).expect("a timestamp option");
     u32::from_be_bytes(options[at + 2..at + 6].try_into().expect("four bytes"))

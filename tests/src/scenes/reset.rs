@@ -43,12 +43,12 @@ pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     Reset { unread: unread as u64, ..by_server(pair, connection, "TCP_ABORT_ON_CLOSE", drop) }
 }
 
-/// The server closes with SO_LINGER {1, 0} (`__tcp_close` calls `tcp_disconnect`).
+/// The server closes with `SO_LINGER` {1, 0} (`__tcp_close` calls `tcp_disconnect`).
 pub fn linger(pair: &Pair, family: Family) -> Reset {
     by_server(pair, Connection::open(pair, family), "TCP_STATE", tcp::abort)
 }
 
-/// The server dissolves the connection: connect(AF_UNSPEC) (`tcp_disconnect`).
+/// The server dissolves the connection: `connect(AF_UNSPEC)` (`tcp_disconnect`).
 pub fn disconnect(pair: &Pair, family: Family) -> Reset {
     by_server(pair, Connection::open(pair, family), "TCP_STATE", |server| tcp::disconnect(&server))
 }
@@ -75,10 +75,11 @@ pub fn listener_closed(pair: &Pair, family: Family, count: usize) -> Vec<Reset> 
     drop(listener);
     let errors: Vec<i32> = clients.iter().map(tcp::death).collect();
     let dead = sides.into_iter().zip(errors);
-    dead.map(|(side, errno)| Reset { active: true, ..answer(pair, "TCP_STATE", side, errno, &meter) }).collect()
+    dead.map(|(side, errno)| Reset { active: true, ..answer(pair, "TCP_STATE", side, errno, &meter) })
+        .collect()
 }
 
-/// The server closed, the client keeps writing: its data meets a TIME_WAIT mini socket
+/// The server closed, the client keeps writing: its data meets a `TIME_WAIT` mini socket
 /// (`tcp_timewait_state_process`). The usual "connection reset by peer".
 pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -90,7 +91,7 @@ pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     answer(pair, "TCP_TIMEWAIT_SOCKET", client_side, errno, &meter)
 }
 
-/// The server closes with TCP_LINGER2 below zero: it resets instead of waiting in FIN_WAIT2, when its
+/// The server closes with `TCP_LINGER2` below zero: it resets instead of waiting in `FIN_WAIT2`, when its
 /// FIN is acknowledged (`tcp_rcv_state_process`).
 pub fn linger2(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -114,7 +115,7 @@ pub fn data_after_shutdown(pair: &Pair, family: Family) -> Reset {
     answer(pair, "TCP_ABORT_ON_DATA", client_side, errno, &meter)
 }
 
-/// The server disconnects in LAST_ACK with data that the client, whose window is closed, could not
+/// The server disconnects in `LAST_ACK` with data that the client, whose window is closed, could not
 /// take (`tcp_disconnect`).
 pub fn disconnect_with_data(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -163,7 +164,12 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     answer(pair, "INVALID_SYN", side, errno, &meter)
 }
 
-fn by_server(pair: &Pair, connection: Connection, reason: &'static str, act: impl FnOnce(TcpStream)) -> Reset {
+fn by_server(
+    pair: &Pair,
+    connection: Connection,
+    reason: &'static str,
+    act: impl FnOnce(TcpStream),
+) -> Reset {
     let meter = Meter::new(&pair.server);
     let Connection { client, server, client_side, server_side: _ } = connection;
     act(server);
