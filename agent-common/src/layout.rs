@@ -34,6 +34,7 @@ pub struct Field {
     pub required: bool,
 }
 
+#[cfg(feature = "user")]
 macro_rules! required {
     (required) => {
         true

@@ -1,0 +1,96 @@
+//! Life of a socket: `inet_sk_set_state` and `tcp_v4_destroy_sock`.
+//!
+//! These two run for every connection of a healthy host, so they write no record unless the connection
+//! had trouble: they learn owners and forget the dead.
+
+use agent_common::record::StateChanged;
+use agent_common::{owner, signal};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::kernel::field;
+use crate::{emit, hooks, snapshot, socket};
+
+const IPPROTO_TCP: u16 = 6;
+const TCP_SYN_SENT: i32 = 2;
+const TCP_FIN_WAIT1: i32 = 4;
+const TCP_CLOSE: i32 = 7;
+const TCP_LAST_ACK: i32 = 9;
+const TCP_LISTEN: i32 = 10;
+
+/// Before the state is stored. `->CLOSE` comes after the local port was given back, with `sk_err` set.
+/// TIME_WAIT never shows: the socket goes to CLOSE and a mini socket takes over.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn state_changed(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const u8 = ctx.arg(0);
+    let (old, new): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    // An MPTCP socket (protocol 262) is no tcp_sock; its subflows come here by themselves.
+    if field!(sk, sk_protocol, u16) != IPPROTO_TCP {
+        return 0;
+    }
+    learn(sk, old, new);
+    let tp = snapshot::tcp_sock(sk);
+    if !tp.is_null() && is_worth_telling(tp, old, new) {
+        tell(tp, old, new);
+    }
+    0
+}
+
+/// connect() and listen() run in their caller; so does close(), when it sends the FIN.
+#[inline(always)]
+fn learn(sk: *const u8, old: i32, new: i32) {
+    match (old, new) {
+        (TCP_CLOSE, TCP_SYN_SENT) => socket::learn_owner(sk, owner::CONNECT, signal::STATE_CHANGED),
+        (TCP_CLOSE, TCP_LISTEN) => socket::learn_owner(sk, owner::LISTEN, signal::STATE_CHANGED),
+        (_, TCP_FIN_WAIT1 | TCP_LAST_ACK) => socket::learn_holder(sk, signal::STATE_CHANGED),
+        _ => (),
+    }
+}
+
+/// Listeners, failed connects, errors, and whatever happens to a connection that had trouble before.
+#[inline(always)]
+fn is_worth_telling(tp: *const u8, old: i32, new: i32) -> bool {
+    if old == TCP_LISTEN || new == TCP_LISTEN {
+        // A child is born in LISTEN->SYN_RECV with its listener's identity: no news.
+        return new == TCP_LISTEN || new == TCP_CLOSE;
+    }
+    (old == TCP_SYN_SENT && new == TCP_CLOSE) || field!(tp, sk_err, i32) != 0 || had_trouble(tp)
+}
+
+#[inline(always)]
+fn had_trouble(tp: *const u8) -> bool {
+    field!(tp, tcp_total_retrans, u32) != 0
+        || field!(tp, icsk_probes_out, u8) != 0
+        || socket::find(tp).is_some_and(|socket| socket::is_troubled(&socket.totals))
+}
+
+#[inline(always)]
+fn tell(tp: *const u8, old: i32, new: i32) {
+    hooks::count_socket(tp, signal::STATE_CHANGED, new as u16, &hooks::ONE);
+    let Some(mut entry) = hooks::tcp_record(tp, signal::STATE_CHANGED) else { return };
+    let detail = StateChanged {
+        old: old as u32,
+        new: new as u32,
+        accept_queue: field!(tp, sk_ack_backlog, u32),
+        backlog: field!(tp, sk_max_ack_backlog, u32),
+    };
+    // SAFETY: reserved space for a `TcpRecord`.
+    unsafe { (*entry.as_mut_ptr()).record.detail.state_changed = detail };
+    emit::submit(signal::STATE_CHANGED, entry);
+}
+
+/// `tcp_v4_destroy_sock`, once for every full TCP socket, listeners too. Its address is free after this.
+#[btf_tracepoint(function = "tcp_destroy_sock")]
+pub fn sock_destroyed(ctx: BtfTracePointContext) -> i32 {
+    let tp = snapshot::tcp_sock(ctx.arg(0));
+    if tp.is_null() {
+        return 0;
+    }
+    if had_trouble(tp) {
+        if let Some(entry) = hooks::tcp_record(tp, signal::SOCK_DESTROYED) {
+            emit::submit(signal::SOCK_DESTROYED, entry);
+        }
+    }
+    socket::forget(tp);
+    0
+}

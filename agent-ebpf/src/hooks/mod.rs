@@ -1,0 +1,63 @@
+//! One file per kernel subsystem, one program per hook.
+
+pub mod inet;
+pub mod iter;
+pub mod segment;
+pub mod sock;
+pub mod tcp;
+
+use agent_common::count::{Count, CountKey};
+use agent_common::record::{HAS_TCP, Record, TcpRecord};
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+
+use crate::{count, emit, snapshot, socket};
+
+/// One event with neither segments nor bytes.
+pub const ONE: Count = Count { events: 1, segments: 0, bytes: 0 };
+
+/// Counts an event of a full socket under its workload.
+#[inline(always)]
+pub fn count_socket(sk: *const u8, signal: u16, detail: u16, add: &Count) {
+    let key = CountKey { cgroup: snapshot::cgroup(sk), netns: snapshot::netns_inum(sk), signal, detail };
+    count::add(&key, add);
+}
+
+/// A record of the full TCP socket `tp`, complete but for its detail.
+#[inline(always)]
+pub fn tcp_record(tp: *const u8, signal: u16) -> Option<RingBufEntry<TcpRecord>> {
+    let mut entry = emit::reserve::<TcpRecord>(signal)?;
+    fill_tcp(entry.as_mut_ptr(), tp, signal);
+    Some(entry)
+}
+
+/// Fills everything but the detail.
+#[inline(always)]
+pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, signal: u16) {
+    // SAFETY: `record` is space for a `TcpRecord`.
+    unsafe {
+        let head = &raw mut (*record).record;
+        snapshot::start(head, signal, HAS_TCP);
+        snapshot::endpoint(&raw mut (*head).endpoint, tp, snapshot::local_port(tp));
+        snapshot::tasks(head, tp);
+        snapshot::tcp(&raw mut (*record).tcp, tp);
+        snapshot::netns(&raw mut (*record).netns, tp);
+        match socket::find(tp) {
+            Some(socket) => (*record).totals = socket.totals,
+            None => core::ptr::write((&raw mut (*record).totals).cast::<[u64; 6]>(), [0; 6]),
+        }
+    }
+}
+
+/// A record of a socket of any other kind, complete but for its detail.
+#[inline(always)]
+pub fn plain_record(sk: *const u8, signal: u16) -> Option<RingBufEntry<Record>> {
+    let mut entry = emit::reserve::<Record>(signal)?;
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is reserved space for a `Record`.
+    unsafe {
+        snapshot::start(record, signal, 0);
+        snapshot::endpoint(&raw mut (*record).endpoint, sk, crate::kernel::field!(sk, skc_num, u16));
+        snapshot::tasks(record, sk);
+    }
+    Some(entry)
+}

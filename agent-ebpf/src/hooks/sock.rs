@@ -1,0 +1,80 @@
+//! Socket memory: `net/core/sock.c`.
+
+use agent_common::record::{BufLimitExceeded, RcvqueueFull};
+use agent_common::signal;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::kernel::{fact, field, load};
+use crate::{emit, hooks, snapshot, socket};
+
+/// Failure path of `__sk_mem_raise_allocated`: forward memory was refused, by `tcp_mem` (or `udp_mem`) or
+/// by the memory cgroup. Any protocol. It never means that SO_SNDBUF is full, and before 6.1 it is silent
+/// when a memory cgroup refuses a receive.
+#[btf_tracepoint(function = "sock_exceed_buf_limit")]
+pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
+    let (sk, prot): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
+    let (allocated, direction): (i64, i32) = (ctx.arg(2), ctx.arg(3));
+    hooks::count_socket(sk, signal::BUF_LIMIT_EXCEEDED, direction as u16, &hooks::ONE);
+    let detail = BufLimitExceeded {
+        allocated,
+        direction: direction as u32,
+        reserved: 0,
+        protocol: protocol_name(prot),
+    };
+    let tp = snapshot::tcp_sock(sk);
+    if tp.is_null() {
+        other_protocol(sk, &detail);
+    } else {
+        tcp(tp, &detail);
+    }
+    0
+}
+
+#[inline(always)]
+fn tcp(tp: *const u8, detail: &BufLimitExceeded) {
+    if let Some(socket) = socket::touch(tp, signal::BUF_LIMIT_EXCEEDED) {
+        socket.totals.buf_limit_exceeded += 1;
+    }
+    socket::learn_holder(tp, signal::BUF_LIMIT_EXCEEDED);
+    let Some(mut entry) = hooks::tcp_record(tp, signal::BUF_LIMIT_EXCEEDED) else { return };
+    // SAFETY: reserved space for a `TcpRecord`.
+    unsafe { (*entry.as_mut_ptr()).record.detail.buf_limit_exceeded = *detail };
+    emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
+}
+
+#[inline(always)]
+fn other_protocol(sk: *const u8, detail: &BufLimitExceeded) {
+    let Some(mut entry) = hooks::plain_record(sk, signal::BUF_LIMIT_EXCEEDED) else { return };
+    // SAFETY: reserved space for a `Record`.
+    unsafe { (*entry.as_mut_ptr()).detail.buf_limit_exceeded = *detail };
+    emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
+}
+
+/// `prot->name`: 32 bytes in the kernel, of which no protocol uses more than 16.
+#[inline(always)]
+fn protocol_name(prot: *const u8) -> [u8; 16] {
+    let at = fact!(layout.prot_name);
+    let words: [u64; 2] = [load(prot, at), load(prot, at + 8)];
+    // SAFETY: same size, no invalid values.
+    unsafe { core::mem::transmute(words) }
+}
+
+/// `__sock_queue_rcv_skb`: a packet did not fit SO_RCVBUF. Raw, ping, packet and the like: TCP and UDP
+/// queue elsewhere and never come here.
+#[btf_tracepoint(function = "sock_rcvqueue_full")]
+pub fn rcvqueue_full(ctx: BtfTracePointContext) -> i32 {
+    let (sk, skb): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
+    hooks::count_socket(sk, signal::RCVQUEUE_FULL, 0, &hooks::ONE);
+    let Some(mut entry) = hooks::plain_record(sk, signal::RCVQUEUE_FULL) else { return 0 };
+    let detail = RcvqueueFull {
+        truesize: field!(skb, skb_truesize, u32),
+        rmem_alloc: field!(sk, sk_rmem_alloc, u32),
+        rcvbuf: field!(sk, sk_rcvbuf, u32),
+        reserved: 0,
+    };
+    // SAFETY: reserved space for a `Record`.
+    unsafe { (*entry.as_mut_ptr()).detail.rcvqueue_full = detail };
+    emit::submit(signal::RCVQUEUE_FULL, entry);
+    0
+}

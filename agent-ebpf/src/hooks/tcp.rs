@@ -1,0 +1,304 @@
+//! Retransmissions and resets: `net/ipv4/tcp_output.c`, `tcp_input.c`, `tcp_ipv4.c`, `net/ipv6/tcp_ipv6.c`.
+
+use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT};
+use agent_common::record::{
+    Endpoint, NO_REASON, NO_STACK, REQUEST, Record, ResetSent, Retransmit, SynackRetransmit, TIME_WAIT,
+    Totals,
+};
+use agent_common::{retransmit, signal};
+use aya_ebpf::helpers::bpf_jiffies64;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::programs::tracing::StackIdContext as _;
+use aya_log_ebpf::warn;
+
+use super::segment;
+use crate::kernel::{bits, fact, field};
+use crate::maps::STACKS;
+use crate::{count, emit, hooks, snapshot, socket};
+
+const TCP_SYN_SENT: u8 = 2;
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_LISTEN: u8 = 10;
+const TCP_CA_RECOVERY: u8 = 3;
+const TCP_CA_LOSS: u8 = 4;
+const ICSK_TIME_LOSS_PROBE: u8 = 5;
+const ICSK_TIME_REO_TIMEOUT: u8 = 6;
+const TCPHDR_SYN: u8 = 2;
+
+/// End of `__tcp_retransmit_skb`, after the send. Up to 6.16 only if it succeeded; from 6.17 on always,
+/// with the result. One event an skb, of `tcp_gso_segs` segments. Silent for SYN-ACKs of half-open
+/// connections, zero-window and keepalive probes, and tail loss probes that carry new data.
+#[btf_tracepoint(function = "tcp_retransmit_skb")]
+pub fn retransmit(ctx: BtfTracePointContext) -> i32 {
+    let (sk, skb): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
+    let err: i32 = if fact!(retransmit_err) == 0 { 0 } else { ctx.arg(2) };
+    let tp = snapshot::tcp_sock(sk);
+    if !tp.is_null() {
+        retransmitted(tp, skb, err);
+    }
+    0
+}
+
+#[inline(always)]
+fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
+    let cb = skb.wrapping_add(fact!(layout.skb_cb) as usize);
+    let tcp_flags = field!(cb, cb_tcp_flags, u8);
+    let kind = kind(tp, tcp_flags);
+    let segments = field!(cb, cb_tcp_gso_segs, u16).max(1);
+    let (seq, end_seq) = (field!(cb, cb_seq, u32), field!(cb, cb_end_seq, u32));
+    let add = Count { events: 1, segments: u64::from(segments), bytes: u64::from(end_seq.wrapping_sub(seq)) };
+    let detail = if err == 0 { kind } else { kind | FAILED };
+    hooks::count_socket(tp, signal::RETRANSMIT, detail, &add);
+    if let Some(socket) = socket::touch(tp, signal::RETRANSMIT) {
+        add_total(&mut socket.totals, kind, segments, err);
+    }
+    socket::learn_holder(tp, signal::RETRANSMIT);
+    let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT) else { return };
+    let detail = Retransmit { seq, end_seq, err, kind, segments, tcp_flags, reserved: [0; 7] };
+    // SAFETY: reserved space for a `TcpRecord`.
+    unsafe { (*entry.as_mut_ptr()).record.detail.retransmit = detail };
+    emit::submit(signal::RETRANSMIT, entry);
+}
+
+#[inline(always)]
+fn add_total(totals: &mut Totals, kind: u16, segments: u16, err: i32) {
+    if err != 0 {
+        totals.failed += 1;
+    } else if let Some(total) = totals.segments.get_mut(usize::from(kind)) {
+        *total += u32::from(segments);
+    }
+}
+
+/// Why it was sent again. The order of the tests is that of the kernel's call sites (`tcp_timer.c`,
+/// `tcp_output.c`, `tcp_recovery.c`, 5.10 to 7.3): `tcp_write_timer_handler` clears `icsk_pending` before
+/// the retransmission timer's work, `tcp_send_loss_probe` only after its own.
+#[inline(always)]
+fn kind(tp: *const u8, tcp_flags: u8) -> u16 {
+    let pending = field!(tp, icsk_pending, u8);
+    let ca_state = bits!(tp, icsk_ca_state, else 0);
+    if field!(tp, skc_state, u8) == TCP_SYN_SENT || tcp_flags & TCPHDR_SYN != 0 {
+        retransmit::SYN
+    } else if pending == ICSK_TIME_LOSS_PROBE && ca_state < TCP_CA_RECOVERY {
+        retransmit::TAIL_LOSS_PROBE
+    } else if ca_state == TCP_CA_LOSS {
+        if pending == 0 { retransmit::TIMEOUT } else { retransmit::SLOW_START }
+    } else if ca_state == TCP_CA_RECOVERY {
+        if pending == ICSK_TIME_REO_TIMEOUT && has_expired(tp) {
+            retransmit::REORDER
+        } else {
+            retransmit::FAST
+        }
+    } else {
+        retransmit::UNKNOWN
+    }
+}
+
+/// Inside ACK processing the reordering timer may be armed too, but then it lies ahead.
+#[inline(always)]
+fn has_expired(tp: *const u8) -> bool {
+    // SAFETY: no preconditions.
+    let now = unsafe { bpf_jiffies64() };
+    now.wrapping_sub(snapshot::timer_expires(tp)) < u64::MAX / 2
+}
+
+/// `tcp_rtx_synack`, after a successful send: timer of the half-open connection, a repeated SYN, or the
+/// timer of a Fast Open child. `sk` is the listener, or the child. Silent with SYN cookies.
+#[btf_tracepoint(function = "tcp_retransmit_synack")]
+pub fn synack_retransmit(ctx: BtfTracePointContext) -> i32 {
+    let (sk, req): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
+    let add = Count { events: 1, segments: 1, bytes: 0 };
+    hooks::count_socket(sk, signal::SYNACK_RETRANSMIT, retransmit::SYNACK, &add);
+    let Some(mut entry) = hooks::plain_record(sk, signal::SYNACK_RETRANSMIT) else { return 0 };
+    let record = entry.as_mut_ptr();
+    // SAFETY: reserved space for a `Record`.
+    unsafe {
+        request_endpoint(&raw mut (*record).endpoint, req);
+        (*record).header.flags |= REQUEST;
+        (*record).detail.synack_retransmit = request_detail(sk, req);
+    }
+    emit::submit(signal::SYNACK_RETRANSMIT, entry);
+    0
+}
+
+/// A request socket starts with the `sock_common` of the connection it is about to become.
+#[inline(always)]
+fn request_endpoint(to: *mut Endpoint, req: *const u8) {
+    snapshot::addresses(to, req);
+    // SAFETY: reserved space for an `Endpoint`.
+    unsafe {
+        (*to).local_port = field!(req, skc_num, u16);
+        (*to).remote_port = u16::from_be(field!(req, skc_dport, u16));
+        (*to).family = field!(req, skc_family, u16);
+        (*to).state = field!(req, skc_state, u8);
+    }
+}
+
+#[inline(always)]
+fn request_detail(sk: *const u8, req: *const u8) -> SynackRetransmit {
+    let tp = snapshot::tcp_sock(sk);
+    SynackRetransmit {
+        retransmits: field!(req, req_num_retrans, u8),
+        timeouts: bits!(req, req_num_timeout, else 0),
+        reserved: [0; 2],
+        syn_queue: if tp.is_null() { 0 } else { field!(tp, icsk_syn_queue, u32) },
+        accept_queue: field!(sk, sk_ack_backlog, u32),
+        backlog: field!(sk, sk_max_ack_backlog, u32),
+    }
+}
+
+/// `tcp_v4_send_reset`, `tcp_v6_send_reset` (passive, with the segment that is answered, before the send)
+/// and `tcp_send_active_reset` (no segment, after the send). Before 6.10 only with a full socket and
+/// without a reason. From 6.10 on `sk` may be null, a TIME_WAIT mini socket or a listener.
+/// Silent for nftables' `reject with tcp reset`, which never enters TCP.
+#[btf_tracepoint(function = "tcp_send_reset")]
+pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
+    let (sk, skb): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
+    let reason: i32 = if fact!(reset_reason) == 0 { NO_REASON } else { ctx.arg(2) };
+    let detail = if reason == NO_REASON { u32::from(REASON_ABSENT) } else { reason as u32 };
+    if is_active(skb) {
+        // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
+        let stack = ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32;
+        active(&ctx, sk, reason, detail as u16, stack);
+    } else {
+        passive(sk, skb, reason, detail as u16);
+    }
+    0
+}
+
+/// Kernels whose verifier does not know that the argument may be null delete the null test; the load
+/// through null then reads 0, and a real skb always has a head.
+#[inline(always)]
+fn is_active(skb: *const u8) -> bool {
+    skb.is_null() || field!(skb, skb_head, u64) == 0
+}
+
+/// This side ends the connection: always a full socket.
+#[inline(always)]
+fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16, stack: i32) {
+    let tp = snapshot::tcp_sock(sk);
+    if tp.is_null() {
+        warn!(ctx, "tcp_send_reset: an active reset of something that is no TCP socket");
+        emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
+        return;
+    }
+    full(tp, &new_detail(reason, stack, 1), detail, core::ptr::null());
+}
+
+/// The answer to a segment.
+#[inline(always)]
+fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
+    let what = new_detail(reason, NO_STACK, 0);
+    if sk.is_null() {
+        return bare(skb, &what, detail, |_| ());
+    }
+    let state = field!(sk, skc_state, u8);
+    let tp = snapshot::tcp_sock(sk);
+    if state != TCP_LISTEN && !tp.is_null() {
+        return full(tp, &what, detail, skb);
+    }
+    let flags = match state {
+        TCP_TIME_WAIT => TIME_WAIT,
+        TCP_LISTEN => REQUEST,
+        _ => 0,
+    };
+    bare(skb, &what, detail, |record| {
+        // SAFETY: reserved space for a `Record`.
+        unsafe {
+            (*record).header.flags = flags;
+            (*record).endpoint.sk = sk as u64;
+            (*record).endpoint.state = state;
+            if flags == REQUEST {
+                (*record).endpoint.cgroup = snapshot::cgroup(sk);
+                snapshot::tasks(record, sk);
+            }
+        }
+    });
+}
+
+#[inline(always)]
+const fn new_detail(reason: i32, stack: i32, active: u8) -> ResetSent {
+    ResetSent {
+        reason,
+        stack,
+        active,
+        trigger_flags: 0,
+        reserved: [0; 2],
+        trigger_seq: 0,
+        trigger_ack: 0,
+        trigger_len: 0,
+    }
+}
+
+/// A reset of a full socket, in answer to `skb` if there is one.
+#[inline(always)]
+fn full(tp: *const u8, what: &ResetSent, detail: u16, skb: *const u8) {
+    hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
+    if let Some(socket) = socket::touch(tp, signal::RESET_SENT) {
+        socket.totals.resets_sent += 1;
+    }
+    let Some(mut entry) = hooks::tcp_record(tp, signal::RESET_SENT) else { return };
+    // SAFETY: reserved space for a `TcpRecord`.
+    unsafe {
+        let record = &raw mut (*entry.as_mut_ptr()).record;
+        (*record).detail.reset_sent = *what;
+        if !skb.is_null() {
+            segment::endpoint(&raw mut (*record).endpoint, skb);
+            segment::trigger((&raw mut (*record).detail).cast(), skb);
+        }
+    }
+    emit::submit(signal::RESET_SENT, entry);
+}
+
+/// A reset without a full socket: the segment is all there is.
+#[inline(always)]
+fn bare(skb: *const u8, what: &ResetSent, detail: u16, more: impl FnOnce(*mut Record)) {
+    let netns = segment::netns_inum(skb);
+    count::add(&CountKey { cgroup: 0, netns, signal: signal::RESET_SENT, detail }, &hooks::ONE);
+    let Some(mut entry) = emit::reserve::<Record>(signal::RESET_SENT) else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: reserved space for a `Record`.
+    unsafe {
+        snapshot::start(record, signal::RESET_SENT, 0);
+        no_socket(&raw mut (*record).endpoint, netns);
+        if !segment::endpoint(&raw mut (*record).endpoint, skb) {
+            emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
+        }
+        (*record).detail.reset_sent = *what;
+        segment::trigger((&raw mut (*record).detail).cast(), skb);
+    }
+    more(record);
+    emit::submit(signal::RESET_SENT, entry);
+}
+
+/// # Safety
+/// `to` is reserved space for an `Endpoint`.
+#[inline(always)]
+unsafe fn no_socket(to: *mut Endpoint, netns: u32) {
+    // SAFETY: by the caller's promise; nine 64-bit words, all zeroes is a value.
+    unsafe {
+        to.cast::<[u64; 9]>().write([0; 9]);
+        (*to).netns = netns;
+        (*to).uid = agent_common::record::ABSENT32;
+        (*to).protocol = 6;
+    }
+}
+
+/// First line of `tcp_reset`: a RST was accepted, before anything is torn down. Also without any RST, when
+/// data arrives after the application closed (`tcp_rcv_state_process`): then our own reset follows at once.
+#[btf_tracepoint(function = "tcp_receive_reset")]
+pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
+    let tp = snapshot::tcp_sock(ctx.arg(0));
+    if tp.is_null() {
+        return 0;
+    }
+    let state = field!(tp, skc_state, u8);
+    hooks::count_socket(tp, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
+    if let Some(socket) = socket::touch(tp, signal::RESET_RECEIVED) {
+        socket.totals.resets_received += 1;
+    }
+    if let Some(entry) = hooks::tcp_record(tp, signal::RESET_RECEIVED) {
+        emit::submit(signal::RESET_RECEIVED, entry);
+    }
+    0
+}

@@ -1,0 +1,31 @@
+//! The maps, all in one place: every one is made at load, used or not.
+
+use agent_common::count::{Count, CountKey, Health, Socket};
+use agent_common::record::TcpRecord;
+use agent_common::signal;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace};
+
+/// Records on their way to the daemon. Sized by the daemon (`--ring-size`).
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// The exact counters. Preallocated: 5.10 warns about allocation in tracing programs.
+#[map]
+pub static COUNTS: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// What was written and what was lost, one row a signal.
+#[map]
+pub static HEALTH: PerCpuArray<Health> = PerCpuArray::with_max_entries(signal::END as u32, 0);
+
+/// Owner and totals of each socket seen, by its address. Not LRU: an eviction could not be counted.
+#[map]
+pub static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(65_536, 0);
+
+/// Kernel stacks of active resets.
+#[map]
+pub static STACKS: StackTrace = StackTrace::with_max_entries(1024, 0);
+
+/// Where the file iterator builds its record: too large for the stack, and the ring is not its way out.
+#[map]
+pub static SCRATCH: PerCpuArray<TcpRecord> = PerCpuArray::with_max_entries(1, 0);

@@ -1,0 +1,3 @@
+//! Ties events to connections, connections to processes.
+
+pub mod observed;

@@ -1,0 +1,39 @@
+//! An event with all that correlation adds: what `tail` prints and `diagnose` reads.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{KernelEvent, Owner};
+
+/// Names a connection for the host's uptime: the socket cookie, or before 5.12 a number made from the
+/// socket's address and the time it was first seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// A kernel event, correlated.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The event.
+    pub event: KernelEvent,
+    /// Wall clock at the event, ns since 1970 UTC.
+    pub realtime: i64,
+    /// The connection; `None` without a full socket that could be one.
+    pub connection: Option<ConnectionId>,
+    /// The best known owner of the socket, or the listener's process for a half-open connection.
+    pub owner: Option<Owner>,
+    /// The kernel's name of a reset's reason, without `SK_RST_REASON_`.
+    pub reset_reason: Option<Arc<str>>,
+    /// Functions of a reset's kernel stack, innermost first.
+    pub stack: Arc<[Box<str>]>,
+    /// Retransmission timeout in force at the event.
+    pub rto: Option<Duration>,
+    /// n-th consecutive timeout (or SYN, SYN-ACK) of this stall, from 1; `None` for other kinds.
+    pub stage: Option<u32>,
+}

@@ -1,0 +1,415 @@
+//! What happened, typed: the output of `decode`, the input of everything after it.
+//!
+//! Kernel records and facts about the host travel the same road, so that a recording replays the
+//! production path exactly: nothing past the source reads a clock, /proc or the kernel.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use agent_common::record::{self, ABSENT8, ABSENT32, ABSENT64};
+use serde::{Deserialize, Serialize};
+
+/// One step of the stream.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A kernel hook fired.
+    Kernel(Box<KernelEvent>),
+    /// A process has a TCP socket among its open files (the file iterator's finding).
+    Held(Box<Held>),
+    /// A fact about the host.
+    Fact(Fact),
+}
+
+/// A hook fired.
+#[derive(Clone, Debug)]
+pub struct KernelEvent {
+    /// Nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// How many events this one stands for, at least 1.
+    pub stands_for: u32,
+    /// Whose.
+    pub endpoint: Endpoint,
+    /// The task that holds the socket's lock; `None` in interrupt context, where the running task is anybody.
+    pub current: Option<Thread>,
+    /// The socket's process as the kernel side learnt it before or at this event.
+    pub owner: Option<Owner>,
+    /// What only this signal has to tell.
+    pub detail: Detail,
+    /// What the socket knew; `None` without a full TCP socket.
+    pub tcp: Option<Tcp>,
+}
+
+/// Identity of a socket, or of a packet's two ends where there is no socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Address of the `struct sock`; `None` without one. Names a connection until `sock_destroyed`.
+    pub sk: Option<u64>,
+    /// Socket cookie; `None` without a full socket or before 5.12.
+    pub cookie: Option<u64>,
+    /// cgroup v2 id; `None` without a full socket.
+    pub cgroup: Option<u64>,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Owner's user id.
+    pub uid: Option<u32>,
+    /// This host's side. IPv4-mapped IPv6 addresses are shown as IPv4, see `mapped`.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// An IPv6 socket that talks IPv4 (`::ffff:a.b.c.d`).
+    pub mapped: bool,
+    /// State at the event (before it, for a change of state); `None` without a socket.
+    pub state: Option<TcpState>,
+    /// IP protocol number (6 is TCP).
+    pub protocol: u8,
+    /// The socket is a TIME_WAIT mini socket: the application closed before.
+    pub time_wait: bool,
+    /// The socket is a listener that stands in for a half-open connection.
+    pub request: bool,
+}
+
+/// A running thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its process.
+    pub process: Process,
+    /// Its own id.
+    pub tid: u32,
+}
+
+/// A process. `comm` may hold any character: escape it wherever it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Its name, at most 15 bytes, made valid UTF-8.
+    pub comm: Box<str>,
+}
+
+/// A process and how it was learnt that the socket is its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Who.
+    #[serde(flatten)]
+    pub process: Process,
+    /// How.
+    pub source: OwnerSource,
+}
+
+/// How an owner was learnt, in rising order of trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnerSource {
+    /// Nobody better is known: the process that listens on the connection's port.
+    Listener,
+    /// It has the socket among its open files.
+    File,
+    /// It ran with the socket's lock held, for example in close().
+    Lock,
+    /// It called listen() on this very socket.
+    Listen,
+    /// It called connect() on this very socket.
+    Connect,
+}
+
+/// RFC 9293 §3.3.2, with the kernel's names (include/net/tcp_states.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[repr(u8)]
+pub enum TcpState {
+    /// Data flows.
+    Established = 1,
+    /// connect() waits for the SYN-ACK.
+    SynSent = 2,
+    /// Half open.
+    SynRecv = 3,
+    /// Closed here, FIN not yet acknowledged.
+    FinWait1 = 4,
+    /// Closed here, FIN acknowledged.
+    FinWait2 = 5,
+    /// Closed by both, waiting for strays.
+    TimeWait = 6,
+    /// No connection.
+    Close = 7,
+    /// Closed by the peer.
+    CloseWait = 8,
+    /// Closed by the peer, then here.
+    LastAck = 9,
+    /// Waiting for connections.
+    Listen = 10,
+    /// Closed by both at once.
+    Closing = 11,
+    /// A request socket.
+    NewSynRecv = 12,
+}
+
+/// Why a segment was sent again; words of OpenTelemetry's `network.tcp.retransmit.type` where it has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u16)]
+pub enum RetransmitKind {
+    /// None of the kernel's known ways.
+    Unknown = 0,
+    /// The retransmission timer fired.
+    Timeout = 1,
+    /// Recovery clocked by ACKs.
+    Fast = 2,
+    /// The last segment again, to provoke an ACK.
+    TailLossProbe = 3,
+    /// RACK's reordering timer fired.
+    Reorder = 4,
+    /// After a timeout, clocked by ACKs.
+    SlowStart = 5,
+    /// A SYN.
+    Syn = 6,
+    /// A SYN-ACK.
+    Synack = 7,
+}
+
+/// The signal's own, see the structures of the same names in `agent_common::record`.
+#[derive(Clone, Debug)]
+pub enum Detail {
+    /// `tcp_retransmit_skb`
+    Retransmit {
+        /// Why.
+        kind: RetransmitKind,
+        /// 0 sent, negative errno, 1 dropped by the local qdisc.
+        err: i32,
+        /// Segments.
+        segments: u16,
+        /// Sequence numbers `seq..end_seq`.
+        seq: u32,
+        /// See `seq`.
+        end_seq: u32,
+        /// TCP flags.
+        tcp_flags: u8,
+    },
+    /// `tcp_retransmit_synack`
+    SynackRetransmit {
+        /// Retransmissions before this one.
+        retransmits: u8,
+        /// Timer expiries before this one.
+        timeouts: u8,
+        /// Half-open connections of the listener.
+        syn_queue: u32,
+        /// Connections waiting for accept.
+        accept_queue: u32,
+        /// Limit of the accept queue.
+        backlog: u32,
+    },
+    /// `tcp_send_reset`
+    ResetSent {
+        /// Number of the kernel's reason; `None` before 6.10. Named by [`HostFacts::reset_reasons`].
+        reason: Option<i32>,
+        /// Id of the kernel stack, told before by [`Fact::Stack`].
+        stack: Option<i32>,
+        /// The segment that was answered; `None` if this side acted by itself.
+        trigger: Option<Segment>,
+    },
+    /// `tcp_receive_reset`
+    ResetReceived,
+    /// `sock_exceed_buf_limit`
+    BufLimitExceeded {
+        /// Which side of the socket.
+        direction: Direction,
+        /// Pages of the protocol after the refused add.
+        allocated: i64,
+        /// The protocol's name in the kernel, e.g. `TCP`, `UDP`.
+        protocol: Box<str>,
+    },
+    /// `sock_rcvqueue_full`
+    RcvqueueFull {
+        /// Kernel memory of the packet, bytes.
+        truesize: u32,
+        /// Receive memory in use, bytes.
+        rmem_alloc: u32,
+        /// SO_RCVBUF, bytes.
+        rcvbuf: u32,
+    },
+    /// `inet_sock_set_state`
+    StateChanged {
+        /// Before.
+        old: TcpState,
+        /// After.
+        new: TcpState,
+        /// Connections waiting for accept, of a listener.
+        accept_queue: u32,
+        /// Limit of the accept queue, of a listener.
+        backlog: u32,
+    },
+    /// `tcp_destroy_sock`
+    SockDestroyed,
+}
+
+/// A received segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// TCP flags.
+    pub flags: u8,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Payload bytes.
+    pub len: u32,
+}
+
+/// Which side of a socket's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// `SK_MEM_SEND`
+    Send,
+    /// `SK_MEM_RECV`
+    Receive,
+}
+
+/// What a full TCP socket knew. The raw values as the kernel keeps them; methods give the derived ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp {
+    /// The socket. Times in jiffies unless named otherwise; see [`HostFacts::hz`].
+    pub raw: record::Tcp,
+    /// Its namespace's settings.
+    pub netns: record::Netns,
+    /// What was counted of it, this event included.
+    pub totals: record::Totals,
+}
+
+impl Tcp {
+    /// Bytes received in order that the application has not read (a FIN counts one in the kernel's
+    /// sequence space; it is left out once the receive side is shut down).
+    pub fn unread_bytes(&self) -> u32 {
+        let unread = self.raw.rcv_nxt.wrapping_sub(self.raw.copied_seq);
+        unread.saturating_sub(u32::from(self.raw.shutdown & 1))
+    }
+
+    /// Bytes the application wrote that were never sent.
+    pub fn unsent_bytes(&self) -> u32 {
+        self.raw.write_seq.wrapping_sub(self.raw.snd_nxt)
+    }
+
+    /// Bytes sent and not acknowledged.
+    pub fn unacked_bytes(&self) -> u32 {
+        self.raw.snd_nxt.wrapping_sub(self.raw.snd_una)
+    }
+
+    /// Smoothed round trip time, µs (the kernel keeps eight times that).
+    pub fn srtt_us(&self) -> u32 {
+        self.raw.srtt_us >> 3
+    }
+
+    /// `icsk_rto_max`, jiffies; `None` before 6.15.
+    pub fn rto_max(&self) -> Option<u32> {
+        present32(self.raw.rto_max)
+    }
+
+    /// `icsk_rto_min`, jiffies.
+    pub fn rto_min(&self) -> Option<u32> {
+        present32(self.raw.rto_min)
+    }
+
+    /// Timeouts in this connection's life; `None` before 6.7.
+    pub fn total_rto(&self) -> Option<u32> {
+        present32(self.raw.total_rto)
+    }
+
+    /// Expiry of the pending timer, jiffies.
+    pub fn timer_expires(&self) -> Option<u64> {
+        (self.raw.timer_expires != ABSENT64).then_some(self.raw.timer_expires)
+    }
+
+    /// Expiry of the keepalive timer, jiffies.
+    pub fn keepalive_expires(&self) -> Option<u64> {
+        (self.raw.keepalive_expires != ABSENT64).then_some(self.raw.keepalive_expires)
+    }
+
+    /// `tcp_syn_linear_timeouts` of the namespace; `None` before 6.5.
+    pub fn syn_linear_timeouts(&self) -> Option<u8> {
+        (self.netns.syn_linear_timeouts != ABSENT8).then_some(self.netns.syn_linear_timeouts)
+    }
+
+    /// No file refers to the socket any more: the application closed it (`SOCK_DEAD`).
+    pub fn is_orphan(&self) -> bool {
+        self.raw.sock_flags & 1 != 0
+    }
+}
+
+fn present32(value: u32) -> Option<u32> {
+    (value != ABSENT32).then_some(value)
+}
+
+/// A process holds a TCP socket open.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// When the walk saw it, ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The socket.
+    pub endpoint: Endpoint,
+    /// Who.
+    pub holder: Process,
+    /// Its parent's process id.
+    pub parent: u32,
+    /// Inode of the socket.
+    pub inode: u64,
+    /// File descriptor.
+    pub fd: u32,
+    /// Connections waiting for accept, of a listener.
+    pub accept_queue: u32,
+    /// Limit of the accept queue, of a listener.
+    pub backlog: u32,
+    /// What the kernel side had learnt of the owner.
+    pub owner: Option<Owner>,
+    /// What the socket knew.
+    pub tcp: Tcp,
+}
+
+/// A fact about the host, told when it is learnt or changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "snake_case")]
+pub enum Fact {
+    /// First of all: what does not change while the agent runs.
+    Host(HostFacts),
+    /// Wall clock minus monotonic clock, ns; told again when it is set.
+    Clock {
+        /// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
+        offset: i64,
+    },
+    /// Functions of a kernel stack, innermost first.
+    Stack {
+        /// As in [`Detail::ResetSent`].
+        id: i32,
+        /// Names without offsets; hexadecimal addresses where symbols can't be read.
+        frames: Vec<Box<str>>,
+    },
+    /// A walk over all open files ended: whoever it did not name holds nothing.
+    WalkDone {
+        /// When it ended, ns of `CLOCK_MONOTONIC`.
+        time: u64,
+    },
+    /// Records were lost in the ring since the last such fact.
+    Lost {
+        /// Signal word.
+        signal: Box<str>,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Timer interrupts a second: the unit of jiffies.
+    pub hz: u32,
+    /// `uname -r`.
+    pub release: Box<str>,
+    /// Names of `enum sk_rst_reason` without the prefix `SK_RST_REASON_`; empty before 6.10.
+    pub reset_reasons: BTreeMap<i32, Box<str>>,
+    /// Bytes of a page.
+    pub page_size: u32,
+}
+
+/// An address without its IPv4-mapped dress, and whether it wore one.
+pub fn unmap(address: IpAddr) -> (IpAddr, bool) {
+    let bare = address.to_canonical();
+    (bare, bare != address)
+}

@@ -1,0 +1,4 @@
+//! Where the stream comes from: the live kernel (`kernel`), or a recording.
+
+pub mod frame;
+pub mod kernel;
