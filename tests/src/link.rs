@@ -115,6 +115,7 @@ impl Host {
 
     /// Lets everything pass again.
     pub fn pass(&self) {
+        self.command("nft add table inet lab");
         self.command("nft flush table inet lab");
     }
 
