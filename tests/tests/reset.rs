@@ -12,8 +12,7 @@ fn both(scene: impl Fn(&Pair, Family) -> Reset + Sync) {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         let reset = scene(&watched.pair, family);
-        let told = told(&watched, &reset);
-        assert_sent(&told, &reset);
+        assert_sent(&told(&watched, &reset), &reset);
         if let Some(receiver) = reset.receiver {
             assert_received(&watched, receiver);
         }
@@ -44,10 +43,10 @@ fn assert_sent(event: &Event, reset: &Reset) {
 
 fn assert_received(watched: &Watched, receiver: Side) {
     let events = watched.so_far(receiver);
-    let received = named(&events, "reset_received");
-    assert_eq!(received.len(), 1, "{events:#?}");
-    assert!(received[0].is_of(receiver), "{:?} is not of {receiver:?}", received[0]);
-    owned_by_this_process(received[0]);
+    let resets = named(&events, "reset_received");
+    assert_eq!(resets.len(), 1, "{events:#?}");
+    assert!(resets[0].is_of(receiver), "{:?} is not of {receiver:?}", resets[0]);
+    owned_by_this_process(resets[0]);
 }
 
 #[test]

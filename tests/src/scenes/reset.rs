@@ -1,5 +1,6 @@
 //! Resets that ordinary programs cause. Reasons are those of `enum sk_rst_reason`.
 
+use std::io::ErrorKind::ConnectionRefused;
 use std::net::{Shutdown, TcpStream};
 
 use crate::link::{Family, Loss, Pair};
@@ -33,6 +34,20 @@ pub fn no_socket(pair: &Pair, family: Family) -> Reset {
     let (client, side) = tcp::start_connect(&pair.client, to);
     let errno = tcp::death(&client);
     answer(pair, "NO_SOCKET", side, errno, &meter)
+}
+
+/// `count` connects to a closed port, one after another; the receiver's port is any.
+pub fn burst(pair: &Pair, family: Family, count: u64) -> Reset {
+    let to = tcp::closed_port(&pair.server, family);
+    let meter = Meter::new(&pair.server);
+    let refused = pair.client.run(|| {
+        (0..count)
+            .filter(|_| TcpStream::connect(to).is_err_and(|error| error.kind() == ConnectionRefused))
+            .count()
+    });
+    assert_eq!(refused as u64, count);
+    let last = Side { netns: pair.client.inode(), local: pair.client.socket_address(family, 0), remote: to };
+    answer(pair, "NO_SOCKET", last, libc::ECONNREFUSED, &meter)
 }
 
 /// The server closes with `unread` bytes unread (`__tcp_close`).
