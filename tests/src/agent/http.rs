@@ -4,8 +4,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Sends `GET path` and returns the body; panics unless the status is 200.
 pub fn get<S: Read + Write>(mut stream: S, path: &str) -> Body<S> {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: tcpwhy\r\nConnection: close\r\n\r\n")
-        .expect("send a request");
+    let headers = "Host: tcpwhy\r\nConnection: close\r\nAccept: application/openmetrics-text, */*";
+    write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n\r\n").expect("send a request");
     let mut reader = BufReader::new(stream);
     let status = line(&mut reader);
     assert_eq!(status.split(' ').nth(1), Some("200"), "GET {path}: {status}");

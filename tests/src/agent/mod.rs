@@ -1,5 +1,6 @@
 //! The agent itself: the real program on the live kernel, one for each test process.
 
+pub mod command;
 pub mod event;
 pub mod http;
 pub mod metrics;
