@@ -374,7 +374,7 @@ pub struct Tcp {
     /// 1: `sk_socket` is set, so some file refers to the socket.
     pub has_socket: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 8],
 }
 
 /// Settings of the socket's network namespace that decide when the kernel gives up.

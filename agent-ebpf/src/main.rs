@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod abi;
 mod count;
 mod emit;
 mod hooks;

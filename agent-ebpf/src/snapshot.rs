@@ -22,7 +22,11 @@ pub const AF_INET6: u16 = 10;
 /// The full TCP socket behind `sk`, or null: mini sockets, other protocols and null itself have none.
 #[inline(always)]
 pub fn tcp_sock(sk: *const u8) -> *const u8 {
-    // SAFETY: `sk` is a BTF pointer to a sock; the helper tests it for null itself.
+    if sk.is_null() {
+        return sk;
+    }
+    // SAFETY: `sk` is a BTF pointer to a sock. Where the verifier thought it never null and deleted the
+    // test above, the helper's own catches it.
     unsafe { bpf_skc_to_tcp_sock(sk as *mut _) as *const u8 }
 }
 
@@ -46,17 +50,14 @@ unsafe fn no_task(to: *mut agent_common::record::Task) {
     unsafe { core::ptr::write(to.cast::<[u64; 3]>(), [0; 3]) }
 }
 
-/// The running task, if it holds the lock of `sk`, and the owner learnt before.
+/// The running task, if it holds the lock of `sk`.
 #[inline(always)]
-pub fn tasks(record: *mut Record, sk: *const u8) {
-    // SAFETY: `record` is reserved space for a `Record`.
-    unsafe {
-        if socket::is_owned(sk) {
+pub fn current(record: *mut Record, sk: *const u8) {
+    if socket::is_owned(sk) {
+        // SAFETY: `record` is reserved space for a `Record`.
+        unsafe {
             (*record).header.flags |= OWNED;
             (*record).current = task::current(task::thread_id());
-        }
-        if let Some(socket) = socket::find(sk) {
-            (*record).owner = socket.owner;
         }
     }
 }
@@ -242,7 +243,7 @@ fn odd_ones(to: *mut Tcp, tp: *const u8) {
         (*to).usec_ts = bits!(tp, tcp_usec_ts, else 0);
         (*to).has_socket = u8::from(field!(tp, sk_socket, u64) != 0);
         (*to).chrono = chrono(tp);
-        (*to).reserved = [0; 4];
+        (*to).reserved = [0; 8];
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Endpoint {
     pub state: Option<TcpState>,
     /// IP protocol number (6 is TCP).
     pub protocol: u8,
-    /// The socket is a TIME_WAIT mini socket: the application closed before.
+    /// The socket is a `TIME_WAIT` mini socket: the application closed before.
     pub time_wait: bool,
     /// The socket is a listener that stands in for a half-open connection.
     pub request: bool,
@@ -87,7 +87,7 @@ pub struct Process {
 }
 
 /// A process and how it was learnt that the socket is its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// Who.
     #[serde(flatten)]
@@ -104,22 +104,22 @@ pub enum OwnerSource {
     Listener,
     /// It has the socket among its open files.
     File,
-    /// It ran with the socket's lock held, for example in close().
+    /// It ran with the socket's lock held, for example in `close()`.
     Lock,
-    /// It called listen() on this very socket.
+    /// It called `listen()` on this very socket.
     Listen,
-    /// It called connect() on this very socket.
+    /// It called `connect()` on this very socket.
     Connect,
 }
 
-/// RFC 9293 §3.3.2, with the kernel's names (include/net/tcp_states.h).
+/// RFC 9293 §3.3.2, with the kernel's names (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum TcpState {
     /// Data flows.
     Established = 1,
-    /// connect() waits for the SYN-ACK.
+    /// `connect()` waits for the SYN-ACK.
     SynSent = 2,
     /// Half open.
     SynRecv = 3,
@@ -223,7 +223,7 @@ pub enum Detail {
         truesize: u32,
         /// Receive memory in use, bytes.
         rmem_alloc: u32,
-        /// SO_RCVBUF, bytes.
+        /// `SO_RCVBUF`, bytes.
         rcvbuf: u32,
     },
     /// `inet_sock_set_state`
@@ -363,9 +363,10 @@ pub struct Held {
     pub tcp: Tcp,
 }
 
-/// A fact about the host, told when it is learnt or changes.
+/// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
+/// read back the integer keys of [`HostFacts::reset_reasons`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// First of all: what does not change while the agent runs.
     Host(HostFacts),

@@ -5,6 +5,11 @@
 
 pub mod cli;
 pub mod correlate;
+pub mod decode;
 pub mod event;
 pub mod export;
+pub mod pipeline;
 pub mod source;
+
+#[cfg(test)]
+mod fixture;

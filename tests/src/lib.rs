@@ -1,1 +1,17 @@
 //! The lab: network namespaces of a test's own, and every event caused for real in them.
+//!
+//! A test makes a [`link::Pair`] of hosts, lets a function of [`scenes`] cause one event, and
+//! compares what it gets back, the truth, with what the agent said ([`agent`]). The kernel's own
+//! counters ([`snmp`]) prove the scenes without any agent: see `tests/lab.rs`.
+
+pub mod actor;
+pub mod agent;
+pub mod cgroup;
+pub mod link;
+pub mod netns;
+pub mod raw;
+pub mod scenes;
+pub mod skip;
+pub mod snmp;
+pub mod tcp;
+pub mod wait;

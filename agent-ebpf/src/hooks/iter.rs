@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
 
 use crate::kernel::{fact, field, load};
 use crate::maps::SCRATCH;
-use crate::{hooks, snapshot};
+use crate::{hooks, snapshot, socket};
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c, 5.8+).
 #[repr(C)]
@@ -21,8 +21,8 @@ pub struct TaskFile {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub extern "C" fn sock_held(ctx: *const TaskFile) -> i32 {
-    // SAFETY: the verifier knows the context and each of its members.
-    let TaskFile { meta, task, fd, file } = unsafe { core::ptr::read_volatile(ctx) };
+    // SAFETY: the verifier knows the context and each of its members; it refuses a read of the padding.
+    let (task, fd, file) = unsafe { ((*ctx).task, (*ctx).fd, (*ctx).file) };
     if task.is_null() || file.is_null() {
         return 0;
     }
@@ -35,7 +35,7 @@ pub extern "C" fn sock_held(ctx: *const TaskFile) -> i32 {
     let Some(record) = SCRATCH.get_ptr_mut(0) else { return 0 };
     if !sk.is_null() && held(record, sk, task, file, fd) {
         // SAFETY: `meta->seq` is the iterator's own; `record` is a whole `TcpRecord`.
-        unsafe { bpf_seq_write(*meta, record.cast(), size_of::<TcpRecord>() as u32) };
+        unsafe { bpf_seq_write(*(*ctx).meta, record.cast(), size_of::<TcpRecord>() as u32) };
     }
     0
 }
@@ -47,7 +47,7 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     if tp.is_null() {
         return false;
     }
-    hooks::fill_tcp(record, tp, signal::SOCK_HELD);
+    hooks::fill_tcp(record, tp, signal::SOCK_HELD, socket::find(tp));
     let inode = field!(file, file_inode, *const u8);
     let detail = SockHeld {
         inode: field!(inode, inode_ino, u64),

@@ -1,6 +1,6 @@
 //! Retransmissions and resets: `net/ipv4/tcp_output.c`, `tcp_input.c`, `tcp_ipv4.c`, `net/ipv6/tcp_ipv6.c`.
 
-use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT};
+use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT, Socket};
 use agent_common::record::{
     Endpoint, NO_REASON, NO_STACK, REQUEST, Record, ResetSent, Retransmit, SynackRetransmit, TIME_WAIT,
     Totals,
@@ -10,6 +10,7 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_ebpf::programs::tracing::StackIdContext as _;
+use aya_log_ebpf::warn;
 
 use super::segment;
 use crate::kernel::{bits, fact, field};
@@ -49,11 +50,12 @@ fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
     let add = Count { events: 1, segments: u64::from(segments), bytes: u64::from(end_seq.wrapping_sub(seq)) };
     let detail = if err == 0 { kind } else { kind | FAILED };
     hooks::count_socket(tp, signal::RETRANSMIT, detail, &add);
-    if let Some(socket) = socket::touch(tp, signal::RETRANSMIT) {
+    socket::learn_holder(tp, signal::RETRANSMIT);
+    let mut socket = socket::touch(tp, signal::RETRANSMIT);
+    if let Some(socket) = &mut socket {
         add_total(&mut socket.totals, kind, segments, err);
     }
-    socket::learn_holder(tp, signal::RETRANSMIT);
-    let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT, socket) else { return };
     let detail = Retransmit { seq, end_seq, err, kind, segments, tcp_flags, reserved: [0; 7] };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe { (*entry.as_mut_ptr()).record.detail.retransmit = detail };
@@ -108,7 +110,9 @@ pub fn synack_retransmit(ctx: BtfTracePointContext) -> i32 {
     let (sk, req): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     let add = Count { events: 1, segments: 1, bytes: 0 };
     hooks::count_socket(sk, signal::SYNACK_RETRANSMIT, retransmit::SYNACK, &add);
-    let Some(mut entry) = hooks::plain_record(sk, signal::SYNACK_RETRANSMIT) else { return 0 };
+    let Some(mut entry) = hooks::plain_record(sk, signal::SYNACK_RETRANSMIT, 0, socket::find(sk)) else {
+        return 0;
+    };
     let record = entry.as_mut_ptr();
     // SAFETY: reserved space for a `Record`.
     unsafe {
@@ -158,7 +162,7 @@ pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
     if is_active(skb) {
         // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
         let stack = ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32;
-        active(sk, reason, detail as u16, stack);
+        active(&ctx, sk, reason, detail as u16, stack);
     } else {
         passive(sk, skb, reason, detail as u16);
     }
@@ -174,9 +178,10 @@ fn is_active(skb: *const u8) -> bool {
 
 /// This side ends the connection: always a full socket.
 #[inline(always)]
-fn active(sk: *const u8, reason: i32, detail: u16, stack: i32) {
+fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16, stack: i32) {
     let tp = snapshot::tcp_sock(sk);
     if tp.is_null() {
+        warn!(ctx, "tcp_send_reset: an active reset of something that is no TCP socket");
         emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         return;
     }
@@ -208,7 +213,9 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
             (*record).endpoint.state = state;
             if flags == REQUEST {
                 (*record).endpoint.cgroup = snapshot::cgroup(sk);
-                snapshot::tasks(record, sk);
+                if let Some(socket) = socket::find(sk) {
+                    (*record).owner = socket.owner;
+                }
             }
         }
     });
@@ -232,17 +239,17 @@ const fn new_detail(reason: i32, stack: i32, active: u8) -> ResetSent {
 #[inline(always)]
 fn full(tp: *const u8, what: &ResetSent, detail: u16, skb: *const u8) {
     hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
-    if let Some(socket) = socket::touch(tp, signal::RESET_SENT) {
+    let mut socket = socket::touch(tp, signal::RESET_SENT);
+    if let Some(socket) = &mut socket {
         socket.totals.resets_sent += 1;
     }
-    let Some(mut entry) = hooks::tcp_record(tp, signal::RESET_SENT) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, signal::RESET_SENT, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe {
         let record = &raw mut (*entry.as_mut_ptr()).record;
         (*record).detail.reset_sent = *what;
         if !skb.is_null() {
-            segment::endpoint(&raw mut (*record).endpoint, skb);
-            segment::trigger((&raw mut (*record).detail).cast(), skb);
+            segment::describe(record, skb);
         }
     }
     emit::submit(signal::RESET_SENT, entry);
@@ -259,11 +266,10 @@ fn bare(skb: *const u8, what: &ResetSent, detail: u16, more: impl FnOnce(*mut Re
     unsafe {
         snapshot::start(record, signal::RESET_SENT, 0);
         no_socket(&raw mut (*record).endpoint, netns);
-        if !segment::endpoint(&raw mut (*record).endpoint, skb) {
+        (*record).detail.reset_sent = *what;
+        if !segment::describe(record, skb) {
             emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         }
-        (*record).detail.reset_sent = *what;
-        segment::trigger((&raw mut (*record).detail).cast(), skb);
     }
     more(record);
     emit::submit(signal::RESET_SENT, entry);
@@ -292,11 +298,23 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
     }
     let state = field!(tp, skc_state, u8);
     hooks::count_socket(tp, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
-    if let Some(socket) = socket::touch(tp, signal::RESET_RECEIVED) {
+    let mut socket = socket::touch(tp, signal::RESET_RECEIVED);
+    if let Some(socket) = &mut socket {
         socket.totals.resets_received += 1;
     }
-    if let Some(entry) = hooks::tcp_record(tp, signal::RESET_RECEIVED) {
+    if state == TCP_SYN_SENT {
+        refused(tp, socket);
+    } else if let Some(entry) = hooks::tcp_record(tp, signal::RESET_RECEIVED, socket) {
         emit::submit(signal::RESET_RECEIVED, entry);
     }
     0
+}
+
+/// A connect() that is refused has nothing to tell but whose it was, and comes in storms.
+#[inline(always)]
+fn refused(tp: *const u8, socket: Option<&'static mut Socket>) {
+    let port = snapshot::local_port(tp);
+    if let Some(entry) = hooks::plain_record(tp, signal::RESET_RECEIVED, port, socket) {
+        emit::submit(signal::RESET_RECEIVED, entry);
+    }
 }

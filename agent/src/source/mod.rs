@@ -1,3 +1,4 @@
-//! Where the stream comes from: the live kernel (`ring`), or a recording.
+//! Where the stream comes from: the live kernel (`kernel`), or a recording.
 
 pub mod frame;
+pub mod kernel;

@@ -3,6 +3,7 @@
 
 mod classic;
 mod family;
+mod kernel;
 mod page;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,0 +1,64 @@
+//! Fills `agent_common::layout` from the running kernel's BTF.
+
+use agent_common::layout::{ABSENT, BITS, Bits, Field, Kernel, Layout, OFFSETS};
+use thiserror::Error;
+
+use super::btf::{Btf, Member};
+
+/// A field without which no program can run.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("this kernel's BTF lacks {base}.{path}")]
+pub struct MissingField {
+    base: &'static str,
+    path: &'static str,
+}
+
+/// What the programs must know about this kernel.
+pub fn resolve(btf: &Btf<'_>) -> Result<Kernel, MissingField> {
+    let mut layout = Layout::ABSENT;
+    for field in OFFSETS {
+        if let Some(slot) = layout.offset_mut(field.name) {
+            *slot = found(field, btf.member(field.base, field.path).and_then(whole_bytes))?.unwrap_or(ABSENT);
+        }
+    }
+    for field in BITS {
+        if let (Some(slot), Some(bits)) = (
+            layout.bits_mut(field.name),
+            found(field, btf.member(field.base, field.path).and_then(inside_a_byte))?,
+        ) {
+            *slot = bits;
+        }
+    }
+    Ok(Kernel {
+        layout,
+        retransmit_err: u8::from(btf.tracepoint_args("tcp_retransmit_skb") > Some(2)),
+        reset_reason: u8::from(btf.tracepoint_args("tcp_send_reset") > Some(2)),
+        socket_cookie: u8::from(has_socket_cookie(btf)),
+        reserved: 0,
+    })
+}
+
+fn found<T>(field: &Field, value: Option<T>) -> Result<Option<T>, MissingField> {
+    if value.is_none() && field.required {
+        return Err(MissingField { base: field.base, path: field.path });
+    }
+    Ok(value)
+}
+
+fn whole_bytes(member: Member) -> Option<u16> {
+    let offset = u16::try_from(member.bit_offset / 8).ok()?;
+    (member.bit_offset.is_multiple_of(8) && member.bit_size == 0 && offset != ABSENT).then_some(offset)
+}
+
+fn inside_a_byte(member: Member) -> Option<Bits> {
+    let shift = (member.bit_offset % 8) as u8;
+    let width = if member.bit_size == 0 { 8 } else { u8::try_from(member.bit_size).ok()? };
+    let offset = u16::try_from(member.bit_offset / 8).ok()?;
+    (u32::from(shift) + u32::from(width) <= 8).then_some(Bits { offset, shift, width })
+}
+
+/// Tracing programs may call `bpf_get_socket_cookie` and `bpf_sock_from_file` since the same release
+/// (5.12, 5.11): the kernel names its helpers only by number, but the prototype of the former has a symbol.
+fn has_socket_cookie(btf: &Btf<'_>) -> bool {
+    btf.has_enum_value("bpf_func_id", "BPF_FUNC_sock_from_file")
+}

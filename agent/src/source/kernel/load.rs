@@ -1,0 +1,231 @@
+//! From nothing to attached programs.
+
+use std::fs;
+use std::io;
+
+use aya::maps::{MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use log::warn;
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::btf::{self, BtfError};
+use super::facts;
+use super::layout::{self, MissingField};
+use super::probes::{self, Hook, ProbeState, ProbeStatus};
+use super::ring::Ring;
+use super::stats::Counters;
+
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel side, built by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwhy-ebpf"));
+
+/// Sizes of the kernel side's maps.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of the ring, a power of two of pages.
+    pub ring_size: u32,
+    /// Sockets remembered between events.
+    pub max_sockets: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_size: 4 << 20, max_sockets: 65_536 }
+    }
+}
+
+/// Why the agent cannot watch this kernel.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// No BTF: too old, or built without it.
+    #[error("read {KERNEL_BTF}: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF, 5.10 or later is needed)")]
+    NoBtf(#[source] io::Error),
+    /// BTF this reader does not take.
+    #[error("parse {KERNEL_BTF}")]
+    Btf(#[from] BtfError),
+    /// BTF that aya does not take.
+    #[error("parse {KERNEL_BTF}")]
+    AyaBtf(#[from] aya::BtfError),
+    /// A field without which nothing works.
+    #[error("find the kernel's fields")]
+    Field(#[from] MissingField),
+    /// bpf() was refused.
+    #[error(
+        "load the eBPF programs: not permitted: run as root, or with CAP_BPF and CAP_PERFMON \
+         (in a pod: securityContext.capabilities.add [BPF, PERFMON] and runAsUser 0)"
+    )]
+    NotPermitted,
+    /// The object as a whole was refused.
+    #[error("load the eBPF object")]
+    Object(#[source] Box<EbpfError>),
+    /// A map that the object should have.
+    #[error("open map {0}")]
+    Map(&'static str, #[source] Box<MapError>),
+    /// A probe without which there is nothing to tell.
+    #[error("attach required probe {name}: {why}")]
+    Required {
+        /// The probe.
+        name: &'static str,
+        /// The kernel's words.
+        why: String,
+    },
+    /// The host's clocks, or epoll.
+    #[error("ask the host")]
+    Host(#[from] io::Error),
+}
+
+/// Loads and attaches everything this kernel allows.
+///
+/// Must run inside a tokio runtime. The programs stay attached for as long as the ring lives.
+pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
+    let blob = fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
+    let btf = btf::Btf::parse(&blob)?;
+    let kernel = layout::resolve(&btf)?;
+    let mut ebpf = EbpfLoader::new()
+        .override_global("KERNEL", &kernel, true)
+        .map_max_entries("EVENTS", options.ring_size)
+        .map_max_entries("SOCKETS", options.max_sockets)
+        .load(OBJECT)
+        .map_err(refused)?;
+    let mut counters = counters(&mut ebpf)?;
+    counters.reserve_other().map_err(|error| LoadError::Map("COUNTS", Box::new(error)))?;
+    spawn_logger(&mut ebpf)?;
+    counters.probes = probes::attach_all(&mut ebpf, &btf, &Btf::from_sys_fs()?);
+    require(&counters.probes)?;
+    counters.programs = program_fds(&ebpf, &counters.probes);
+    let host = facts::host(&btf)?;
+    let stacks =
+        StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
+    let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
+    // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
+    let events =
+        unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
+    Ok((Ring::new(events, stacks, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
+}
+
+fn refused(error: EbpfError) -> LoadError {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(cause) = source {
+        if cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied) {
+            return LoadError::NotPermitted;
+        }
+        source = cause.source();
+    }
+    LoadError::Object(Box::new(error))
+}
+
+fn map(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| map_error(name, MapError::InvalidName { name: name.to_owned() }))
+}
+
+fn map_error(name: &'static str, error: MapError) -> LoadError {
+    LoadError::Map(name, Box::new(error))
+}
+
+fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
+    Ok(Counters {
+        counts: PerCpuHashMap::try_from(map(ebpf, "COUNTS")?).map_err(|error| map_error("COUNTS", error))?,
+        health: PerCpuArray::try_from(map(ebpf, "HEALTH")?).map_err(|error| map_error("HEALTH", error))?,
+        programs: Vec::new(),
+        probes: Vec::new(),
+    })
+}
+
+/// Messages of the kernel side come out through `log`. The logger must live before any program is loaded.
+fn spawn_logger(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let logger = match aya_log::EbpfLogger::init(ebpf) {
+        Ok(logger) => logger,
+        Err(error) => {
+            warn!("messages of the eBPF programs are not shown: {error}");
+            return Ok(());
+        }
+    };
+    // SAFETY: the logger owns its map's descriptor and never changes it.
+    let mut logger =
+        unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }.map_err(io::Error::from)?;
+    tokio::spawn(async move {
+        while let Ok(mut guard) = logger.readable_mut().await {
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    });
+    Ok(())
+}
+
+fn require(probes: &[ProbeStatus]) -> Result<(), LoadError> {
+    for ProbeStatus { probe, state } in probes.iter().filter(|status| status.probe.required) {
+        let why = match state {
+            ProbeState::Up => continue,
+            ProbeState::Missing => format!("this kernel has no {:?}", probe.hook),
+            ProbeState::Refused(why) => why.clone(),
+        };
+        return Err(LoadError::Required { name: probe.name, why });
+    }
+    Ok(())
+}
+
+fn is_up(probes: &[ProbeStatus], name: &str) -> bool {
+    probes.iter().any(|status| status.probe.name == name && status.state == ProbeState::Up)
+}
+
+fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::programs::ProgramFd)> {
+    let up = probes.iter().filter(|status| status.state == ProbeState::Up);
+    up.filter_map(|ProbeStatus { probe, .. }| {
+        let program = ebpf.program(probe.name)?;
+        let fd = match probe.hook {
+            Hook::Tracepoint(_) => {
+                TryInto::<&aya::programs::BtfTracePoint>::try_into(program).ok()?.fd().ok()?
+            }
+            Hook::Iterator(_) => TryInto::<&aya::programs::Iter>::try_into(program).ok()?.fd().ok()?,
+        };
+        Some((probe.name, fd.try_clone().ok()?))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_common::count::{Count, CountKey, Health, Socket};
+    use agent_common::record;
+    use object::{Object as _, ObjectSection as _};
+
+    use super::*;
+
+    /// The two sides are compiled for different targets: sizes must agree, and no member may be preceded
+    /// by padding, whose bytes the kernel side would leave unwritten.
+    #[test]
+    fn the_object_and_the_daemon_agree_on_the_abi() {
+        let file = object::File::parse(OBJECT).unwrap();
+        let section = file.section_by_name(".BTF").unwrap().uncompressed_data().unwrap();
+        let btf = btf::Btf::parse(&section).unwrap();
+        macro_rules! check {
+            ($($name:ident: $ty:ty),* $(,)?) => {
+                $(assert_tiles(&btf, stringify!($name), size_of::<$ty>() as u32);)*
+            };
+        }
+        check!(
+            Header: record::Header, Task: record::Task, Endpoint: record::Endpoint, Record: record::Record,
+            Retransmit: record::Retransmit, SynackRetransmit: record::SynackRetransmit,
+            ResetSent: record::ResetSent, BufLimitExceeded: record::BufLimitExceeded,
+            RcvqueueFull: record::RcvqueueFull, StateChanged: record::StateChanged, SockHeld: record::SockHeld,
+            Tcp: record::Tcp, Netns: record::Netns, Totals: record::Totals, TcpRecord: record::TcpRecord,
+            Kernel: agent_common::layout::Kernel, Layout: agent_common::layout::Layout,
+            CountKey: CountKey, Count: Count, Health: Health, Socket: Socket,
+        );
+        assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
+    }
+
+    fn assert_tiles(btf: &btf::Btf<'_>, name: &str, size: u32) {
+        assert_eq!(btf.size_of(name), Some(size), "size of {name}");
+        let mut members = btf.members(name).unwrap();
+        members.sort_by_key(|(_, offset, _)| *offset);
+        let end = members.iter().fold(0, |end, (member, offset, len)| {
+            assert_eq!(*offset, end, "padding before {name}.{member}");
+            offset + len
+        });
+        assert_eq!(end, size, "padding at the end of {name}");
+    }
+}

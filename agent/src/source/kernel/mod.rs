@@ -1,0 +1,13 @@
+//! The live kernel: loads the programs, attaches them, reads what they write and what they count.
+
+pub mod btf;
+pub mod facts;
+pub mod layout;
+mod load;
+pub mod probes;
+pub mod ring;
+mod stats;
+mod symbols;
+
+pub use load::{LoadError, Options, load};
+pub use stats::Counters;

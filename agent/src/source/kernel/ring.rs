@@ -1,0 +1,184 @@
+//! Reads the ring, and tells with the records what they need to be understood.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::mem::{offset_of, size_of};
+use std::time::{Duration, Instant};
+
+use agent_common::record::{self, Record, TcpRecord};
+use agent_common::signal;
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf, StackTraceMap};
+use aya::programs::Iter;
+use bytes::BytesMut;
+use tokio::io::unix::AsyncFd;
+use tokio::time::sleep;
+
+use super::facts::{self, Clock};
+use super::symbols::Symbols;
+use crate::event::{Fact, HostFacts};
+use crate::source::frame::Frame;
+
+/// How often the ring is looked into while records come: the kernel side wakes nobody more often than this
+/// (`agent-ebpf/src/emit.rs`, `WAKE_INTERVAL`).
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long the reader goes on looking after the last record before it sleeps until woken. Longer than the
+/// kernel side's interval, so that a record which woke nobody is found.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// Records taken at most before the rest of the agent gets its turn.
+const BATCH: usize = 2048;
+
+/// Walks over all open files at most this often.
+const WALK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Stacks told; as many as the kernel side's map holds.
+const MAX_STACKS: usize = 1024;
+
+/// The reader of the ring. The programs are attached for as long as it lives.
+pub struct Ring {
+    events: AsyncFd<RingBuf<MapData>>,
+    stacks: StackTraceMap<MapData>,
+    ebpf: Ebpf,
+    can_walk: bool,
+    host: Option<HostFacts>,
+    clock: Clock,
+    symbols: Symbols,
+    told_stacks: HashSet<i32>,
+    /// The last look ended at [`BATCH`].
+    has_more: bool,
+    last_record: Option<Instant>,
+    last_walk: Option<Instant>,
+    arena: BytesMut,
+}
+
+impl Ring {
+    pub(super) fn new(
+        events: AsyncFd<RingBuf<MapData>>,
+        stacks: StackTraceMap<MapData>,
+        ebpf: Ebpf,
+        host: HostFacts,
+        can_walk: bool,
+    ) -> Self {
+        Self {
+            events,
+            stacks,
+            ebpf,
+            can_walk,
+            host: Some(host),
+            clock: Clock::default(),
+            symbols: Symbols::default(),
+            told_stacks: HashSet::new(),
+            has_more: false,
+            last_record: None,
+            last_walk: None,
+            arena: BytesMut::new(),
+        }
+    }
+
+    /// Waits for records and appends them to `frames`, each after the facts it needs. Cancel safe.
+    pub async fn next(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
+        self.tell_facts(frames)?;
+        while frames.is_empty() {
+            self.wait().await?;
+            self.drain(frames);
+        }
+        if let Some(offset) = self.clock.step()? {
+            frames.insert(0, Frame::fact(&Fact::Clock { offset }));
+        }
+        Ok(())
+    }
+
+    fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
+        let Some(host) = self.host.take() else { return Ok(()) };
+        frames.push(Frame::fact(&Fact::Host(host)));
+        if let Some(offset) = self.clock.step()? {
+            frames.push(Frame::fact(&Fact::Clock { offset }));
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> io::Result<()> {
+        if self.has_more {
+            // The rest of the agent gets its turn, no more: the ring fills while nobody looks.
+            tokio::task::yield_now().await;
+        } else if self.last_record.is_some_and(|last| last.elapsed() < LINGER) {
+            sleep(INTERVAL).await;
+        } else {
+            self.events.readable_mut().await?.clear_ready();
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, frames: &mut Vec<Frame>) {
+        let ring = self.events.get_mut();
+        let mut new_stacks = Vec::new();
+        while frames.len() < BATCH {
+            let Some(item) = ring.next() else { break };
+            new_stacks.extend(stack_of(&item).filter(|id| !self.told_stacks.contains(id)));
+            self.arena.extend_from_slice(&item);
+            frames.push(Frame::Record(self.arena.split().freeze()));
+        }
+        self.has_more = frames.len() >= BATCH;
+        if !frames.is_empty() {
+            self.last_record = Some(Instant::now());
+        }
+        for id in new_stacks {
+            self.tell_stack(id, frames);
+        }
+    }
+
+    /// Ahead of the records, since one of them is the stack's.
+    fn tell_stack(&mut self, id: i32, frames: &mut Vec<Frame>) {
+        if self.told_stacks.len() < MAX_STACKS && self.told_stacks.insert(id) {
+            let addresses = self.stack_addresses(id);
+            let stack = Fact::Stack { id, frames: self.symbols.name(&addresses) };
+            frames.insert(0, Frame::fact(&stack));
+        }
+    }
+
+    fn stack_addresses(&self, id: i32) -> Vec<u64> {
+        let trace = self.stacks.get(&id.cast_unsigned(), 0);
+        trace.map(|trace| trace.frames().iter().map(|frame| frame.ip).collect()).unwrap_or_default()
+    }
+
+    /// Walks over the open files of every process, unless it did a moment ago, and appends who holds which
+    /// TCP socket. Where the iterator is missing, nothing is appended.
+    pub fn walk(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        if !self.can_walk || self.last_walk.is_some_and(|last| last.elapsed() < WALK_INTERVAL) {
+            return Ok(());
+        }
+        self.last_walk = Some(Instant::now());
+        let mut bytes = Vec::new();
+        self.open_walk()?.read_to_end(&mut bytes)?;
+        for held in bytes.chunks_exact(size_of::<TcpRecord>()) {
+            self.arena.extend_from_slice(held);
+            frames.push(Frame::Record(self.arena.split().freeze()));
+        }
+        frames.push(Frame::fact(&Fact::WalkDone { time: facts::monotonic()? }));
+        Ok(())
+    }
+
+    fn open_walk(&mut self) -> anyhow::Result<File> {
+        let program = self.ebpf.program_mut("sock_held").ok_or_else(|| anyhow::anyhow!("no iterator"))?;
+        let program: &mut Iter = program.try_into()?;
+        let link = program.attach()?;
+        Ok(program.take_link(link)?.into_file()?)
+    }
+}
+
+/// The stack id of an active reset's record.
+fn stack_of(record: &[u8]) -> Option<i32> {
+    let signal = read::<2>(record, offset_of!(Record, header) + offset_of!(record::Header, signal))?;
+    if u16::from_ne_bytes(signal) != signal::RESET_SENT {
+        return None;
+    }
+    let stack = read::<4>(record, offset_of!(Record, detail) + offset_of!(record::ResetSent, stack))?;
+    Some(i32::from_ne_bytes(stack)).filter(|&id| id >= 0)
+}
+
+fn read<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}

@@ -1,0 +1,141 @@
+//! The exact counters and the programs' own cost, read at scrape.
+
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use agent_common::count::{Count, CountKey, Health, OTHER_CGROUP, REASON_ABSENT};
+use agent_common::{retransmit, signal};
+use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::programs::ProgramFd;
+
+use super::probes::ProbeStatus;
+
+/// Reads the kernel side's maps. Nothing here is copied between scrapes.
+pub struct Counters {
+    pub(super) counts: PerCpuHashMap<MapData, CountKey, Count>,
+    pub(super) health: PerCpuArray<MapData, Health>,
+    pub(super) programs: Vec<(&'static str, ProgramFd)>,
+    /// What became of each probe.
+    pub probes: Vec<ProbeStatus>,
+}
+
+/// Cost of a program since it was loaded; the kernel measures it while `kernel.bpf_stats_enabled` is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramStats {
+    /// The program's name.
+    pub name: &'static str,
+    /// Nanoseconds it ran.
+    pub run_time_ns: u64,
+    /// Times it ran.
+    pub run_count: u64,
+    /// Times it was skipped because it interrupted itself; each is an event not counted.
+    pub recursion_misses: u64,
+    /// Instructions the verifier walked.
+    pub verified_instructions: u64,
+}
+
+impl Counters {
+    /// Every counter, summed over the CPUs.
+    pub fn counts(&self) -> Vec<(CountKey, Count)> {
+        self.counts.iter().filter_map(Result::ok).map(|(key, values)| (key, sum_counts(&values))).collect()
+    }
+
+    /// One row a signal, summed over the CPUs.
+    pub fn health(&self) -> [Health; signal::END as usize] {
+        let mut rows = [Health::default(); signal::END as usize];
+        for (row, values) in rows.iter_mut().zip(self.health.iter()) {
+            *row = values.map(|values| sum_health(&values)).unwrap_or_default();
+        }
+        rows
+    }
+
+    /// Cost of each program that is loaded.
+    pub fn programs(&self) -> Vec<ProgramStats> {
+        self.programs.iter().map(|(name, fd)| program_stats(name, fd)).collect()
+    }
+
+    /// Makes the entries that take what does not fit, while the map has room.
+    pub(super) fn reserve_other(&mut self) -> Result<(), aya::maps::MapError> {
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).unwrap_or(1);
+        for (signal, detail) in all_details() {
+            let key = CountKey { cgroup: OTHER_CGROUP, netns: 0, signal, detail };
+            let zeroes = PerCpuValues::try_from(vec![Count::default(); cpus])?;
+            self.counts.insert(key, zeroes, 0)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every (signal, detail) that a program counts. Reset reasons end at 25 on 7.3; twice that is room to grow.
+fn all_details() -> impl Iterator<Item = (u16, u16)> {
+    let kinds = 0..retransmit::END;
+    let failed = kinds.clone().map(|kind| kind | agent_common::count::FAILED);
+    let states = 1..13;
+    (kinds.chain(failed).map(|detail| (signal::RETRANSMIT, detail)))
+        .chain([(signal::SYNACK_RETRANSMIT, retransmit::SYNACK)])
+        .chain((0..50).chain([REASON_ABSENT]).map(|detail| (signal::RESET_SENT, detail)))
+        .chain(states.clone().map(|detail| (signal::RESET_RECEIVED, detail)))
+        .chain((0..2).map(|detail| (signal::BUF_LIMIT_EXCEEDED, detail)))
+        .chain([(signal::RCVQUEUE_FULL, 0)])
+        .chain(states.map(|detail| (signal::STATE_CHANGED, detail)))
+}
+
+fn sum_counts(values: &[Count]) -> Count {
+    values.iter().fold(Count::default(), |sum, one| Count {
+        events: sum.events + one.events,
+        segments: sum.segments + one.segments,
+        bytes: sum.bytes + one.bytes,
+    })
+}
+
+fn sum_health(values: &[Health]) -> Health {
+    values.iter().fold(Health::default(), |sum, one| Health {
+        written: sum.written + one.written,
+        lost_ring: sum.lost_ring + one.lost_ring,
+        lost_read: sum.lost_read + one.lost_read,
+        lost_socket: sum.lost_socket + one.lost_socket,
+        lost_count: sum.lost_count + one.lost_count,
+    })
+}
+
+fn program_stats(name: &'static str, fd: &ProgramFd) -> ProgramStats {
+    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    parse_fdinfo(name, &fs::read_to_string(path).unwrap_or_default())
+}
+
+/// `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c).
+fn parse_fdinfo(name: &'static str, text: &str) -> ProgramStats {
+    let field = |wanted: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    };
+    ProgramStats {
+        name,
+        run_time_ns: field("run_time_ns"),
+        run_count: field("run_cnt"),
+        recursion_misses: field("recursion_misses"),
+        verified_instructions: field("verified_insns"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_fdinfo() {
+        let text = "pos:\t0\nprog_id:\t7\nrun_time_ns:\t1200\nrun_cnt:\t4\nrecursion_misses:\t1\nverified_insns:\t900\n";
+        let stats = parse_fdinfo("retransmit", text);
+        assert_eq!((stats.run_time_ns, stats.run_count), (1200, 4));
+        assert_eq!((stats.recursion_misses, stats.verified_instructions), (1, 900));
+    }
+
+    #[test]
+    fn all_details_are_distinct() {
+        let mut details: Vec<_> = all_details().collect();
+        let len = details.len();
+        details.sort_unstable();
+        details.dedup();
+        assert_eq!(details.len(), len);
+    }
+}

@@ -1,0 +1,96 @@
+//! Names for the addresses of a kernel stack.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader};
+
+/// Frames shown of a stack, innermost first.
+const MAX_FRAMES: usize = 24;
+
+/// Addresses remembered; a stack of a reset has a dozen, most of them shared.
+const MAX_KNOWN: usize = 4096;
+
+/// Resolves addresses by reading /proc/kallsyms once for each stack with a new address: the whole table
+/// would be 10 MB of memory for a handful of names.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    known: HashMap<u64, Box<str>>,
+}
+
+impl Symbols {
+    /// Functions of the stack, without those of the tracing itself. Hexadecimal addresses where the
+    /// symbols can't be read (that takes CAP_SYSLOG).
+    pub fn name(&mut self, addresses: &[u64]) -> Vec<Box<str>> {
+        let unknown: Vec<u64> = addresses.iter().copied().filter(|at| !self.known.contains_key(at)).collect();
+        if !unknown.is_empty() {
+            self.learn(unknown);
+        }
+        let names = addresses.iter().map(|at| self.known.get(at).cloned().unwrap_or_else(|| hex(*at)));
+        names.skip_while(|name| is_tracing(name)).take(MAX_FRAMES).collect()
+    }
+
+    fn learn(&mut self, mut unknown: Vec<u64>) {
+        if self.known.len() > MAX_KNOWN {
+            self.known.clear();
+        }
+        unknown.sort_unstable();
+        let found = File::open("/proc/kallsyms").and_then(|file| resolve(BufReader::new(file), &unknown));
+        for (at, name) in unknown.iter().zip(found.unwrap_or_default()) {
+            self.known.insert(*at, name.unwrap_or_else(|| hex(*at)));
+        }
+    }
+}
+
+/// For each of the sorted `addresses` the last text symbol at or below it.
+fn resolve(mut kallsyms: impl io::BufRead, addresses: &[u64]) -> io::Result<Vec<Option<Box<str>>>> {
+    let mut best: Vec<(u64, Option<Box<str>>)> = vec![(0, None); addresses.len()];
+    let mut line = String::new();
+    while kallsyms.read_line(&mut line)? != 0 {
+        if let Some((start, name)) = text_symbol(&line) {
+            let first = addresses.partition_point(|&at| at < start);
+            // Sorted input would let this stop early; modules' symbols come unsorted.
+            for (found, name_of) in best[first..].iter_mut().take_while(|(found, _)| *found < start) {
+                *found = start;
+                *name_of = Some(name.into());
+            }
+        }
+        line.clear();
+    }
+    Ok(best.into_iter().map(|(_, name)| name).collect())
+}
+
+fn text_symbol(line: &str) -> Option<(u64, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let start = u64::from_str_radix(words.next()?, 16).ok().filter(|&start| start != 0)?;
+    let is_text = matches!(words.next()?, "t" | "T" | "w" | "W");
+    words.next().filter(|_| is_text).map(|name| (start, name))
+}
+
+fn is_tracing(name: &str) -> bool {
+    ["bpf_", "__bpf_", "__traceiter_", "__probestub_", "trace_", "0x"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn hex(address: u64) -> Box<str> {
+    format!("{address:#x}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_last_text_symbol_below() {
+        let table =
+            "0000000000001000 T tcp_close\n0000000000001800 d data\n0000000000002000 t inet_release\n";
+        let names = resolve(table.as_bytes(), &[0x10, 0x1000, 0x1900, 0x2fff]).unwrap();
+        let names: Vec<_> = names.iter().map(Option::as_deref).collect();
+        assert_eq!(names, [None, Some("tcp_close"), Some("tcp_close"), Some("inet_release")]);
+    }
+
+    #[test]
+    fn hidden_addresses_name_nothing() {
+        assert_eq!(resolve("0000000000000000 T tcp_close\n".as_bytes(), &[0x1000]).unwrap(), [None]);
+    }
+}

@@ -1,0 +1,125 @@
+//! The processes of the lab: each takes one part, given by its arguments, and prints what it does.
+//!
+//! ```text
+//! lab-actor connect ADDRESS              connects; then takes orders from its standard input
+//! lab-actor accept ADDRESS               listens and accepts one connection; then takes orders
+//! lab-actor fork-server ADDRESS PAYLOAD  one child a connection, until the end of its standard input
+//! ```
+//!
+//! Orders: `send N`, `receive N`, `close`, `abort`; each is answered by `done`. At the end of the
+//! standard input, thus with the test that started it, an actor ends.
+
+use std::env;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::process;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use tests::actor::CHILD_NAME;
+use tests::tcp;
+
+/// What a child reads of what its client sent.
+const READ: usize = 16;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["connect", address] => obey(connect(parse(address))),
+        ["accept", address] => obey(accept(parse(address))),
+        ["fork-server", address, payload] => {
+            serve(parse(address), payload.parse().expect("bytes of payload"))
+        }
+        _ => {
+            eprintln!("usage: lab-actor connect ADDRESS | accept ADDRESS | fork-server ADDRESS PAYLOAD");
+            process::exit(64);
+        }
+    }
+}
+
+fn parse(address: &str) -> SocketAddr {
+    address.parse().expect("ADDRESS is an address and a port")
+}
+
+fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).expect("connect");
+    println!("connected {}", stream.local_addr().expect("local address"));
+    stream
+}
+
+fn accept(at: SocketAddr) -> TcpStream {
+    let listener = listen(at);
+    let (stream, remote) = listener.accept().expect("accept");
+    println!("accepted {remote}");
+    stream
+}
+
+fn listen(at: SocketAddr) -> TcpListener {
+    let listener = TcpListener::bind(at).expect("listen");
+    println!("listening {}", listener.local_addr().expect("local address"));
+    listener
+}
+
+fn obey(stream: TcpStream) {
+    let mut stream = Some(stream);
+    for line in io::stdin().lines() {
+        let line = line.expect("read an order");
+        let (order, count) = line.split_once(' ').unwrap_or((&line, "0"));
+        let count: usize = count.parse().expect("a number of bytes");
+        match order {
+            "send" => tcp::send(stream.as_ref().expect("an open connection"), count),
+            "receive" => receive(stream.as_ref().expect("an open connection"), count),
+            "close" => drop(stream.take()),
+            "abort" => tcp::abort(stream.take().expect("an open connection")),
+            _ => panic!("no such order: {order}"),
+        }
+        println!("done");
+    }
+}
+
+fn receive(mut stream: &TcpStream, count: usize) {
+    stream.read_exact(&mut vec![0; count]).expect("receive");
+}
+
+/// The server of the write-up: a child a connection, which reads a little, sends its payload and closes.
+fn serve(at: SocketAddr, payload: usize) {
+    let listener = listen(at);
+    while waits(&listener) {
+        let (stream, remote) = listener.accept().expect("accept");
+        // SAFETY: this process has one thread.
+        let ForkResult::Parent { child: pid } = unsafe { fork() }.expect("fork") else {
+            child(&stream, payload)
+        };
+        // Before it is announced: the child is to be the last to close.
+        drop(stream);
+        println!("child {pid} {remote}");
+        reap();
+    }
+}
+
+/// Waits for a connection: true; or for the end of the standard input: false.
+fn waits(listener: &TcpListener) -> bool {
+    let input = io::stdin();
+    let mut sources =
+        [PollFd::new(listener.as_fd(), PollFlags::POLLIN), PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    poll(&mut sources, PollTimeout::NONE).expect("poll");
+    sources[0].any().expect("flags the kernel knows")
+}
+
+fn child(mut stream: &TcpStream, payload: usize) -> ! {
+    prctl::set_name(c"lab-child").expect("name the child");
+    debug_assert_eq!(CHILD_NAME.as_bytes(), c"lab-child".to_bytes());
+    receive(stream, READ);
+    // The peer may reset first; the child closes all the same.
+    let _ = stream.write_all(&vec![b'x'; payload]);
+    process::exit(0)
+}
+
+fn reap() {
+    let ended = || waitpid(None, Some(WaitPidFlag::WNOHANG));
+    while matches!(ended(), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))) {}
+}

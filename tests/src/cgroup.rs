@@ -1,0 +1,67 @@
+//! Memory cgroups of version 1, the one way to refuse TCP its memory without touching the whole
+//! host: `memory.kmem.tcp.limit_in_bytes` (`memcg1_charge_skmem`).
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::unistd::gettid;
+
+const ROOT: &str = "/sys/fs/cgroup/memory";
+const PREFIX: &str = "tcpwhy-lab-";
+const LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A memory cgroup of the test's own, removed with it.
+#[derive(Debug)]
+pub struct MemoryCgroup {
+    path: PathBuf,
+}
+
+impl MemoryCgroup {
+    /// With `limit` bytes for the buffers of TCP sockets created inside; the reason if there is no way here.
+    pub fn with_tcp_limit(limit: u64) -> Result<Self, String> {
+        remove_stale();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(format!("{ROOT}/{PREFIX}{}-{number}", std::process::id()));
+        fs::create_dir(&path).map_err(|error| format!("create {}: {error}", path.display()))?;
+        let cgroup = Self { path };
+        let file = cgroup.path.join(LIMIT);
+        fs::write(&file, limit.to_string()).map_err(|error| format!("write {}: {error}", file.display()))?;
+        Ok(cgroup)
+    }
+
+    /// Moves the calling thread inside: a socket is charged to the cgroup of the thread that made it
+    /// (`mem_cgroup_sk_alloc`).
+    pub fn enter(&self) {
+        let tasks = self.path.join("tasks");
+        fs::write(&tasks, gettid().to_string())
+            .unwrap_or_else(|error| panic!("{}: {error}", tasks.display()));
+    }
+}
+
+impl Drop for MemoryCgroup {
+    fn drop(&mut self) {
+        // A joined thread leaves its cgroup a moment later; until then the directory is busy.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
+            thread::yield_now();
+        }
+    }
+}
+
+/// Removes what a killed test left: cgroups of processes that are gone. A busy one refuses.
+fn remove_stale() {
+    let Ok(entries) = fs::read_dir(ROOT) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let pid = rest.split('-').next().unwrap_or_default();
+        if !fs::exists(format!("/proc/{pid}")).unwrap_or(true) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}

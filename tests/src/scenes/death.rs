@@ -1,0 +1,89 @@
+//! Connections that the kernel gives up without a reset: ETIMEDOUT (`tcp_write_err`).
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::link::{Family, Loss, Pair};
+use crate::snmp::{Meter, Snmp};
+use crate::tcp::{self, Connection, Side};
+
+/// A socket that died at the client.
+#[derive(Debug)]
+pub struct Death {
+    /// The side that gave up.
+    pub side: Side,
+    /// Its state when it did.
+    pub state: &'static str,
+    /// errno that the application got; none if there was no application left.
+    pub errno: Option<i32>,
+    /// From the first segment not answered to the end.
+    pub after: Duration,
+    /// The client's counters over the scene.
+    pub snmp: Snmp,
+    /// The dead socket, if somebody still holds it.
+    pub socket: Option<TcpStream>,
+}
+
+/// The peer falls silent; the client gives up as `tcp_retries2` says (`tcp_write_timeout`).
+pub fn silence(pair: &Pair, family: Family, retries2: u8) -> Death {
+    pair.client.sysctl("ipv4.tcp_retries2", retries2);
+    unanswered(pair, family, |_| ())
+}
+
+/// The peer falls silent; TCP_USER_TIMEOUT decides (`tcp_clamp_rto_to_user_timeout`).
+pub fn user_timeout(pair: &Pair, family: Family, timeout: Duration) -> Death {
+    unanswered(pair, family, |client| tcp::user_timeout(client, timeout))
+}
+
+fn unanswered(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Death {
+    let Connection { client, client_side, server: _server, .. } = Connection::open(pair, family);
+    set(&client);
+    let meter = Meter::new(&pair.client);
+    pair.server.drop_incoming(&Loss::all());
+    let start = Instant::now();
+    tcp::send(&client, 100);
+    died(client_side, "ESTABLISHED", client, start, &meter)
+}
+
+/// Nobody answers the SYN; the client gives up as `tcp_syn_retries` says. With
+/// `tcp_syn_linear_timeouts` 0 the timer doubles from the first.
+pub fn connect(pair: &Pair, family: Family, syn_retries: u8) -> Death {
+    pair.client.sysctl("ipv4.tcp_syn_retries", syn_retries);
+    pair.client.sysctl("ipv4.tcp_syn_linear_timeouts", 0);
+    pair.server.drop_incoming(&Loss::all());
+    let meter = Meter::new(&pair.client);
+    let start = Instant::now();
+    let (client, side) = tcp::start_connect(&pair.client, tcp::closed_port(&pair.server, family));
+    died(side, "SYN_SENT", client, start, &meter)
+}
+
+fn died(side: Side, state: &'static str, client: TcpStream, start: Instant, meter: &Meter) -> Death {
+    let errno = Some(tcp::death(&client));
+    Death { side, state, errno, after: start.elapsed(), snmp: meter.read(), socket: Some(client) }
+}
+
+/// The application closes with data unsent to a silent peer; the orphan is given up as
+/// `tcp_orphan_retries` says.
+pub fn orphan(pair: &Pair, family: Family, orphan_retries: u8) -> Death {
+    pair.client.sysctl("ipv4.tcp_orphan_retries", orphan_retries);
+    let Connection { client, client_side: side, server: _server, .. } = Connection::open(pair, family);
+    let meter = Meter::new(&pair.client);
+    pair.server.drop_incoming(&Loss::all());
+    let start = Instant::now();
+    tcp::send(&client, 100);
+    drop(client);
+    meter.reach("TcpExtTCPAbortOnTimeout", 1);
+    Death { side, state: "FIN_WAIT1", errno: None, after: start.elapsed(), snmp: meter.read(), socket: None }
+}
+
+/// The client's own device goes down before data leaves: nothing was ever in flight, so zero-window
+/// probes kill it (`tcp_probe_timer`), with ETIMEDOUT and without one retransmission.
+pub fn own_device_down(pair: &Pair, family: Family, retries2: u8) -> Death {
+    pair.client.sysctl("ipv4.tcp_retries2", retries2);
+    let Connection { client, client_side, server: _server, .. } = Connection::open(pair, family);
+    let meter = Meter::new(&pair.client);
+    pair.client.down();
+    let start = Instant::now();
+    tcp::send(&client, 100);
+    died(client_side, "ESTABLISHED", client, start, &meter)
+}

@@ -1,0 +1,31 @@
+//! The subcommands, one file each. A new one is a file, a variant and an arm.
+
+mod lint;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// What to do.
+#[derive(clap::Subcommand)]
+pub enum Task {
+    Setup(setup::Setup),
+    Run(run::Run),
+    Test(test::Test),
+    Lint(lint::Lint),
+}
+
+impl Task {
+    /// Does it. `Err` is a failure to do the task; the code tells how the task ended.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Setup(task) => task.run(),
+            Self::Run(task) => task.run(),
+            Self::Test(task) => task.run(),
+            Self::Lint(task) => task.run(),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+use std::num::NonZero;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+
+use crate::libtest::Transcript;
+use crate::setup::{self, Purpose, python};
+use crate::skips::Skips;
+use crate::summary::{Check, Summary, Verdict};
+use crate::{artifact, lint, process, report, transcript, workspace};
+
+/// Set up, lint, build everything and run all tests, those on the live kernel too
+///
+/// Tests find the agent in `TCPWHY_BIN` and a Python with prometheus-client in `TCPWHY_PYTHON`. One
+/// that cannot run appends `skipped: NAME: REASON` to the file named by `TCPWHY_SKIPS` and returns.
+#[derive(clap::Args)]
+#[command(after_help = "Example: cargo xtask test --no-lint -p tests reset")]
+pub struct Test {
+    /// Run only tests whose name contains one of these.
+    filters: Vec<String>,
+    /// Run only the tests of this package; can be given more than once.
+    #[arg(short, long, value_name = "NAME")]
+    package: Vec<String>,
+    /// Tests that run at the same time; they share the machine's kernel.
+    #[arg(long = "test-threads", value_name = "N", default_value_t = const { NonZero::new(4).unwrap() })]
+    threads: NonZero<usize>,
+    /// Leave out what `cargo xtask lint` does.
+    #[arg(long)]
+    no_lint: bool,
+}
+
+impl Test {
+    pub fn run(self) -> Result<ExitCode> {
+        setup::prepare(Purpose::Test)?;
+        let mut checks = if self.no_lint { Vec::new() } else { lint::all() };
+        let skips = Skips::create(workspace::target().join("skips.txt"))?;
+        let mut command = self.cargo_test()?;
+        set_environment(&mut command, &artifact::tcpwhy()?, &skips)?;
+
+        report::status("Testing", process::shown(&command));
+        let mut tests = Transcript::default();
+        let status = transcript::follow(command, |line| tests.read(line))?;
+        // Tests that fail are counted as tests; this is for what failed beside them.
+        if !status.success() && tests.failed() == 0 {
+            checks.push(Check { name: "cargo test", verdict: Verdict::Failed(status.to_string()) });
+        }
+        let summary = Summary { checks, tests, skips: skips.read()? };
+        summary.print();
+        Ok(if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn cargo_test(&self) -> Result<Command> {
+        let mut command = process::cargo();
+        if !process::is_root() {
+            command.args(["--config", &sudo_runner()?]);
+        }
+        command.args(["test", "--no-fail-fast"]);
+        match self.package.as_slice() {
+            [] => command.args(["--workspace", "--exclude", "agent-ebpf"]),
+            packages => command.args(packages.iter().flat_map(|name| ["--package", name])),
+        };
+        command.args(["--", "--test-threads", &self.threads.to_string()]).args(&self.filters);
+        Ok(command)
+    }
+}
+
+/// Has cargo start each test program as root. sudo sets a PATH of its own, even with `-E`.
+fn sudo_runner() -> Result<String> {
+    let sudo = process::find("sudo").context("run the tests: not root, and no sudo in PATH")?;
+    let (sudo, path) = (sudo.to_string_lossy(), workspace::search_path()?);
+    let path = format!("PATH={}", path.display());
+    Ok(format!("target.'cfg(unix)'.runner = [{sudo:?}, '-E', 'env', {path:?}]"))
+}
+
+fn set_environment(command: &mut Command, tcpwhy: &Path, skips: &Skips) -> Result<()> {
+    command
+        .env("TCPWHY_BIN", tcpwhy)
+        .env("TCPWHY_SKIPS", skips.path())
+        .env("TCPWHY_PYTHON", python::interpreter())
+        .env("PATH", workspace::search_path()?);
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Making a machine ready. Every step looks first, installs only what is missing, and says which.
+
+mod compiler;
+mod debian;
+mod linker;
+mod programs;
+pub mod python;
+
+use anyhow::Result;
+
+/// What the machine is made ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `cargo build`.
+    Build,
+    /// `cargo test` as well.
+    Test,
+}
+
+/// Makes it so, or says what is missing.
+pub fn prepare(purpose: Purpose) -> Result<()> {
+    compiler::ensure()?;
+    linker::ensure()?;
+    match purpose {
+        Purpose::Build => Ok(()),
+        Purpose::Test => programs::ensure().and_then(|()| python::ensure()),
+    }
+}

@@ -1,0 +1,81 @@
+//! Tests that could not run, and say why.
+//!
+//! libtest knows no skip at run time: such a test appends a line to a file and returns, and is told
+//! apart from one that passed by that line alone.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The file that tests append to, one line a skip: `skipped: NAME: REASON`.
+#[derive(Debug)]
+pub struct Skips {
+    path: PathBuf,
+}
+
+/// One line of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// A test as libtest names it, with or without its module; or a part of a test.
+    pub test: String,
+    /// What was missing.
+    pub reason: String,
+}
+
+impl Skips {
+    /// An empty file at `path`.
+    pub fn create(path: PathBuf) -> Result<Self> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        std::fs::write(&path, "").with_context(|| format!("empty {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// For the tests.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the tests wrote.
+    pub fn read(&self) -> Result<Vec<Skip>> {
+        let text =
+            std::fs::read_to_string(&self.path).with_context(|| format!("read {}", self.path.display()))?;
+        Ok(text.lines().filter(|line| !line.trim().is_empty()).map(Skip::parse).collect())
+    }
+}
+
+impl Skip {
+    /// A line of another form is a skip too: better one too many than one that nobody hears of.
+    fn parse(line: &str) -> Self {
+        let line = line.trim().trim_start_matches("skipped: ");
+        let (test, reason) = line.split_once(": ").unwrap_or((line, "no reason given"));
+        Self { test: test.to_owned(), reason: reason.to_owned() }
+    }
+
+    /// Whether `test`, as libtest names it, is the one that was skipped.
+    pub fn is_of(&self, test: &str) -> bool {
+        test.strip_suffix(&self.test).is_some_and(|module| module.is_empty() || module.ends_with("::"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Skip;
+
+    fn skip(test: &str, reason: &str) -> Skip {
+        Skip { test: test.to_owned(), reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn lines_give_name_and_reason() {
+        assert_eq!(Skip::parse("skipped: net::v6: no IPv6: disabled"), skip("net::v6", "no IPv6: disabled"));
+        assert_eq!(Skip::parse("broken"), skip("broken", "no reason given"));
+    }
+
+    #[test]
+    fn names_match_with_or_without_module() {
+        assert!(skip("v6", "").is_of("net::v6"));
+        assert!(skip("net::v6", "").is_of("net::v6"));
+        assert!(!skip("v6", "").is_of("net::old_v6"));
+    }
+}
