@@ -10,6 +10,7 @@ mod printer;
 mod signals;
 mod size;
 mod tail;
+mod timeouts;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -35,7 +36,7 @@ pub struct Cli {
     command: Command,
     /// What is told on the standard error.
     #[arg(long, global = true, value_name = "LEVEL", env = "TCPWHY_LOG", default_value = "info",
-        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).map(level))]
+        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).try_map(|name| name.parse::<LevelFilter>()))]
     log: LevelFilter,
 }
 
@@ -43,11 +44,7 @@ pub struct Cli {
 enum Command {
     Agent(agent::Agent),
     Tail(tail::Tail),
-}
-
-/// The names of the parser above are those of `log`.
-fn level(name: String) -> LevelFilter {
-    name.parse().unwrap_or(LevelFilter::Info)
+    Timeouts(timeouts::Timeouts),
 }
 
 impl Cli {
@@ -79,8 +76,17 @@ impl Cli {
         match self.command {
             Command::Agent(agent) => run_async(agent.run()),
             Command::Tail(tail) => run_async(tail.run()),
+            Command::Timeouts(timeouts) => printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())),
         }
     }
+}
+
+/// The end of the output is the end of the command, not its failure.
+fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    let is_broken_pipe = |error: &anyhow::Error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Two threads: one may encode a scrape while the other serves.

@@ -236,7 +236,7 @@ pub struct Memory {
 pub struct Queue {
     /// Bytes in use.
     pub rmem_alloc: u32,
-    /// SO_RCVBUF, bytes.
+    /// `SO_RCVBUF`, bytes.
     pub rcvbuf: u32,
     /// Kernel memory of the packet that did not fit, bytes.
     pub truesize: u32,

@@ -40,7 +40,7 @@ pub(crate) fn endpoint(local: &str, remote: &str, state: Option<TcpState>) -> En
     }
 }
 
-fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<Tcp>) -> Observed {
+fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
     let event = KernelEvent {
         time: 61_003_123_456_789,
         stands_for: 1,
@@ -48,7 +48,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<Tcp>) -> Observed {
         current: None,
         owner: None,
         detail,
-        tcp,
+        tcp: tcp.copied(),
     };
     Observed {
         connection: event.tcp.is_some().then_some(ConnectionId(0x2a)),
@@ -145,7 +145,7 @@ pub(crate) fn timeout() -> Observed {
         owner: Some(Owner { process: process(4711, "curl"), source: OwnerSource::Connect }),
         rto: Some(Duration::from_millis(1632)),
         stage: Some(3),
-        ..observed(endpoint, detail, Some(tcp()))
+        ..observed(endpoint, detail, Some(&tcp()))
     }
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn abort_on_close() -> Observed {
         owner: Some(Owner { process: process(812, "payload-server"), source: OwnerSource::Lock }),
         reset_reason: Some("TCP_ABORT_ON_CLOSE".into()),
         stack: Arc::new(["tcp_send_active_reset".into(), "__tcp_close".into(), "tcp_close".into()]),
-        ..observed(endpoint, detail, Some(tcp()))
+        ..observed(endpoint, detail, Some(&tcp()))
     };
     observed.event.current = Some(Thread { process: process(812, "payload-server"), tid: 815 });
     observed
@@ -176,7 +176,7 @@ pub(crate) fn refused() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:81", Some(TcpState::SynSent));
     Observed {
         owner: Some(Owner { process: process(4712, "nc"), source: OwnerSource::Connect }),
-        ..observed(endpoint, Detail::ResetReceived, Some(tcp()))
+        ..observed(endpoint, Detail::ResetReceived, Some(&tcp()))
     }
 }
 
@@ -204,7 +204,7 @@ pub(crate) fn out_of_memory() -> Observed {
     let endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Established));
     let detail =
         Detail::BufLimitExceeded { direction: Direction::Receive, allocated: 16_385, protocol: "TCP".into() };
-    observed(endpoint, detail, Some(tcp()))
+    observed(endpoint, detail, Some(&tcp()))
 }
 
 /// A ping socket that nobody reads.
@@ -225,7 +225,7 @@ pub(crate) fn timed_out() -> Observed {
     };
     let mut tcp = tcp();
     tcp.raw.err = libc::ETIMEDOUT;
-    observed(endpoint, detail, Some(tcp))
+    observed(endpoint, detail, Some(&tcp))
 }
 
 /// A listener that closes.
@@ -233,13 +233,13 @@ pub(crate) fn listener_closed() -> Observed {
     let endpoint = endpoint("[::]:80", "[::]:0", Some(TcpState::Listen));
     let detail =
         Detail::StateChanged { old: TcpState::Listen, new: TcpState::Close, accept_queue: 3, backlog: 128 };
-    observed(endpoint, detail, Some(tcp()))
+    observed(endpoint, detail, Some(&tcp()))
 }
 
 /// The end of a socket.
 pub(crate) fn destroyed() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Close));
-    observed(endpoint, Detail::SockDestroyed, Some(tcp()))
+    observed(endpoint, Detail::SockDestroyed, Some(&tcp()))
 }
 
 /// One of each.

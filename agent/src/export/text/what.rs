@@ -103,7 +103,7 @@ fn meaning(reason: &str, reset: &Reset) -> Option<&'static str> {
     })
 }
 
-/// In SYN_SENT a reset is the answer to the SYN; later it may also be our own, on data after the close.
+/// In `SYN_SENT` a reset is the answer to the SYN; later it may also be our own, on data after the close.
 fn reset_received(line: &Line, notes: &mut Vec<String>) {
     if line.state == Some(TcpState::SynSent) {
         notes.push("refused by the peer".to_owned());
