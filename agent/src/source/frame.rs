@@ -18,4 +18,11 @@ impl Frame {
     pub fn fact(fact: &Fact) -> Self {
         Self::Fact(serde_json::to_vec(fact).expect("a fact has only string keys").into())
     }
+
+    /// What it is made of.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Record(bytes) | Self::Fact(bytes) => bytes,
+        }
+    }
 }
