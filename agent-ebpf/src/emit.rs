@@ -1,8 +1,8 @@
 //! The only writer of the ring.
 
 use agent_common::count::Health;
+use agent_common::record::Header;
 use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 use crate::maps::{EVENTS, HEALTH};
@@ -26,18 +26,19 @@ pub fn reserve<T: 'static>(signal: u16) -> Option<RingBufEntry<T>> {
     entry
 }
 
-/// Hands a filled entry to the daemon.
+/// Hands a filled entry, a `Record` or `TcpRecord`, to the daemon.
 #[inline(always)]
 pub fn submit<T>(signal: u16, entry: RingBufEntry<T>) {
     note(signal, |health| health.written += 1);
-    entry.submit(u64::from(wake_flags()));
+    // SAFETY: every record starts with its header, and that is filled first.
+    let time = unsafe { (*entry.as_ptr().cast::<Header>()).time };
+    entry.submit(u64::from(wake_flags(time)));
 }
 
 #[inline(always)]
-fn wake_flags() -> u32 {
-    // SAFETY: the helper has no preconditions; a 64-bit access is one instruction.
+fn wake_flags(now: u64) -> u32 {
+    // SAFETY: a 64-bit access is one instruction.
     unsafe {
-        let now = bpf_ktime_get_ns();
         if now.wrapping_sub((&raw const LAST_WAKE).read_volatile()) < WAKE_INTERVAL {
             return BPF_RB_NO_WAKEUP;
         }

@@ -50,17 +50,14 @@ unsafe fn no_task(to: *mut agent_common::record::Task) {
     unsafe { core::ptr::write(to.cast::<[u64; 3]>(), [0; 3]) }
 }
 
-/// The running task, if it holds the lock of `sk`, and the owner learnt before.
+/// The running task, if it holds the lock of `sk`.
 #[inline(always)]
-pub fn tasks(record: *mut Record, sk: *const u8) {
-    // SAFETY: `record` is reserved space for a `Record`.
-    unsafe {
-        if socket::is_owned(sk) {
+pub fn current(record: *mut Record, sk: *const u8) {
+    if socket::is_owned(sk) {
+        // SAFETY: `record` is reserved space for a `Record`.
+        unsafe {
             (*record).header.flags |= OWNED;
             (*record).current = task::current(task::thread_id());
-        }
-        if let Some(socket) = socket::find(sk) {
-            (*record).owner = socket.owner;
         }
     }
 }

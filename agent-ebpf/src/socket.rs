@@ -12,32 +12,44 @@ use crate::task;
 /// The remembered socket, made if new. `None` (counted) if the map is full.
 #[inline(always)]
 pub fn touch(sk: *const u8, signal: u16) -> Option<&'static mut Socket> {
-    let key = sk as u64;
-    if SOCKETS.get_ptr(&key).is_none() {
-        let new = Socket { owner: Task::NONE, totals: NO_TOTALS };
-        if SOCKETS.insert(&key, &new, 0).is_err() {
-            emit::note(signal, |health| health.lost_socket += 1);
-            return None;
-        }
+    if let Some(socket) = find(sk) {
+        return Some(socket);
     }
+    remember(sk, &Socket { owner: Task::NONE, totals: NO_TOTALS }, signal);
     find(sk)
 }
 
 /// The remembered socket.
 #[inline(always)]
 pub fn find(sk: *const u8) -> Option<&'static mut Socket> {
-    let key = sk as u64;
     // SAFETY: a map value: aligned, alive under RCU until the program ends. Events of one socket run
     // under its lock, so nobody else writes it.
-    SOCKETS.get_ptr_mut(&key).map(|socket| unsafe { &mut *socket })
+    SOCKETS.get_ptr_mut(&(sk as u64)).map(|socket| unsafe { &mut *socket })
 }
 
-/// Remembers the running process as the socket's owner, unless something better is known.
 #[inline(always)]
-pub fn learn_owner(sk: *const u8, how: u32, signal: u16) {
+fn remember(sk: *const u8, socket: &Socket, signal: u16) {
+    if SOCKETS.insert(&(sk as u64), socket, 0).is_err() {
+        emit::note(signal, |health| health.lost_socket += 1);
+    }
+}
+
+/// A socket begins its life in the hands of the running process: connect() or listen().
+#[inline(always)]
+pub fn begin(sk: *const u8, how: u32, signal: u16) {
+    remember(sk, &Socket { owner: task::current(how), totals: NO_TOTALS }, signal);
+}
+
+/// Learns the owner if the task that runs holds the lock, since then it works on the socket, unless
+/// something better is known.
+#[inline(always)]
+pub fn learn_holder(sk: *const u8, signal: u16) {
+    if !is_owned(sk) {
+        return;
+    }
     if let Some(socket) = touch(sk, signal) {
-        if socket.owner.how <= how {
-            socket.owner = task::current(how);
+        if socket.owner.how <= owner::LOCK {
+            socket.owner = task::current(owner::LOCK);
         }
     }
 }
@@ -59,14 +71,6 @@ pub fn is_owned(sk: *const u8) -> bool {
 #[inline(always)]
 pub fn is_troubled(totals: &Totals) -> bool {
     totals.resets_sent | totals.resets_received | totals.buf_limit_exceeded | totals.failed != 0
-}
-
-/// Learns the owner if the task that runs holds the lock, since then it works on the socket.
-#[inline(always)]
-pub fn learn_holder(sk: *const u8, signal: u16) {
-    if is_owned(sk) {
-        learn_owner(sk, owner::LOCK, signal);
-    }
 }
 
 const NO_TOTALS: Totals = Totals {

@@ -3,11 +3,14 @@
 //! Kernel records and facts about the host travel the same road, so that a recording replays the
 //! production path exactly: nothing past the source reads a clock, /proc or the kernel.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use agent_common::record::{self, ABSENT8, ABSENT32, ABSENT64};
 use serde::{Deserialize, Serialize};
+
+mod fact;
+
+pub use fact::{Fact, HostFacts};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]
@@ -62,7 +65,7 @@ pub struct Endpoint {
     pub state: Option<TcpState>,
     /// IP protocol number (6 is TCP).
     pub protocol: u8,
-    /// The socket is a TIME_WAIT mini socket: the application closed before.
+    /// The socket is a `TIME_WAIT` mini socket: the application closed before.
     pub time_wait: bool,
     /// The socket is a listener that stands in for a half-open connection.
     pub request: bool,
@@ -87,7 +90,7 @@ pub struct Process {
 }
 
 /// A process and how it was learnt that the socket is its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// Who.
     #[serde(flatten)]
@@ -104,22 +107,22 @@ pub enum OwnerSource {
     Listener,
     /// It has the socket among its open files.
     File,
-    /// It ran with the socket's lock held, for example in close().
+    /// It ran with the socket's lock held, for example in `close()`.
     Lock,
-    /// It called listen() on this very socket.
+    /// It called `listen()` on this very socket.
     Listen,
-    /// It called connect() on this very socket.
+    /// It called `connect()` on this very socket.
     Connect,
 }
 
-/// RFC 9293 §3.3.2, with the kernel's names (include/net/tcp_states.h).
+/// RFC 9293 §3.3.2, with the kernel's names (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum TcpState {
     /// Data flows.
     Established = 1,
-    /// connect() waits for the SYN-ACK.
+    /// `connect()` waits for the SYN-ACK.
     SynSent = 2,
     /// Half open.
     SynRecv = 3,
@@ -223,7 +226,7 @@ pub enum Detail {
         truesize: u32,
         /// Receive memory in use, bytes.
         rmem_alloc: u32,
-        /// SO_RCVBUF, bytes.
+        /// `SO_RCVBUF`, bytes.
         rcvbuf: u32,
     },
     /// `inet_sock_set_state`
@@ -361,51 +364,6 @@ pub struct Held {
     pub owner: Option<Owner>,
     /// What the socket knew.
     pub tcp: Tcp,
-}
-
-/// A fact about the host, told when it is learnt or changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
-pub enum Fact {
-    /// First of all: what does not change while the agent runs.
-    Host(HostFacts),
-    /// Wall clock minus monotonic clock, ns; told again when it is set.
-    Clock {
-        /// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
-        offset: i64,
-    },
-    /// Functions of a kernel stack, innermost first.
-    Stack {
-        /// As in [`Detail::ResetSent`].
-        id: i32,
-        /// Names without offsets; hexadecimal addresses where symbols can't be read.
-        frames: Vec<Box<str>>,
-    },
-    /// A walk over all open files ended: whoever it did not name holds nothing.
-    WalkDone {
-        /// When it ended, ns of `CLOCK_MONOTONIC`.
-        time: u64,
-    },
-    /// Records were lost in the ring since the last such fact.
-    Lost {
-        /// Signal word.
-        signal: Box<str>,
-        /// How many.
-        count: u64,
-    },
-}
-
-/// What does not change while the agent runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostFacts {
-    /// Timer interrupts a second: the unit of jiffies.
-    pub hz: u32,
-    /// `uname -r`.
-    pub release: Box<str>,
-    /// Names of `enum sk_rst_reason` without the prefix `SK_RST_REASON_`; empty before 6.10.
-    pub reset_reasons: BTreeMap<i32, Box<str>>,
-    /// Bytes of a page.
-    pub page_size: u32,
 }
 
 /// An address without its IPv4-mapped dress, and whether it wore one.

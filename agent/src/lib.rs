@@ -3,6 +3,14 @@
 //! The modules are the stages an event passes, in order:
 //! `source` (kernel or recording) -> `decode` -> `correlate` -> `diagnose` -> `export`.
 
+pub mod cli;
 pub mod correlate;
+pub mod decode;
+pub mod diagnose;
 pub mod event;
+pub mod export;
+pub mod pipeline;
 pub mod source;
+
+#[cfg(test)]
+mod fixture;

@@ -78,5 +78,8 @@ impl Drop for Actor {
 fn binary() -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let candidates = test.ancestors().skip(1).take(2).map(|folder| folder.join(NAME));
-    candidates.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("no {NAME} beside {}", test.display()))
+    candidates
+        .into_iter()
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("no {NAME} beside {}", test.display()))
 }

@@ -38,7 +38,8 @@ impl MemoryCgroup {
     /// (`mem_cgroup_sk_alloc`).
     pub fn enter(&self) {
         let tasks = self.path.join("tasks");
-        fs::write(&tasks, gettid().to_string()).unwrap_or_else(|error| panic!("{}: {error}", tasks.display()));
+        fs::write(&tasks, gettid().to_string())
+            .unwrap_or_else(|error| panic!("{}: {error}", tasks.display()));
     }
 }
 

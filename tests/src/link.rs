@@ -78,7 +78,8 @@ impl Host {
     }
 
     fn datagrams(&self, family: Family) -> UdpSocket {
-        let socket = self.run(|| UdpSocket::bind(self.socket_address(family, 0))).expect("bind a datagram socket");
+        let socket =
+            self.run(|| UdpSocket::bind(self.socket_address(family, 0))).expect("bind a datagram socket");
         socket.set_read_timeout(Some(Duration::from_millis(10))).expect("SO_RCVTIMEO");
         socket
     }

@@ -20,7 +20,10 @@ pub struct Netns {
 
 impl Netns {
     /// An empty one (`unshare(CLONE_NEWNET)` by a thread that ends at once).
-    #[expect(clippy::new_without_default, reason = "each call makes another namespace: there is no default one")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "each call makes another namespace: there is no default one"
+    )]
     pub fn new() -> Self {
         let file = thread::spawn(unshared).join().expect("make a network namespace");
         let inode = file.metadata().expect("stat the network namespace").ino();
@@ -80,7 +83,8 @@ impl Netns {
         // The kernel resolves /proc/sys/net for the namespace of the calling thread.
         let path = format!("/proc/sys/net/{}", key.replace('.', "/"));
         let value = value.to_string();
-        self.run(|| fs::write(&path, &value)).unwrap_or_else(|error| panic!("write {value} to {path}: {error}"));
+        self.run(|| fs::write(&path, &value))
+            .unwrap_or_else(|error| panic!("write {value} to {path}: {error}"));
     }
 
     fn enter(&self) {

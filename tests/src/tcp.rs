@@ -82,7 +82,9 @@ pub fn listen(host: &Host, family: Family, backlog: i32) -> TcpListener {
 
 /// Connects from inside `netns`.
 pub fn connect(netns: &Netns, to: SocketAddr) -> TcpStream {
-    netns.run(|| TcpStream::connect_timeout(&to, wait::PATIENCE)).unwrap_or_else(|error| panic!("{to}: {error}"))
+    netns
+        .run(|| TcpStream::connect_timeout(&to, wait::PATIENCE))
+        .unwrap_or_else(|error| panic!("{to}: {error}"))
 }
 
 /// A connect that was started and not waited for, with its side; the source port is known.
@@ -194,7 +196,8 @@ pub fn disconnect(stream: &TcpStream) {
     // SAFETY: all-zero is a valid sockaddr; its family 0 is AF_UNSPEC.
     let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
     // SAFETY: the descriptor is open, and the address lives for the call with the length given.
-    let result = unsafe { libc::connect(stream.as_raw_fd(), &raw const nowhere, size_of_val(&nowhere) as u32) };
+    let result =
+        unsafe { libc::connect(stream.as_raw_fd(), &raw const nowhere, size_of_val(&nowhere) as u32) };
     checked(result).expect("connect to nowhere");
 }
 

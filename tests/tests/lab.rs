@@ -22,13 +22,16 @@ fn counted(resent: &Resent, expected: &[(&str, u64)]) {
 fn timeouts_are_nothing_but_timeouts() {
     Family::each(|family| {
         let resent = retransmit::timeouts(&Pair::without_probes(), family, 3);
-        counted(&resent, &[
-            ("TcpRetransSegs", 4),
-            ("TcpExtTCPTimeouts", 4),
-            ("TcpExtTCPLossProbes", 0),
-            ("TcpExtTCPFastRetrans", 0),
-            ("TcpExtTCPSlowStartRetrans", 0),
-        ]);
+        counted(
+            &resent,
+            &[
+                ("TcpRetransSegs", 4),
+                ("TcpExtTCPTimeouts", 4),
+                ("TcpExtTCPLossProbes", 0),
+                ("TcpExtTCPFastRetrans", 0),
+                ("TcpExtTCPSlowStartRetrans", 0),
+            ],
+        );
         assert_eq!(resent.total(), 4);
     });
 }
@@ -45,12 +48,15 @@ fn a_tail_loss_probe_comes_before_the_timer() {
 fn one_lost_segment_is_sent_again_fast() {
     Family::each(|family| {
         let resent = retransmit::fast(&Pair::new(), family);
-        counted(&resent, &[
-            ("TcpRetransSegs", 1),
-            ("TcpExtTCPFastRetrans", 1),
-            ("TcpExtTCPSackRecovery", 1),
-            ("TcpExtTCPTimeouts", 0),
-        ]);
+        counted(
+            &resent,
+            &[
+                ("TcpRetransSegs", 1),
+                ("TcpExtTCPFastRetrans", 1),
+                ("TcpExtTCPSackRecovery", 1),
+                ("TcpExtTCPTimeouts", 0),
+            ],
+        );
     });
 }
 
@@ -67,12 +73,15 @@ fn a_lossy_path_shows_fast_retransmissions() {
 fn a_lost_window_restarts_slowly() {
     Family::each(|family| {
         let resent = retransmit::slow_start(&Pair::without_probes(), family);
-        counted(&resent, &[
-            ("TcpRetransSegs", 10),
-            ("TcpExtTCPTimeouts", 1),
-            ("TcpExtTCPSlowStartRetrans", 9),
-            ("TcpExtTCPFastRetrans", 0),
-        ]);
+        counted(
+            &resent,
+            &[
+                ("TcpRetransSegs", 10),
+                ("TcpExtTCPTimeouts", 1),
+                ("TcpExtTCPSlowStartRetrans", 9),
+                ("TcpExtTCPFastRetrans", 0),
+            ],
+        );
     });
 }
 
@@ -155,7 +164,11 @@ fn close_with_unread_data_resets() {
 fn linger_zero_resets() {
     Family::each(|family| {
         let reset = reset::linger(&Pair::new(), family);
-        one_reset(&reset, Some(libc::ECONNRESET), &[("TcpExtTCPAbortOnData", 1), ("TcpExtTCPAbortOnClose", 0)]);
+        one_reset(
+            &reset,
+            Some(libc::ECONNRESET),
+            &[("TcpExtTCPAbortOnData", 1), ("TcpExtTCPAbortOnClose", 0)],
+        );
     });
 }
 

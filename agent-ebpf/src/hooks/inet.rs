@@ -1,14 +1,15 @@
 //! Life of a socket: `inet_sk_set_state` and `tcp_v4_destroy_sock`.
 //!
 //! These two run for every connection of a healthy host, so they write no record unless the connection
-//! had trouble: they learn owners and forget the dead.
+//! had trouble: they learn owners and forget the dead. A trouble is told once: a socket that a reset
+//! closed says no more, and a destroyed one only where sockets have no cookie to be told apart by.
 
 use agent_common::record::StateChanged;
 use agent_common::{owner, signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::kernel::field;
+use crate::kernel::{fact, field};
 use crate::{emit, hooks, snapshot, socket};
 
 const IPPROTO_TCP: u16 = 6;
@@ -17,6 +18,10 @@ const TCP_FIN_WAIT1: i32 = 4;
 const TCP_CLOSE: i32 = 7;
 const TCP_LAST_ACK: i32 = 9;
 const TCP_LISTEN: i32 = 10;
+
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
+const ECONNREFUSED: i32 = 111;
 
 /// Before the state is stored. `->CLOSE` comes after the local port was given back, with `sk_err` set.
 /// TIME_WAIT never shows: the socket goes to CLOSE and a mini socket takes over.
@@ -28,23 +33,23 @@ pub fn state_changed(ctx: BtfTracePointContext) -> i32 {
     if field!(sk, sk_protocol, u16) != IPPROTO_TCP {
         return 0;
     }
-    learn(sk, old, new);
+    match (old, new) {
+        // connect() runs in its caller. The local port is not chosen yet, and nothing has happened.
+        (TCP_CLOSE, TCP_SYN_SENT) => {
+            socket::begin(sk, owner::CONNECT, signal::STATE_CHANGED);
+            return 0;
+        }
+        // So does listen().
+        (TCP_CLOSE, TCP_LISTEN) => socket::begin(sk, owner::LISTEN, signal::STATE_CHANGED),
+        // And close(), when it sends the FIN.
+        (_, TCP_FIN_WAIT1 | TCP_LAST_ACK) => socket::learn_holder(sk, signal::STATE_CHANGED),
+        _ => (),
+    }
     let tp = snapshot::tcp_sock(sk);
     if !tp.is_null() && is_worth_telling(tp, old, new) {
         tell(tp, old, new);
     }
     0
-}
-
-/// connect() and listen() run in their caller; so does close(), when it sends the FIN.
-#[inline(always)]
-fn learn(sk: *const u8, old: i32, new: i32) {
-    match (old, new) {
-        (TCP_CLOSE, TCP_SYN_SENT) => socket::learn_owner(sk, owner::CONNECT, signal::STATE_CHANGED),
-        (TCP_CLOSE, TCP_LISTEN) => socket::learn_owner(sk, owner::LISTEN, signal::STATE_CHANGED),
-        (_, TCP_FIN_WAIT1 | TCP_LAST_ACK) => socket::learn_holder(sk, signal::STATE_CHANGED),
-        _ => (),
-    }
 }
 
 /// Listeners, failed connects, errors, and whatever happens to a connection that had trouble before.
@@ -54,7 +59,18 @@ fn is_worth_telling(tp: *const u8, old: i32, new: i32) -> bool {
         // A child is born in LISTEN->SYN_RECV with its listener's identity: no news.
         return new == TCP_LISTEN || new == TCP_CLOSE;
     }
+    if new == TCP_CLOSE && is_told_by_reset(tp) {
+        return false;
+    }
     (old == TCP_SYN_SENT && new == TCP_CLOSE) || field!(tp, sk_err, i32) != 0 || had_trouble(tp)
+}
+
+/// `tcp_reset` sets one of these and closes the socket right after `reset_received`, from whose state
+/// the errno follows.
+#[inline(always)]
+fn is_told_by_reset(tp: *const u8) -> bool {
+    matches!(field!(tp, sk_err, i32), EPIPE | ECONNRESET | ECONNREFUSED)
+        && socket::find(tp).is_some_and(|socket| socket.totals.resets_received != 0)
 }
 
 #[inline(always)]
@@ -67,7 +83,7 @@ fn had_trouble(tp: *const u8) -> bool {
 #[inline(always)]
 fn tell(tp: *const u8, old: i32, new: i32) {
     hooks::count_socket(tp, signal::STATE_CHANGED, new as u16, &hooks::ONE);
-    let Some(mut entry) = hooks::tcp_record(tp, signal::STATE_CHANGED) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, signal::STATE_CHANGED, socket::find(tp)) else { return };
     let detail = StateChanged {
         old: old as u32,
         new: new as u32,
@@ -80,14 +96,15 @@ fn tell(tp: *const u8, old: i32, new: i32) {
 }
 
 /// `tcp_v4_destroy_sock`, once for every full TCP socket, listeners too. Its address is free after this.
+/// Told only before 5.12: later a new cookie tells that another socket lives there.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn sock_destroyed(ctx: BtfTracePointContext) -> i32 {
     let tp = snapshot::tcp_sock(ctx.arg(0));
     if tp.is_null() {
         return 0;
     }
-    if had_trouble(tp) {
-        if let Some(entry) = hooks::tcp_record(tp, signal::SOCK_DESTROYED) {
+    if fact!(socket_cookie) == 0 && had_trouble(tp) {
+        if let Some(entry) = hooks::tcp_record(tp, signal::SOCK_DESTROYED, socket::find(tp)) {
             emit::submit(signal::SOCK_DESTROYED, entry);
         }
     }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
 
 use crate::kernel::{fact, field, load};
 use crate::maps::SCRATCH;
-use crate::{hooks, snapshot};
+use crate::{hooks, snapshot, socket};
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c, 5.8+).
 #[repr(C)]
@@ -47,7 +47,7 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     if tp.is_null() {
         return false;
     }
-    hooks::fill_tcp(record, tp, signal::SOCK_HELD);
+    hooks::fill_tcp(record, tp, signal::SOCK_HELD, socket::find(tp));
     let inode = field!(file, file_inode, *const u8);
     let detail = SockHeld {
         inode: field!(inode, inode_ino, u64),

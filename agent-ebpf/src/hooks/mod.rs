@@ -6,11 +6,11 @@ pub mod segment;
 pub mod sock;
 pub mod tcp;
 
-use agent_common::count::{Count, CountKey};
+use agent_common::count::{Count, CountKey, Socket};
 use agent_common::record::{HAS_TCP, Record, TcpRecord};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
-use crate::{count, emit, snapshot, socket};
+use crate::{count, emit, snapshot};
 
 /// One event with neither segments nor bytes.
 pub const ONE: Count = Count { events: 1, segments: 0, bytes: 0 };
@@ -24,40 +24,54 @@ pub fn count_socket(sk: *const u8, signal: u16, detail: u16, add: &Count) {
 
 /// A record of the full TCP socket `tp`, complete but for its detail.
 #[inline(always)]
-pub fn tcp_record(tp: *const u8, signal: u16) -> Option<RingBufEntry<TcpRecord>> {
+pub fn tcp_record(
+    tp: *const u8,
+    signal: u16,
+    socket: Option<&'static mut Socket>,
+) -> Option<RingBufEntry<TcpRecord>> {
     let mut entry = emit::reserve::<TcpRecord>(signal)?;
-    fill_tcp(entry.as_mut_ptr(), tp, signal);
+    fill_tcp(entry.as_mut_ptr(), tp, signal, socket);
     Some(entry)
 }
 
 /// Fills everything but the detail.
 #[inline(always)]
-pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, signal: u16) {
+pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, signal: u16, socket: Option<&'static mut Socket>) {
     // SAFETY: `record` is space for a `TcpRecord`.
     unsafe {
         let head = &raw mut (*record).record;
         snapshot::start(head, signal, HAS_TCP);
         snapshot::endpoint(&raw mut (*head).endpoint, tp, snapshot::local_port(tp));
-        snapshot::tasks(head, tp);
+        snapshot::current(head, tp);
         snapshot::tcp(&raw mut (*record).tcp, tp);
         snapshot::netns(&raw mut (*record).netns, tp);
-        match socket::find(tp) {
-            Some(socket) => (*record).totals = socket.totals,
-            None => core::ptr::write((&raw mut (*record).totals).cast::<[u64; 6]>(), [0; 6]),
+        if let Some(socket) = socket {
+            (*head).owner = socket.owner;
+            (*record).totals = socket.totals;
+        } else {
+            core::ptr::write((&raw mut (*record).totals).cast::<[u64; 6]>(), [0; 6]);
         }
     }
 }
 
-/// A record of a socket of any other kind, complete but for its detail.
+/// A record that knows no more of the socket than whose it is, complete but for its detail.
 #[inline(always)]
-pub fn plain_record(sk: *const u8, signal: u16) -> Option<RingBufEntry<Record>> {
+pub fn plain_record(
+    sk: *const u8,
+    signal: u16,
+    local_port: u16,
+    socket: Option<&'static mut Socket>,
+) -> Option<RingBufEntry<Record>> {
     let mut entry = emit::reserve::<Record>(signal)?;
     let record = entry.as_mut_ptr();
     // SAFETY: `record` is reserved space for a `Record`.
     unsafe {
         snapshot::start(record, signal, 0);
-        snapshot::endpoint(&raw mut (*record).endpoint, sk, crate::kernel::field!(sk, skc_num, u16));
-        snapshot::tasks(record, sk);
+        snapshot::endpoint(&raw mut (*record).endpoint, sk, local_port);
+        snapshot::current(record, sk);
+        if let Some(socket) = socket {
+            (*record).owner = socket.owner;
+        }
     }
     Some(entry)
 }

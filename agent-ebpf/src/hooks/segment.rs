@@ -1,6 +1,6 @@
 //! A received segment: the only witness of a reset that has no socket.
 
-use agent_common::record::{Endpoint, ResetSent};
+use agent_common::record::{Endpoint, Record, ResetSent};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 
 use crate::kernel::field;
@@ -22,39 +22,53 @@ struct TcpHeader {
 /// FIN and SYN take one sequence number each.
 const FIN_SYN: u8 = 3;
 
-/// Turns the segment's addresses round: its destination is this host. `false` if it can't be read.
+/// Takes the ends and the trigger of a reset from the segment that it answers; the segment's destination is
+/// this host. `false` if it can't be read.
 #[inline(always)]
-pub fn endpoint(to: *mut Endpoint, skb: *const u8) -> bool {
+pub fn describe(record: *mut Record, skb: *const u8) -> bool {
     let network = header(skb, field!(skb, skb_network_header, u16));
-    // SAFETY: `to` is reserved space for an `Endpoint`; probe reads check their address.
+    let transport = header(skb, field!(skb, skb_transport_header, u16));
+    // SAFETY: probe reads check their address; both headers lie in the linear part (`tcp_v4_rcv` pulls them).
+    let read = unsafe {
+        (
+            bpf_probe_read_kernel(network as *const [u64; 5]),
+            bpf_probe_read_kernel(transport as *const TcpHeader),
+        )
+    };
+    let (Ok(ip), Ok(tcp)) = read else { return false };
+    // SAFETY: `record` is reserved space for a `Record`, its detail a `ResetSent`.
     unsafe {
-        let Ok(version) = bpf_probe_read_kernel(network as *const u8) else { return false };
-        if version >> 4 == 4 {
-            let Ok([source, dest]) = bpf_probe_read_kernel((network + 12) as *const [u32; 2]) else {
-                return false;
-            };
-            (*to).family = AF_INET;
-            write(&raw mut (*to).remote, [u64::from(source), 0]);
-            write(&raw mut (*to).local, [u64::from(dest), 0]);
-        } else {
-            let Ok([a, b, c, d]) = bpf_probe_read_kernel((network + 8) as *const [u64; 4]) else {
-                return false;
-            };
-            (*to).family = AF_INET6;
-            write(&raw mut (*to).remote, [a, b]);
-            write(&raw mut (*to).local, [c, d]);
-        }
-        let Ok(tcp) = tcp_header(skb) else { return false };
-        (*to).remote_port = u16::from_be(tcp.source);
-        (*to).local_port = u16::from_be(tcp.dest);
+        addresses(&raw mut (*record).endpoint, ip);
+        (*record).endpoint.remote_port = u16::from_be(tcp.source);
+        (*record).endpoint.local_port = u16::from_be(tcp.dest);
+        trigger(&raw mut (*record).detail.reset_sent, skb, tcp);
     }
     true
 }
 
-/// What the answered segment was.
+/// IPv4 has its addresses in bytes 12 to 19, IPv6 in bytes 8 to 39.
 #[inline(always)]
-pub fn trigger(to: *mut ResetSent, skb: *const u8) {
-    let Ok(tcp) = tcp_header(skb) else { return };
+fn addresses(to: *mut Endpoint, ip: [u64; 5]) {
+    // SAFETY: `to` is reserved space for an `Endpoint`, whose addresses are 8-byte aligned.
+    unsafe {
+        let remote = (&raw mut (*to).remote).cast::<[u64; 2]>();
+        let local = (&raw mut (*to).local).cast::<[u64; 2]>();
+        if ip[0].to_ne_bytes()[0] >> 4 == 4 {
+            (*to).family = AF_INET;
+            let [_, _, _, _, a, b, c, d] = ip[1].to_ne_bytes();
+            let [e, f, g, h, ..] = ip[2].to_ne_bytes();
+            remote.write([u64::from(u32::from_ne_bytes([a, b, c, d])), 0]);
+            local.write([u64::from(u32::from_ne_bytes([e, f, g, h])), 0]);
+        } else {
+            (*to).family = AF_INET6;
+            remote.write([ip[1], ip[2]]);
+            local.write([ip[3], ip[4]]);
+        }
+    }
+}
+
+#[inline(always)]
+fn trigger(to: *mut ResetSent, skb: *const u8, tcp: TcpHeader) {
     let cb = skb.wrapping_add(crate::kernel::fact!(layout.skb_cb) as usize);
     let span = field!(cb, cb_end_seq, u32).wrapping_sub(field!(cb, cb_seq, u32));
     // SAFETY: `to` is reserved space for a `ResetSent`.
@@ -76,19 +90,4 @@ pub fn netns_inum(skb: *const u8) -> u32 {
 #[inline(always)]
 fn header(skb: *const u8, offset: u16) -> u64 {
     field!(skb, skb_head, u64) + u64::from(offset)
-}
-
-#[inline(always)]
-fn tcp_header(skb: *const u8) -> Result<TcpHeader, i32> {
-    let at = header(skb, field!(skb, skb_transport_header, u16));
-    // SAFETY: probe reads check their address.
-    unsafe { bpf_probe_read_kernel(at as *const TcpHeader) }
-}
-
-/// # Safety
-/// `to` is 8-byte aligned space.
-#[inline(always)]
-unsafe fn write(to: *mut [u8; 16], address: [u64; 2]) {
-    // SAFETY: by the caller's promise.
-    unsafe { to.cast::<[u64; 2]>().write(address) }
 }

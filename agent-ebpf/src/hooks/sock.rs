@@ -33,11 +33,12 @@ pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn tcp(tp: *const u8, detail: &BufLimitExceeded) {
-    if let Some(socket) = socket::touch(tp, signal::BUF_LIMIT_EXCEEDED) {
+    socket::learn_holder(tp, signal::BUF_LIMIT_EXCEEDED);
+    let mut socket = socket::touch(tp, signal::BUF_LIMIT_EXCEEDED);
+    if let Some(socket) = &mut socket {
         socket.totals.buf_limit_exceeded += 1;
     }
-    socket::learn_holder(tp, signal::BUF_LIMIT_EXCEEDED);
-    let Some(mut entry) = hooks::tcp_record(tp, signal::BUF_LIMIT_EXCEEDED) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, signal::BUF_LIMIT_EXCEEDED, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe { (*entry.as_mut_ptr()).record.detail.buf_limit_exceeded = *detail };
     emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
@@ -45,7 +46,10 @@ fn tcp(tp: *const u8, detail: &BufLimitExceeded) {
 
 #[inline(always)]
 fn other_protocol(sk: *const u8, detail: &BufLimitExceeded) {
-    let Some(mut entry) = hooks::plain_record(sk, signal::BUF_LIMIT_EXCEEDED) else { return };
+    let Some(mut entry) = hooks::plain_record(sk, signal::BUF_LIMIT_EXCEEDED, field!(sk, skc_num, u16), None)
+    else {
+        return;
+    };
     // SAFETY: reserved space for a `Record`.
     unsafe { (*entry.as_mut_ptr()).detail.buf_limit_exceeded = *detail };
     emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
@@ -66,7 +70,10 @@ fn protocol_name(prot: *const u8) -> [u8; 16] {
 pub fn rcvqueue_full(ctx: BtfTracePointContext) -> i32 {
     let (sk, skb): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     hooks::count_socket(sk, signal::RCVQUEUE_FULL, 0, &hooks::ONE);
-    let Some(mut entry) = hooks::plain_record(sk, signal::RCVQUEUE_FULL) else { return 0 };
+    let Some(mut entry) = hooks::plain_record(sk, signal::RCVQUEUE_FULL, field!(sk, skc_num, u16), None)
+    else {
+        return 0;
+    };
     let detail = RcvqueueFull {
         truesize: field!(skb, skb_truesize, u32),
         rmem_alloc: field!(sk, sk_rmem_alloc, u32),

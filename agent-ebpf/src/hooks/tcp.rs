@@ -1,6 +1,6 @@
 //! Retransmissions and resets: `net/ipv4/tcp_output.c`, `tcp_input.c`, `tcp_ipv4.c`, `net/ipv6/tcp_ipv6.c`.
 
-use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT};
+use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT, Socket};
 use agent_common::record::{
     Endpoint, NO_REASON, NO_STACK, REQUEST, Record, ResetSent, Retransmit, SynackRetransmit, TIME_WAIT,
     Totals,
@@ -50,11 +50,12 @@ fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
     let add = Count { events: 1, segments: u64::from(segments), bytes: u64::from(end_seq.wrapping_sub(seq)) };
     let detail = if err == 0 { kind } else { kind | FAILED };
     hooks::count_socket(tp, signal::RETRANSMIT, detail, &add);
-    if let Some(socket) = socket::touch(tp, signal::RETRANSMIT) {
+    socket::learn_holder(tp, signal::RETRANSMIT);
+    let mut socket = socket::touch(tp, signal::RETRANSMIT);
+    if let Some(socket) = &mut socket {
         add_total(&mut socket.totals, kind, segments, err);
     }
-    socket::learn_holder(tp, signal::RETRANSMIT);
-    let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT, socket) else { return };
     let detail = Retransmit { seq, end_seq, err, kind, segments, tcp_flags, reserved: [0; 7] };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe { (*entry.as_mut_ptr()).record.detail.retransmit = detail };
@@ -109,7 +110,9 @@ pub fn synack_retransmit(ctx: BtfTracePointContext) -> i32 {
     let (sk, req): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     let add = Count { events: 1, segments: 1, bytes: 0 };
     hooks::count_socket(sk, signal::SYNACK_RETRANSMIT, retransmit::SYNACK, &add);
-    let Some(mut entry) = hooks::plain_record(sk, signal::SYNACK_RETRANSMIT) else { return 0 };
+    let Some(mut entry) = hooks::plain_record(sk, signal::SYNACK_RETRANSMIT, 0, socket::find(sk)) else {
+        return 0;
+    };
     let record = entry.as_mut_ptr();
     // SAFETY: reserved space for a `Record`.
     unsafe {
@@ -210,7 +213,9 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
             (*record).endpoint.state = state;
             if flags == REQUEST {
                 (*record).endpoint.cgroup = snapshot::cgroup(sk);
-                snapshot::tasks(record, sk);
+                if let Some(socket) = socket::find(sk) {
+                    (*record).owner = socket.owner;
+                }
             }
         }
     });
@@ -234,17 +239,17 @@ const fn new_detail(reason: i32, stack: i32, active: u8) -> ResetSent {
 #[inline(always)]
 fn full(tp: *const u8, what: &ResetSent, detail: u16, skb: *const u8) {
     hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
-    if let Some(socket) = socket::touch(tp, signal::RESET_SENT) {
+    let mut socket = socket::touch(tp, signal::RESET_SENT);
+    if let Some(socket) = &mut socket {
         socket.totals.resets_sent += 1;
     }
-    let Some(mut entry) = hooks::tcp_record(tp, signal::RESET_SENT) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, signal::RESET_SENT, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe {
         let record = &raw mut (*entry.as_mut_ptr()).record;
         (*record).detail.reset_sent = *what;
         if !skb.is_null() {
-            segment::endpoint(&raw mut (*record).endpoint, skb);
-            segment::trigger((&raw mut (*record).detail).cast(), skb);
+            segment::describe(record, skb);
         }
     }
     emit::submit(signal::RESET_SENT, entry);
@@ -261,11 +266,10 @@ fn bare(skb: *const u8, what: &ResetSent, detail: u16, more: impl FnOnce(*mut Re
     unsafe {
         snapshot::start(record, signal::RESET_SENT, 0);
         no_socket(&raw mut (*record).endpoint, netns);
-        if !segment::endpoint(&raw mut (*record).endpoint, skb) {
+        (*record).detail.reset_sent = *what;
+        if !segment::describe(record, skb) {
             emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         }
-        (*record).detail.reset_sent = *what;
-        segment::trigger((&raw mut (*record).detail).cast(), skb);
     }
     more(record);
     emit::submit(signal::RESET_SENT, entry);
@@ -294,11 +298,23 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
     }
     let state = field!(tp, skc_state, u8);
     hooks::count_socket(tp, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
-    if let Some(socket) = socket::touch(tp, signal::RESET_RECEIVED) {
+    let mut socket = socket::touch(tp, signal::RESET_RECEIVED);
+    if let Some(socket) = &mut socket {
         socket.totals.resets_received += 1;
     }
-    if let Some(entry) = hooks::tcp_record(tp, signal::RESET_RECEIVED) {
+    if state == TCP_SYN_SENT {
+        refused(tp, socket);
+    } else if let Some(entry) = hooks::tcp_record(tp, signal::RESET_RECEIVED, socket) {
         emit::submit(signal::RESET_RECEIVED, entry);
     }
     0
+}
+
+/// A connect() that is refused has nothing to tell but whose it was, and comes in storms.
+#[inline(always)]
+fn refused(tp: *const u8, socket: Option<&'static mut Socket>) {
+    let port = snapshot::local_port(tp);
+    if let Some(entry) = hooks::plain_record(tp, signal::RESET_RECEIVED, port, socket) {
+        emit::submit(signal::RESET_RECEIVED, entry);
+    }
 }

@@ -1,3 +1,310 @@
-//! Ties events to connections, connections to processes.
+//! Ties events to connections, connections to processes and listeners.
+//!
+//! Pure: time comes from events alone, so a recording gives what the live run gave. A connection is made
+//! at its first trouble and known by the address of its `struct sock` until `sock_destroyed`; then it
+//! moves to the history, where resets that still come for it find it by its two ends. Listeners are known
+//! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
+pub mod connection;
+pub mod holders;
+mod host;
+pub mod identity;
+pub mod limits;
+pub mod listeners;
 pub mod observed;
+mod owner;
+pub mod query;
+mod stage;
+mod table;
+pub mod timeline;
+mod walks;
+
+use self::connection::Connection;
+use self::host::Host;
+use self::limits::{Evicted, Limits};
+use self::listeners::{Listeners, Listening};
+use self::observed::{ConnectionId, Observed};
+use self::table::Table;
+use self::walks::Walks;
+use crate::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, Tcp, TcpState};
+
+#[cfg(test)]
+mod tests;
+
+/// IP protocol number of TCP.
+const IPPROTO_TCP: u8 = 6;
+
+/// How long after its last event a dead connection is taken for the cause of a reset, ns: the peer's
+/// slowest retransmission (`TCP_RTO_MAX`), which is longer than `TIME_WAIT` (60 s).
+const LATE_SEGMENTS: u64 = stage::RTO_MAX.as_nanos() as u64;
+
+/// All that is remembered.
+#[derive(Debug)]
+pub struct Correlator {
+    table: Table,
+    listeners: Listeners,
+    walks: Walks,
+    host: Host,
+}
+
+impl Correlator {
+    /// Nothing is known yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            table: Table::new(limits),
+            listeners: Listeners::default(),
+            walks: Walks::default(),
+            host: Host::default(),
+        }
+    }
+
+    /// Takes in one event. Kernel events come back with all that is known about them.
+    pub fn apply(&mut self, event: Event) -> Option<Observed> {
+        match event {
+            Event::Kernel(event) => Some(self.kernel(*event)),
+            Event::Held(held) => {
+                self.held(&held);
+                None
+            }
+            Event::Fact(fact) => {
+                self.fact(fact);
+                None
+            }
+        }
+    }
+
+    /// Whether a walk over open files would tell something that is missing: the owner of a connection, or
+    /// what became of a stall. `now` in ns of `CLOCK_MONOTONIC`.
+    pub fn wants_walk(&self, now: u64) -> bool {
+        self.walks.wanted(now)
+    }
+
+    /// What was forgotten for want of space.
+    pub fn evicted(&self) -> Evicted {
+        let Evicted { connections, history, .. } = self.table.evicted();
+        Evicted {
+            connections,
+            history,
+            listeners: self.listeners.evicted(),
+            stacks: self.host.evicted_stacks(),
+            wants: self.walks.evicted(),
+        }
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::Host(facts) => self.host.set_facts(facts),
+            Fact::Clock { offset } => self.host.set_clock(offset),
+            Fact::Stack { id, frames } => self.host.add_stack(id, frames),
+            Fact::WalkDone { time } => self.end_walk(time),
+            // The pipeline counts them; totals in later records make up for them.
+            Fact::Lost { .. } => (),
+        }
+    }
+
+    fn end_walk(&mut self, time: u64) {
+        let walk = self.walks.end(time);
+        self.listeners.end_walk(walk);
+        self.table.change_living(|connection| connection.end_walk(walk));
+        self.table.expire(time);
+    }
+
+    fn held(&mut self, held: &Held) {
+        let walk = self.walks.found(held.time);
+        if held.endpoint.state == Some(TcpState::Listen) {
+            self.listeners.absorb_held(held, walk);
+        } else if let Some(id) = self.held_connection(held) {
+            self.table.change(id, |connection, room| connection.absorb_held(held, walk, room));
+            self.accept(id, &held.endpoint);
+            self.ask_for_walk(id);
+        }
+    }
+
+    /// A healthy socket costs nothing: it is not taken in.
+    fn held_connection(&mut self, held: &Held) -> Option<ConnectionId> {
+        let sk = held.endpoint.sk?;
+        let known = self.socket(sk, &held.endpoint, held.time);
+        let troubled = connection::is_stalled(&held.tcp) && held.endpoint.state != Some(TcpState::Close);
+        known.or_else(|| troubled.then(|| self.table.create(&held.endpoint, held.time)))
+    }
+
+    fn kernel(&mut self, event: KernelEvent) -> Observed {
+        self.table.expire(event.time);
+        if event.endpoint.protocol == IPPROTO_TCP {
+            self.listeners.follow(&event);
+        }
+        let stage = stage::stage(&event);
+        let connection = self.connection(&event);
+        if let Some(id) = connection {
+            self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
+            self.accept(id, &event.endpoint);
+            self.bury(id, &event);
+            self.ask_for_walk(id);
+        }
+        self.observe(event, connection, stage)
+    }
+
+    /// Whose event it is. `None` for listeners, half-open connections, strays and other protocols.
+    fn connection(&mut self, event: &KernelEvent) -> Option<ConnectionId> {
+        let endpoint = &event.endpoint;
+        if endpoint.protocol != IPPROTO_TCP || is_of_listener(event) {
+            return None;
+        }
+        if endpoint.time_wait || endpoint.sk.is_none() {
+            return self.late(endpoint, event.time);
+        }
+        let sk = endpoint.sk?;
+        // A half-open connection's socket is its listener, or with Fast Open itself.
+        let known = if endpoint.request {
+            self.table.by_sk(sk).map(|known| known.id)
+        } else {
+            self.socket(sk, endpoint, event.time)
+        };
+        known.or_else(|| is_news(event).then(|| self.table.create(endpoint, event.time)))
+    }
+
+    /// The living connection at this address, unless the address was given to another socket meanwhile.
+    fn socket(&mut self, sk: u64, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
+        let known = self.table.by_sk(sk)?;
+        let id = known.id;
+        if is_same_socket(known, endpoint) {
+            return Some(id);
+        }
+        self.retire(id, time);
+        None
+    }
+
+    /// The connection that a segment without a socket came late for. A `TIME_WAIT` socket proves that there
+    /// was one, even if it had no trouble until now.
+    fn late(&mut self, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
+        let known = self.recent(endpoint, time);
+        known.or_else(|| {
+            let story =
+                endpoint.time_wait.then(|| self.table.create(&Endpoint { sk: None, ..*endpoint }, time));
+            story.inspect(|id| self.table.retire(*id, time))
+        })
+    }
+
+    fn recent(&self, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
+        let recent = |known: &Connection| time.saturating_sub(known.last) < LATE_SEGMENTS;
+        let mut same_ends = self.table.by_ends(endpoint.local, endpoint.remote);
+        same_ends.find(|known| known.identity.netns == endpoint.netns && recent(known)).map(|known| known.id)
+    }
+
+    /// Gives an accepted connection its listener's process, until a better owner is known.
+    fn accept(&mut self, id: ConnectionId, endpoint: &Endpoint) {
+        let Some(listener) = self.listeners.find(endpoint).cloned() else { return };
+        self.table.change(id, |connection, _| {
+            connection.accepted_by(listener.owner.as_deref());
+            0
+        });
+    }
+
+    /// The kernel side tells the destruction of a socket only if it had trouble by its own count.
+    fn bury(&mut self, id: ConnectionId, event: &KernelEvent) {
+        let over = match event.detail {
+            Detail::SockDestroyed => true,
+            Detail::StateChanged { new: TcpState::Close, .. } => !event.tcp.as_ref().is_some_and(had_trouble),
+            Detail::StateChanged { .. }
+            | Detail::Retransmit { .. }
+            | Detail::SynackRetransmit { .. }
+            | Detail::ResetSent { .. }
+            | Detail::ResetReceived
+            | Detail::BufLimitExceeded { .. }
+            | Detail::RcvqueueFull { .. } => false,
+        };
+        if over {
+            self.retire(id, event.time);
+        }
+    }
+
+    fn retire(&mut self, id: ConnectionId, time: u64) {
+        self.walks.withdraw(id);
+        self.table.retire(id, time);
+    }
+
+    fn ask_for_walk(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.table.get(id) {
+            self.walks.ask(connection, self.host.facts().hz);
+        }
+    }
+
+    fn observe(&self, event: KernelEvent, id: Option<ConnectionId>, stage: Option<u32>) -> Observed {
+        let listener = self.listening(&event);
+        let rto_max = listener.somebody().and_then(|listener| listener.rto_max);
+        Observed {
+            realtime: self.host.realtime(event.time),
+            connection: id,
+            owner: self.owner(&event, id, &listener),
+            reset_reason: self.host.reset_reason(&event),
+            stack: self.host.stack_of(&event),
+            rto: stage::rto(&event, self.host.facts().hz, rto_max),
+            stage,
+            listener,
+            event,
+        }
+    }
+
+    fn listening(&self, event: &KernelEvent) -> Listening {
+        let tcp = event.endpoint.protocol == IPPROTO_TCP;
+        match self.listeners.find(&event.endpoint).filter(|_| tcp) {
+            Some(listener) => Listening::Somebody(listener.clone()),
+            None if tcp && self.walks.any_done() => Listening::Nobody,
+            None => Listening::Unknown,
+        }
+    }
+
+    fn owner(&self, event: &KernelEvent, id: Option<ConnectionId>, listener: &Listening) -> Option<Owner> {
+        if let Some(connection) = id.and_then(|id| self.table.get(id)) {
+            return connection.owner.as_deref().cloned();
+        }
+        if !event.endpoint.request {
+            return event.owner.clone().or_else(|| owner::believed(event));
+        }
+        let listens = listener.somebody().and_then(|listener| listener.owner.as_deref());
+        event.owner.as_ref().or(listens).map(owner::as_listener)
+    }
+}
+
+/// A listener's own event, such as `listen()`; half-open connections are not meant.
+fn is_of_listener(event: &KernelEvent) -> bool {
+    let listen = Some(TcpState::Listen);
+    !event.endpoint.request
+        && match event.detail {
+            Detail::StateChanged { new: TcpState::Listen, .. } => true,
+            Detail::StateChanged { .. }
+            | Detail::Retransmit { .. }
+            | Detail::SynackRetransmit { .. }
+            | Detail::ResetSent { .. }
+            | Detail::ResetReceived
+            | Detail::BufLimitExceeded { .. }
+            | Detail::RcvqueueFull { .. }
+            | Detail::SockDestroyed => event.endpoint.state == listen,
+        }
+}
+
+/// Whether a story begins with this event. The end of a socket whose trouble was all before the agent's
+/// time is none; if it was in its time, records were lost, and this is the last chance to tell it.
+fn is_news(event: &KernelEvent) -> bool {
+    let Some(tcp) = event.tcp.as_ref().filter(|_| !event.endpoint.request) else { return false };
+    !matches!(event.detail, Detail::SockDestroyed) || has_counts(tcp)
+}
+
+fn has_counts(tcp: &Tcp) -> bool {
+    tcp.totals != agent_common::record::Totals::default()
+}
+
+/// The same test as the kernel side's (`had_trouble` in `agent-ebpf/src/hooks/inet.rs`), errors aside.
+fn had_trouble(tcp: &Tcp) -> bool {
+    tcp.raw.total_retrans != 0 || tcp.raw.probes_out != 0 || has_counts(tcp)
+}
+
+/// Whether the address still names the socket that it named. Without cookies (before 5.12) by its ends.
+fn is_same_socket(known: &Connection, seen: &Endpoint) -> bool {
+    if let Some((known, seen)) = known.id.cookie().zip(seen.cookie) {
+        return known == seen;
+    }
+    let same_peer = known.identity.remote() == seen.remote || seen.remote.port() == 0;
+    let same_life = if known.is_live() { same_peer } else { seen.state == Some(TcpState::Close) };
+    known.identity.netns == seen.netns && same_life
+}

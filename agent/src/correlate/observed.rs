@@ -4,12 +4,28 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::listeners::Listening;
 use crate::event::{KernelEvent, Owner};
 
 /// Names a connection for the host's uptime: the socket cookie, or before 5.12 a number made from the
 /// socket's address and the time it was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
+
+/// Set in made names; cookies do not reach it.
+const MADE: u64 = 1 << 63;
+
+impl ConnectionId {
+    /// The name for a connection without a cookie.
+    pub(super) fn made(hash: u64) -> Self {
+        Self(hash | MADE)
+    }
+
+    /// The socket cookie, if the name is one.
+    pub fn cookie(self) -> Option<u64> {
+        (self.0 & MADE == 0).then_some(self.0)
+    }
+}
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,7 +40,8 @@ pub struct Observed {
     pub event: KernelEvent,
     /// Wall clock at the event, ns since 1970 UTC.
     pub realtime: i64,
-    /// The connection; `None` without a full socket that could be one.
+    /// The connection. A segment without a socket finds one that had the same ends shortly before; `None`
+    /// for half-open connections and for strays.
     pub connection: Option<ConnectionId>,
     /// The best known owner of the socket, or the listener's process for a half-open connection.
     pub owner: Option<Owner>,
@@ -36,4 +53,6 @@ pub struct Observed {
     pub rto: Option<Duration>,
     /// n-th consecutive timeout (or SYN, SYN-ACK) of this stall, from 1; `None` for other kinds.
     pub stage: Option<u32>,
+    /// Who listens on the event's local address and port: of a `NO_SOCKET` reset nobody, as a rule.
+    pub listener: Listening,
 }

@@ -31,7 +31,9 @@ fn main() {
     match arguments[..] {
         ["connect", address] => obey(connect(parse(address))),
         ["accept", address] => obey(accept(parse(address))),
-        ["fork-server", address, payload] => serve(parse(address), payload.parse().expect("bytes of payload")),
+        ["fork-server", address, payload] => {
+            serve(parse(address), payload.parse().expect("bytes of payload"))
+        }
         _ => {
             eprintln!("usage: lab-actor connect ADDRESS | accept ADDRESS | fork-server ADDRESS PAYLOAD");
             process::exit(64);

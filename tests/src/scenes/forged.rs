@@ -80,7 +80,12 @@ pub fn ack_in_syn_sent(pair: &Pair, family: Family) -> Reset {
     let meter = Meter::new(&pair.server);
     let (forger, _connecting, side) = connecting(&pair.client, &pair.server, peer);
     let first = forger.receive(flags::SYN).seq;
-    forger.send(&Segment { flags: flags::ACK, seq: 1000, ack: first.wrapping_sub(1000), ..Segment::default() });
+    forger.send(&Segment {
+        flags: flags::ACK,
+        seq: 1000,
+        ack: first.wrapping_sub(1000),
+        ..Segment::default()
+    });
     forger.receive(flags::RST);
     reset(pair, "TCP_INVALID_ACK_SEQUENCE", side.local, &meter)
 }

@@ -75,7 +75,8 @@ pub fn listener_closed(pair: &Pair, family: Family, count: usize) -> Vec<Reset> 
     drop(listener);
     let errors: Vec<i32> = clients.iter().map(tcp::death).collect();
     let dead = sides.into_iter().zip(errors);
-    dead.map(|(side, errno)| Reset { active: true, ..answer(pair, "TCP_STATE", side, errno, &meter) }).collect()
+    dead.map(|(side, errno)| Reset { active: true, ..answer(pair, "TCP_STATE", side, errno, &meter) })
+        .collect()
 }
 
 /// The server closed, the client keeps writing: its data meets a TIME_WAIT mini socket
@@ -163,7 +164,12 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     answer(pair, "INVALID_SYN", side, errno, &meter)
 }
 
-fn by_server(pair: &Pair, connection: Connection, reason: &'static str, act: impl FnOnce(TcpStream)) -> Reset {
+fn by_server(
+    pair: &Pair,
+    connection: Connection,
+    reason: &'static str,
+    act: impl FnOnce(TcpStream),
+) -> Reset {
     let meter = Meter::new(&pair.server);
     let Connection { client, server, client_side, server_side: _ } = connection;
     act(server);

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use crate::actor::Actor;
 use crate::link::{Family, Pair};
-use crate::snmp::Meter;
 use crate::scenes::reset::Reset;
+use crate::snmp::Meter;
 use crate::tcp::{self, Side};
 
 /// Bytes that the client sends before it reads; the child reads 16.

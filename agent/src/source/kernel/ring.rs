@@ -47,6 +47,8 @@ pub struct Ring {
     clock: Clock,
     symbols: Symbols,
     told_stacks: HashSet<i32>,
+    /// The last look ended at [`BATCH`].
+    has_more: bool,
     last_record: Option<Instant>,
     last_walk: Option<Instant>,
     arena: BytesMut,
@@ -69,6 +71,7 @@ impl Ring {
             clock: Clock::default(),
             symbols: Symbols::default(),
             told_stacks: HashSet::new(),
+            has_more: false,
             last_record: None,
             last_walk: None,
             arena: BytesMut::new(),
@@ -98,7 +101,10 @@ impl Ring {
     }
 
     async fn wait(&mut self) -> io::Result<()> {
-        if self.last_record.is_some_and(|last| last.elapsed() < LINGER) {
+        if self.has_more {
+            // The rest of the agent gets its turn, no more: the ring fills while nobody looks.
+            tokio::task::yield_now().await;
+        } else if self.last_record.is_some_and(|last| last.elapsed() < LINGER) {
             sleep(INTERVAL).await;
         } else {
             self.events.readable_mut().await?.clear_ready();
@@ -115,6 +121,7 @@ impl Ring {
             self.arena.extend_from_slice(&item);
             frames.push(Frame::Record(self.arena.split().freeze()));
         }
+        self.has_more = frames.len() >= BATCH;
         if !frames.is_empty() {
             self.last_record = Some(Instant::now());
         }

@@ -1,0 +1,63 @@
+//! Where a command meets the live kernel: all that it needs of source and pipeline.
+
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::sync::oneshot;
+
+use super::size::Size;
+use crate::event::HostFacts;
+use crate::export::feed::Feed;
+use crate::export::metrics::{Counters, Tallies};
+
+/// Bounds of what is remembered.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Bounds, where it attaches")]
+pub(super) struct AttachArgs {
+    /// Bytes of the ring from the kernel to the agent: a power of two, like 4M.
+    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "4M")]
+    pub(super) ring_size: Size,
+    /// Sockets whose owner and totals the kernel side remembers.
+    #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_SOCKETS", default_value_t = 65_536,
+        value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
+    pub(super) max_sockets: u32,
+    /// Living connections with trouble that the agent remembers.
+    #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_CONNECTIONS", default_value_t = 50_000,
+        value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
+    pub(super) max_connections: u32,
+    /// Dead connections that the agent remembers.
+    #[arg(long, value_name = "COUNT", env = "TCPWHY_HISTORY", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+    pub(super) history: u32,
+    /// How long the agent remembers a dead connection, like 90s, 30m or 1h.
+    #[arg(long, value_name = "TIME", env = "TCPWHY_HISTORY_AGE", default_value = "1h", value_parser = age)]
+    pub(super) history_age: std::time::Duration,
+}
+
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    let age: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    std::time::Duration::try_from(age).map_err(|_| "must not be negative".to_owned())
+}
+
+/// A kernel that is being watched.
+pub(super) struct Attached {
+    /// The kernel's exact counters.
+    pub(super) counters: Arc<dyn Counters>,
+    /// The pipeline's.
+    pub(super) tallies: Arc<dyn Tallies>,
+    /// Where the pipeline publishes.
+    pub(super) feed: Feed,
+    /// What the source learnt of the host before the first event.
+    pub(super) host: Arc<HostFacts>,
+    /// How the source ended; it does so by itself only when it fails.
+    pub(super) ended: oneshot::Receiver<anyhow::Result<()>>,
+}
+
+/// Loads the programs, attaches them and starts the pipeline.
+pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Attached> {
+    let AttachArgs { ring_size, max_sockets, max_connections, history, history_age } = args;
+    log::debug!(
+        "ring {ring_size}, {max_sockets} sockets, {max_connections} connections, {history} dead for {history_age:?}"
+    );
+    anyhow::bail!("attach to the kernel: this build has no source")
+}

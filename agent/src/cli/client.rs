@@ -1,0 +1,104 @@
+//! The other end of the query API.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+/// A line that long is none of ours.
+const LINE_BYTES: usize = 1 << 20;
+/// Of an error's text that is shown.
+const ERROR_BYTES: usize = 4 << 10;
+
+/// The agent cannot be asked, or no longer answers.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// Nobody there.
+    #[error("connect to {}: no agent runs there; start `tcpwhy agent`, name its --socket, or attach without one by --standalone", .0.display())]
+    NoAgent(PathBuf),
+    /// Not for this user.
+    #[error("connect to {}: only its owner and group may: run as root, or join the group", .0.display())]
+    NotPermitted(PathBuf),
+    /// The system refused.
+    #[error("connect to {}", path.display())]
+    Connect {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The agent refused.
+    #[error("ask the agent: {0}")]
+    Refused(String),
+    /// It is gone.
+    #[error("the agent ended")]
+    Ended,
+    /// It broke off.
+    #[error("the agent broke off")]
+    BrokenOff(#[from] hyper::Error),
+    /// Not an agent at the other end.
+    #[error("read the event stream: a line of more than {LINE_BYTES} bytes")]
+    Endless,
+}
+
+/// The lines of a stream.
+#[derive(Debug)]
+pub(super) struct Lines {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+/// Opens `path_and_query` of the agent at `socket`.
+pub(super) async fn open(socket: &Path, path_and_query: &str) -> Result<Lines, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| connect_error(socket, error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the body, and the body tells how.
+    tokio::spawn(connection);
+    let request = Request::get(path_and_query).header("host", "tcpwhy").body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| ClientError::Refused(error.to_string()))?;
+    let response = sender.send_request(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(refusal(response).await);
+    }
+    Ok(Lines { body: response.into_body(), rest: Vec::new() })
+}
+
+fn connect_error(socket: &Path, source: io::Error) -> ClientError {
+    let path = socket.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoAgent(path),
+        io::ErrorKind::PermissionDenied => ClientError::NotPermitted(path),
+        _ => ClientError::Connect { path, source },
+    }
+}
+
+async fn refusal(response: Response<Incoming>) -> ClientError {
+    let status = response.status();
+    let body = http_body_util::Limited::new(response.into_body(), ERROR_BYTES).collect().await;
+    let text =
+        body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
+    ClientError::Refused(if text.is_empty() { status.to_string() } else { text })
+}
+
+impl Lines {
+    /// Waits for whole lines, as many as came.
+    pub(super) async fn next(&mut self) -> Result<Vec<String>, ClientError> {
+        loop {
+            let frame = self.body.frame().await.ok_or(ClientError::Ended)??;
+            self.rest.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+            if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
+                let whole: Vec<u8> = self.rest.drain(..=end).collect();
+                return Ok(String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect());
+            }
+            if self.rest.len() > LINE_BYTES {
+                return Err(ClientError::Endless);
+            }
+        }
+    }
+}

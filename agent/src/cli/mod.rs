@@ -1,0 +1,89 @@
+//! The command line: one file a command.
+
+mod agent;
+mod attach;
+mod client;
+mod filter;
+mod output;
+mod paths;
+mod printer;
+mod signals;
+mod size;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use anyhow::Context as _;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Parser, Subcommand};
+use log::LevelFilter;
+
+pub use self::usage::UsageEnd;
+
+/// Why did this TCP connection stall or die?
+///
+/// Watches the kernel at the moment it retransmits, resets or runs short of socket memory, and ties those
+/// moments to a connection and its process.
+#[derive(Debug, Parser)]
+#[command(name = "tcpwhy", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What is told on the standard error.
+    #[arg(long, global = true, value_name = "LEVEL", env = "TCPWHY_LOG", default_value = "info",
+        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).try_map(|name| name.parse::<LevelFilter>()))]
+    log: LevelFilter,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Agent(agent::Agent),
+    Tail(tail::Tail),
+}
+
+impl Cli {
+    /// Reads the arguments and the environment; help, version and wrong usage end the program.
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageEnd> {
+        let args: Vec<_> = args.into_iter().collect();
+        Self::try_parse_from(&args).map_err(|error| UsageEnd::new(error, &args))
+    }
+
+    /// Starts the log: a message a line, with its level where that is not information. Whoever runs the
+    /// daemon (journald, a container runtime) adds the time.
+    pub fn start_log(&self) {
+        env_logger::Builder::new()
+            .filter_level(LevelFilter::Warn)
+            .filter_module("agent", self.log)
+            .filter_module("tcpwhy", self.log)
+            .format(|to, record| {
+                use std::io::Write as _;
+                match record.level() {
+                    log::Level::Info => writeln!(to, "{}", record.args()),
+                    level => writeln!(to, "{}: {}", level.as_str().to_lowercase(), record.args()),
+                }
+            })
+            .init();
+    }
+
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Agent(agent) => run_async(agent.run()),
+            Command::Tail(tail) => run_async(tail.run()),
+        }
+    }
+}
+
+/// Two threads: one may encode a scrape while the other serves.
+fn run_async(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().context("start the runtime")?;
+    let result = runtime.block_on(command);
+    // A thread that waits in a write or a map's read has nothing left to save.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,91 @@
+//! Events to the standard output, from a feed or from an agent's stream.
+
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+
+use super::printer::{self, Printer};
+use crate::export::api::select;
+use crate::export::escape::Escaped;
+use crate::export::feed::Reader;
+use crate::export::filter::Filter;
+use crate::export::line::{Item, LineError};
+use crate::export::text::Text;
+
+/// Form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// Aligned lines for people, coloured on a terminal.
+    Text,
+    /// One JSON object a line: docs/schema.md.
+    Json,
+}
+
+/// Formats one stream.
+#[derive(Debug)]
+pub(super) enum Formatter {
+    /// For people.
+    Text(Text),
+    /// For programs.
+    Json,
+}
+
+impl Formatter {
+    pub(super) fn new(output: Output) -> Self {
+        match output {
+            Output::Text => Self::Text(Text::new(TimeZone::system(), printer::colour())),
+            Output::Json => Self::Json,
+        }
+    }
+
+    /// What comes before the first event.
+    pub(super) fn header(&self) -> String {
+        match self {
+            Self::Text(text) => text.header(),
+            Self::Json => String::new(),
+        }
+    }
+
+    fn item(&mut self, item: &Item) -> String {
+        match self {
+            Self::Text(text) => text.line(item),
+            Self::Json => item.to_json(),
+        }
+    }
+
+    /// A line as the agent wrote it. As JSON it passes as it is: a newer agent may know more fields.
+    pub(super) fn line(&mut self, line: &str) -> Result<String, LineError> {
+        match self {
+            Self::Json => Ok(format!("{line}\n")),
+            Self::Text(text) => match Item::parse(line.as_bytes()) {
+                Ok(item) => Ok(text.line(&item)),
+                Err(LineError::Json(error)) => Ok(format!("(not understood: {error}: {})\n", Escaped(line))),
+                Err(error @ LineError::Version(_)) => Err(error),
+            },
+        }
+    }
+}
+
+/// Prints what `filter` takes of a feed until it ends or nobody reads any more.
+pub(super) async fn print_feed(
+    mut reader: Reader,
+    filter: &Filter,
+    hz: u32,
+    output: Output,
+) -> anyhow::Result<()> {
+    let mut formatter = Formatter::new(output);
+    let printer = Printer::stdout();
+    let print = async {
+        printer.print(formatter.header()).await?;
+        while let Some(heard) = reader.next().await {
+            let item = select(heard, filter, hz);
+            printer.print(item.map(|item| formatter.item(&item)).unwrap_or_default()).await?;
+        }
+        Ok::<_, printer::Closed>(())
+    };
+    tokio::select! {
+        // Why it is closed, `finish` knows.
+        _ = print => (),
+        () = printer::stdout_closed() => return Ok(()),
+    }
+    Ok(printer.finish().await?)
+}

@@ -1,0 +1,155 @@
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, PipeReader};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::CommandFactory as _;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::attach::Attached;
+use super::output::Output;
+use super::printer::Printer;
+use super::signals::Signals;
+use super::{Cli, agent, client, tail};
+use crate::export::feed::Feed;
+use crate::export::line::{Item, sample};
+use crate::export::metrics::tests::{busy, host};
+use crate::export::servers::Bound;
+
+fn read(args: &[&str]) -> Result<Cli, (u8, String)> {
+    let args = ["tcpwhy"].iter().chain(args).map(OsString::from);
+    Cli::read(args).map_err(|end| end.told())
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        let (code, help) = read(&[name, "--help"]).unwrap_err();
+        assert_eq!(code, 0, "{name}");
+        assert!(help.contains(&format!("Examples:\n  tcpwhy {name}")), "{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_64_and_names_the_flag() {
+    for (args, part) in [
+        (&["agent", "--listen", "9752"][..], "'--listen <ADDRESS>'"),
+        (&["agent", "--ring-size", "3M"], "not a power of two from 64K to 1G"),
+        (&["agent", "--max-sockets", "1"], "1 is not in 64..=16777216"),
+        (&["agent", "--history-age", "soon"], "'--history-age <TIME>'"),
+        (&["tail", "--port", "70000"], "'--port <PORT>'"),
+        (&["tail", "--address", "localhost"], "not an IP address or a network"),
+        (&["tail", "--kind", "slow"], "possible values: unknown, timeout, fast"),
+        (&["tail", "--netns", "/run/netns/none-of-that-name"], "neither a number nor a file"),
+        (&["tail", "-o", "xml"], "possible values: text, json"),
+        (&["tail", "--log", "loud"], "possible values: off, error"),
+        (&["dance"], "unrecognized subcommand"),
+        (&[], "Usage:"),
+    ] {
+        let (code, text) = read(args).unwrap_err();
+        assert_eq!(code, 64, "{args:?}");
+        assert!(text.contains(part), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn flags_may_be_repeated_or_listed() {
+    read(&[
+        "tail",
+        "--port",
+        "80,443",
+        "--port",
+        "8080",
+        "--netns",
+        "/proc/self/ns/net",
+        "--event",
+        "reset_sent",
+    ])
+    .unwrap();
+}
+
+/// An agent without a kernel.
+struct Agent {
+    socket: PathBuf,
+    feed: Feed,
+    end: oneshot::Sender<anyhow::Result<()>>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+async fn start(name: &str) -> Agent {
+    let socket = std::env::temp_dir().join(format!("tcpwhy-cli-{name}-{}.sock", std::process::id()));
+    let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), &socket).await.unwrap();
+    let (feed, fake) = (Feed::default(), Arc::new(busy()));
+    let (end, ended) = oneshot::channel();
+    let attached =
+        Attached { counters: Arc::clone(&fake) as _, tallies: fake, feed: feed.clone(), host: host(), ended };
+    let task = tokio::spawn(agent::serve(bound, attached, false, Signals::new().unwrap()));
+    Agent { socket, feed, end, task }
+}
+
+async fn open(agent: &Agent, output: Output) -> (JoinHandle<anyhow::Result<()>>, BufReader<PipeReader>) {
+    let lines = client::open(&agent.socket, "/v1/events?port=5001").await.unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    (tokio::spawn(tail::print_lines(lines, output, Printer::new(writer))), BufReader::new(reader))
+}
+
+async fn line(reader: BufReader<PipeReader>) -> (String, BufReader<PipeReader>) {
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut reader, mut line) = (reader, String::new());
+        reader.read_line(&mut line).unwrap();
+        (line, reader)
+    });
+    tokio::time::timeout(Duration::from_secs(10), read).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_tail_prints_what_it_asked_for_and_fails_when_the_agent_ends() {
+    let agent = start("tail").await;
+    let (text, reader) = open(&agent, Output::Text).await;
+    let (json, json_reader) = open(&agent, Output::Json).await;
+    agent.feed.publish(Arc::new(sample::no_socket()));
+    agent.feed.publish(Arc::new(sample::timeout()));
+    let (header, reader) = line(reader).await;
+    assert!(header.contains("EVENT"), "{header}");
+    let (event, _reader) = line(reader).await;
+    assert!(event.contains("retransmit timeout #3 rto 1.632s"), "{event}");
+    let (event, _json_reader) = line(json_reader).await;
+    assert!(matches!(Item::parse(event.as_bytes()), Ok(Item::Event(_))), "{event}");
+    agent.end.send(Ok(())).unwrap();
+    agent.task.await.unwrap().unwrap();
+    for task in [text, json] {
+        assert_eq!(task.await.unwrap().unwrap_err().to_string(), "the agent ended");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_whose_source_fails_says_why() {
+    let agent = start("fail").await;
+    agent.end.send(Err(anyhow::anyhow!("read the ring"))).unwrap();
+    assert_eq!(agent.task.await.unwrap().unwrap_err().to_string(), "read the ring");
+    assert!(!agent.socket.exists());
+}
+
+#[tokio::test]
+async fn a_tail_without_an_agent_says_what_to_do() {
+    let error =
+        client::open("/nonexistent/tcpwhy.sock".as_ref(), "/v1/events").await.unwrap_err().to_string();
+    assert!(error.starts_with("connect to /nonexistent/tcpwhy.sock: no agent runs there; start"), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_agent_refuses_is_told() {
+    let agent = start("refuse").await;
+    let error = client::open(&agent.socket, "/v1/events?pod=x").await.unwrap_err().to_string();
+    assert!(error.starts_with("ask the agent: \"pod\" is no parameter"), "{error}");
+    drop(agent.end);
+    assert!(agent.task.await.unwrap().is_err());
+}

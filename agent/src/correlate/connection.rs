@@ -1,0 +1,263 @@
+//! One connection's story so far.
+
+use std::sync::Arc;
+
+use agent_common::record::Totals;
+
+use super::holders::Holders;
+use super::identity::Identity;
+use super::observed::ConnectionId;
+use super::owner;
+use super::timeline::{Entry, Room, Timeline};
+use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Process, Tcp, TcpState};
+
+/// A connection that had trouble. Read-only outside of `correlate`: queries lend it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Its name.
+    pub id: ConnectionId,
+    /// Its ends and where it lives.
+    pub identity: Identity,
+    /// First event, ns of `CLOCK_MONOTONIC`.
+    pub first: u64,
+    /// Last event, likewise.
+    pub last: u64,
+    /// When it went to CLOSE or its socket was destroyed, whichever was seen first.
+    pub died: Option<u64>,
+    /// Its socket was destroyed, or else given up for gone: it is history.
+    pub gone: bool,
+    /// Newest state. CLOSE for the dead, but `TIME_WAIT` if that is all that was ever seen of it.
+    pub state: Option<TcpState>,
+    /// Newest state that was not CLOSE: where the end found it.
+    pub live_state: Option<TcpState>,
+    /// Last errno in `sk_err` (the application's reading clears it there); 0 none.
+    pub error: i32,
+    /// What the socket knew at the last event that found it intact; `None` if only packets of it were seen.
+    pub tcp: Option<Tcp>,
+    /// The best known owner.
+    pub owner: Option<Arc<Owner>>,
+    /// The process whose doing its end is: it closed, shut down or (`ss -K`) killed it.
+    pub ended_by: Option<Process>,
+    /// Processes that have it open.
+    pub holders: Holders,
+    /// Somebody listened on its local address and port, so that it was accepted.
+    pub accepted: bool,
+    /// What happened.
+    pub timeline: Timeline,
+    /// Events seen.
+    pub events: u64,
+    /// Time under which the table ranks it.
+    pub(super) ranked: u64,
+    /// Hash of its two ends, under which the table finds it.
+    pub(super) ends: u64,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, endpoint: &Endpoint, time: u64) -> Self {
+        Self {
+            id,
+            identity: Identity::new(endpoint),
+            first: time,
+            last: time,
+            died: None,
+            gone: false,
+            state: endpoint.state,
+            live_state: None,
+            error: 0,
+            tcp: None,
+            owner: None,
+            ended_by: None,
+            holders: Holders::default(),
+            accepted: false,
+            timeline: Timeline::default(),
+            events: 0,
+            ranked: time,
+            ends: 0,
+        }
+    }
+
+    /// Neither closed nor destroyed.
+    pub fn is_live(&self) -> bool {
+        self.died.is_none() && !self.gone
+    }
+
+    /// Alive, and the peer does not answer: a timeout, a SYN, or a probe went unanswered at last sight.
+    pub fn is_stalled(&self) -> bool {
+        self.is_live() && self.tcp.as_ref().is_some_and(is_stalled)
+    }
+
+    /// All that was counted of it since the agent first saw it. The kernel side counts, so records that
+    /// were lost lose nothing here.
+    pub fn totals(&self) -> Totals {
+        self.tcp.as_ref().map_or_else(Totals::default, |tcp| tcp.totals)
+    }
+
+    /// Takes in an event of this connection, whose stage is `stage`. Returns by how many entries the
+    /// timeline grew.
+    pub(super) fn absorb(&mut self, event: &KernelEvent, stage: Option<u32>, room: Room) -> isize {
+        self.last = self.last.max(event.time);
+        self.events += u64::from(event.stands_for);
+        self.identity.improve(&event.endpoint);
+        self.learn_owner(event);
+        let grown = self.recover(event, room);
+        if let Some(tcp) = &event.tcp {
+            self.update(tcp, matches!(event.detail, Detail::SockDestroyed));
+        }
+        self.follow_state(event);
+        grown + self.timeline.push(Entry::of(event, stage), room)
+    }
+
+    fn learn_owner(&mut self, event: &KernelEvent) {
+        let told = event.owner.as_ref().filter(|_| !event.endpoint.request);
+        for new in told.into_iter().chain(&owner::believed(event)) {
+            owner::learn(&mut self.owner, new);
+        }
+        if let Some(ender) = owner::ender(event).filter(|&ender| self.ended_by.as_ref() != Some(ender)) {
+            self.ended_by = Some(ender.clone());
+        }
+    }
+
+    /// The process that listens for the connection owns it until a better owner is known.
+    pub(super) fn accepted_by(&mut self, listener: Option<&Owner>) {
+        self.accepted = self.owner.as_ref().is_none_or(|owner| owner.source != OwnerSource::Connect);
+        if let Some(listener) = listener.filter(|_| owner::is_weak(self.owner.as_deref())) {
+            owner::learn(&mut self.owner, &owner::as_listener(listener));
+        }
+    }
+
+    /// Adds an entry if the stall that was known is over.
+    fn recover(&mut self, event: &KernelEvent, room: Room) -> isize {
+        let stage = self.tcp.as_ref().zip(event.tcp.as_ref()).map_or(0, |(old, new)| recovered(old, new));
+        self.end_stall(stage, event.time, event.tcp.as_ref(), room)
+    }
+
+    fn end_stall(&mut self, stage: u8, time: u64, tcp: Option<&Tcp>, room: Room) -> isize {
+        match tcp.filter(|_| stage > 0 && self.is_live()) {
+            Some(tcp) => self.timeline.push(Entry::recovered(time, stage, tcp), room),
+            None => 0,
+        }
+    }
+
+    /// Totals only grow. The rest is the newest; but a burial may show a socket that `tcp_disconnect` has
+    /// emptied, so it counts only if it tells something new.
+    fn update(&mut self, new: &Tcp, burial: bool) {
+        if new.raw.err != 0 {
+            self.error = new.raw.err;
+        }
+        let Some(known) = &mut self.tcp else {
+            self.tcp = Some(*new);
+            return;
+        };
+        let totals = newest_totals(&known.totals, &new.totals);
+        if !burial || went_on(known, new) {
+            *known = *new;
+        }
+        known.totals = totals;
+    }
+
+    fn follow_state(&mut self, event: &KernelEvent) {
+        let state = match event.detail {
+            Detail::StateChanged { old, new, .. } => {
+                self.enter(Some(old), event.time);
+                Some(new)
+            }
+            // The half-open connection's, not the socket's.
+            Detail::SynackRetransmit { .. } => None,
+            Detail::Retransmit { .. }
+            | Detail::ResetSent { .. }
+            | Detail::ResetReceived
+            | Detail::BufLimitExceeded { .. }
+            | Detail::RcvqueueFull { .. }
+            | Detail::SockDestroyed => event.endpoint.state,
+        };
+        self.enter(state, event.time);
+        if matches!(event.detail, Detail::SockDestroyed) {
+            self.died.get_or_insert(event.time);
+        }
+    }
+
+    /// A socket may leave CLOSE again: `connect()` after a failed `connect()`.
+    fn enter(&mut self, state: Option<TcpState>, time: u64) {
+        let Some(state) = state else { return };
+        self.state = Some(state);
+        if state == TcpState::Close {
+            self.died.get_or_insert(time);
+        } else {
+            self.live_state = Some(state);
+            if state != TcpState::TimeWait {
+                self.died = None;
+            }
+        }
+    }
+
+    /// Takes in the finding of a walk over open files. Returns by how many entries the timeline grew.
+    pub(super) fn absorb_held(&mut self, held: &Held, walk: u32, room: Room) -> isize {
+        self.holders.add(held, walk);
+        if let Some(owner) = &held.owner {
+            owner::learn(&mut self.owner, owner);
+        }
+        self.trust_first_holder();
+        if held.time < self.last {
+            return 0;
+        }
+        let stage = self.tcp.as_ref().map_or(0, |old| recovered(old, &held.tcp));
+        let grown = self.end_stall(stage, held.time, Some(&held.tcp), room);
+        self.update(&held.tcp, false);
+        grown
+    }
+
+    /// Forgets holders that the walk did not find. An owner that is gone keeps the connection if nobody
+    /// else holds it: the dead keep their names.
+    pub(super) fn end_walk(&mut self, walk: u32) {
+        self.holders.end_walk(walk);
+        self.trust_first_holder();
+    }
+
+    fn trust_first_holder(&mut self) {
+        let Some(first) = self.holders.named().first() else { return };
+        let holds = self.owner.as_ref().is_some_and(|owner| {
+            owner.source == OwnerSource::File && self.holders.contains(owner.process.pid)
+        });
+        if !holds {
+            let owner = Owner { process: first.process.clone(), source: OwnerSource::File };
+            owner::learn(&mut self.owner, &owner);
+        }
+    }
+}
+
+/// Whether the connection moved between two sights; `tcp_disconnect` sets all of these to 0.
+fn went_on(old: &Tcp, new: &Tcp) -> bool {
+    let counters = |tcp: &Tcp| {
+        [tcp.raw.bytes_sent, tcp.raw.bytes_acked, tcp.raw.bytes_received, tcp.raw.total_retrans.into()]
+    };
+    let (old, new) = (counters(old), counters(new));
+    old != new && old.iter().zip(new).all(|(old, new)| *old <= new)
+}
+
+/// Something that was sent waits for an answer past its time.
+pub(super) fn is_stalled(tcp: &Tcp) -> bool {
+    let raw = &tcp.raw;
+    raw.retransmits > 0 || raw.backoff > 0 || raw.probes_out > 0
+}
+
+/// Consecutive timeouts of the stall that ended between two sights; 0 if none did. Only an advance of
+/// `snd_una` resets `icsk_retransmits` (`tcp_ack`); `tcp_disconnect()` resets it as well, with all the rest.
+fn recovered(old: &Tcp, new: &Tcp) -> u8 {
+    let advanced = new.raw.snd_una.wrapping_sub(old.raw.snd_una).cast_signed() > 0;
+    if advanced && new.raw.retransmits == 0 { old.raw.retransmits } else { 0 }
+}
+
+/// The member-wise greater: a walk's finding and a record may arrive in either order.
+fn newest_totals(a: &Totals, b: &Totals) -> Totals {
+    let Totals { mut segments, failed, resets_sent, resets_received, buf_limit_exceeded } = *a;
+    for (segment, other) in segments.iter_mut().zip(b.segments) {
+        *segment = other.max(*segment);
+    }
+    Totals {
+        segments,
+        failed: failed.max(b.failed),
+        resets_sent: resets_sent.max(b.resets_sent),
+        resets_received: resets_received.max(b.resets_received),
+        buf_limit_exceeded: buf_limit_exceeded.max(b.buf_limit_exceeded),
+    }
+}

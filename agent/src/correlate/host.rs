@@ -1,0 +1,90 @@
+//! Facts about the host that give events their names and their wall clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::limits::STACKS;
+use crate::event::{Detail, HostFacts, KernelEvent};
+
+/// What is known of the host.
+#[derive(Debug)]
+pub struct Host {
+    facts: HostFacts,
+    reset_reasons: HashMap<i32, Arc<str>>,
+    /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, ns.
+    offset: i64,
+    stacks: BTreeMap<i32, Arc<[Box<str>]>>,
+    no_stack: Arc<[Box<str>]>,
+    evicted: u64,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            facts: HostFacts::default(),
+            reset_reasons: HashMap::new(),
+            offset: 0,
+            stacks: BTreeMap::new(),
+            no_stack: Arc::new([]),
+            evicted: 0,
+        }
+    }
+}
+
+impl Host {
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    pub fn set_facts(&mut self, facts: HostFacts) {
+        self.reset_reasons =
+            facts.reset_reasons.iter().map(|(number, name)| (*number, Arc::from(&**name))).collect();
+        self.facts = facts;
+    }
+
+    pub fn set_clock(&mut self, offset: i64) {
+        self.offset = offset;
+    }
+
+    pub fn add_stack(&mut self, id: i32, frames: Vec<Box<str>>) {
+        if self.stacks.len() >= STACKS && !self.stacks.contains_key(&id) {
+            self.stacks.pop_first();
+            self.evicted += 1;
+        }
+        self.stacks.insert(id, frames.into());
+    }
+
+    pub fn evicted_stacks(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Wall clock at `time` of the monotonic clock, ns since 1970.
+    pub fn realtime(&self, time: u64) -> i64 {
+        time.cast_signed().wrapping_add(self.offset)
+    }
+
+    /// The kernel's name of the reason of a reset.
+    pub fn reset_reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
+        match event.detail {
+            Detail::ResetSent { reason, .. } => self.reset_reasons.get(&reason?).cloned(),
+            Detail::Retransmit { .. }
+            | Detail::SynackRetransmit { .. }
+            | Detail::ResetReceived
+            | Detail::BufLimitExceeded { .. }
+            | Detail::RcvqueueFull { .. }
+            | Detail::StateChanged { .. }
+            | Detail::SockDestroyed => None,
+        }
+    }
+
+    /// Functions of the kernel stack with this id, innermost first; none if it was not told.
+    pub fn stack(&self, id: Option<i32>) -> Arc<[Box<str>]> {
+        id.and_then(|id| self.stacks.get(&id)).unwrap_or(&self.no_stack).clone()
+    }
+
+    /// The stack of an event.
+    pub fn stack_of(&self, event: &KernelEvent) -> Arc<[Box<str>]> {
+        let Detail::ResetSent { stack, .. } = event.detail else { return self.no_stack.clone() };
+        self.stack(stack)
+    }
+}

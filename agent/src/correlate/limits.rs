@@ -1,0 +1,64 @@
+//! How much is remembered. Nothing here grows without one of these bounds.
+
+use std::time::Duration;
+
+/// Bounds that the user may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Living troubled connections.
+    pub connections: usize,
+    /// Dead connections (`--history`).
+    pub history: usize,
+    /// Age at which a dead connection is forgotten, and a living one that had no event since
+    /// (`--history-age`).
+    pub history_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 50_000, history: 10_000, history_age: Duration::from_hours(1) }
+    }
+}
+
+/// Listening sockets. A busy host has hundreds; each costs a quarter of a KiB.
+pub const LISTENERS: usize = 4096;
+
+/// Processes named of one socket: a listener of a forking server is held by every child.
+pub const HOLDERS: usize = 16;
+
+/// Owners of which one copy serves many connections.
+pub const OWNERS: usize = 4096;
+
+/// Kernel stacks of resets; the kernel side's table has 1024.
+pub const STACKS: usize = 1024;
+
+/// Connections that can ask for a walk over open files at a time: one is reason enough.
+pub const WANTS: usize = 1024;
+
+/// First entries of a timeline, which are never dropped: how the trouble began.
+pub const FIRST_ENTRIES: usize = 3;
+
+/// Last entries of a timeline. With the first ones enough for `tcp_retries2` = 15, state changes and all.
+pub const LAST_ENTRIES: usize = 27;
+
+/// Last entries of a timeline once all timelines together are longer than [`ENTRIES`].
+pub const LAST_ENTRIES_SHORT: usize = 3;
+
+/// Entries of all timelines together before those that grow are kept short: 4 MiB. Long timelines for
+/// thousands of connections, short ones (another 11 MiB) for the 50,000 that must fit 64 MiB.
+pub const ENTRIES: usize = 100_000;
+
+/// What was forgotten for want of space, by table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Living connections: those longest without an event go first.
+    pub connections: u64,
+    /// Dead connections, before their age.
+    pub history: u64,
+    /// Listeners.
+    pub listeners: u64,
+    /// Kernel stacks.
+    pub stacks: u64,
+    /// Wishes for a walk over open files.
+    pub wants: u64,
+}

@@ -1,0 +1,129 @@
+//! Questions to what is remembered. Connections are lent: read, not changed.
+
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use super::Correlator;
+use super::connection::Connection;
+use super::listeners::Listener;
+use super::observed::ConnectionId;
+use crate::event::{HostFacts, Process};
+
+/// One condition on a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// Its name.
+    Id(ConnectionId),
+    /// The address of either end.
+    Address(IpAddr),
+    /// The port of either end.
+    Port(u16),
+    /// Its network namespace.
+    Netns(u32),
+    /// Process id of its owner, of a holder, or of who ended it.
+    Pid(u32),
+    /// Name of any of these.
+    Comm(Box<str>),
+}
+
+impl Selector {
+    /// Whether the connection meets the condition.
+    pub fn matches(&self, connection: &Connection) -> bool {
+        let ends = [connection.identity.local(), connection.identity.remote()];
+        match self {
+            Self::Id(id) => connection.id == *id,
+            Self::Address(address) => ends.iter().any(|end| end.ip() == *address),
+            Self::Port(port) => ends.iter().any(|end| end.port() == *port),
+            Self::Netns(netns) => connection.identity.netns == *netns,
+            Self::Pid(pid) => connection.processes().any(|process| process.pid == *pid),
+            Self::Comm(comm) => connection.processes().any(|process| process.comm == *comm),
+        }
+    }
+}
+
+impl Connection {
+    /// Everybody known to have to do with it: owner, who ended it, holders.
+    pub fn processes(&self) -> impl Iterator<Item = &Process> {
+        let owner = self.owner.as_ref().map(|owner| &owner.process);
+        let holders = self.holders.named().iter().map(|holder| &holder.process);
+        owner.into_iter().chain(&self.ended_by).chain(holders)
+    }
+}
+
+/// How much is remembered now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Living connections.
+    pub connections: usize,
+    /// Dead ones.
+    pub history: usize,
+    /// Listeners.
+    pub listeners: usize,
+    /// Entries of all timelines.
+    pub entries: usize,
+}
+
+impl Correlator {
+    /// The connection of that name.
+    pub fn connection_by_id(&self, id: ConnectionId) -> Option<&Connection> {
+        self.table.get(id)
+    }
+
+    /// All connections, living and dead, in no order.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.table.iter()
+    }
+
+    /// Those that meet all conditions, last event first.
+    pub fn select(&self, conditions: &[Selector]) -> Vec<&Connection> {
+        let meets = |connection: &&Connection| conditions.iter().all(|one| one.matches(connection));
+        let mut found: Vec<_> = self.connections().filter(meets).collect();
+        found.sort_unstable_by_key(|connection| Reverse((connection.last, connection.id)));
+        found
+    }
+
+    /// The one with the last event.
+    pub fn last(&self) -> Option<&Connection> {
+        self.connections().max_by_key(|connection| (connection.last, connection.id))
+    }
+
+    /// Living connections whose peer does not answer.
+    pub fn stalled(&self) -> impl Iterator<Item = &Connection> {
+        self.connections().filter(|connection| connection.is_stalled())
+    }
+
+    /// The other end of a connection that lives on this host, whatever its network namespace.
+    pub fn peer(&self, connection: &Connection) -> Option<&Connection> {
+        self.table.by_ends(connection.identity.remote(), connection.identity.local()).next()
+    }
+
+    /// All known listeners, in no order.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter()
+    }
+
+    /// What does not change while the agent runs.
+    pub fn host(&self) -> &HostFacts {
+        self.host.facts()
+    }
+
+    /// Wall clock at `time` of the monotonic clock, ns since 1970 UTC.
+    pub fn realtime(&self, time: u64) -> i64 {
+        self.host.realtime(time)
+    }
+
+    /// Functions of the kernel stack with this id, innermost first.
+    pub fn stack(&self, id: i32) -> std::sync::Arc<[Box<str>]> {
+        self.host.stack(Some(id))
+    }
+
+    /// How much is remembered now.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            connections: self.table.live(),
+            history: self.table.dead(),
+            listeners: self.listeners.count(),
+            entries: self.table.entries(),
+        }
+    }
+}

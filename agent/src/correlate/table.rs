@@ -1,0 +1,231 @@
+//! Where connections are kept: found by socket, by name and by their two ends; bounded both alive and dead.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::limits::{ENTRIES, Evicted, Limits};
+use super::observed::ConnectionId;
+use super::owner::Owners;
+use super::timeline::Room;
+use crate::event::Endpoint;
+
+/// A living connection's rank is brought up to date when it is older than this, ns.
+const RANK_STEP: u64 = 1_000_000_000;
+
+/// Same ends in other namespaces or earlier lives that are looked at before a search is given up.
+const SAME_ENDS: usize = 16;
+
+/// The connections.
+#[derive(Debug)]
+pub struct Table {
+    limits: Limits,
+    connections: HashMap<ConnectionId, Box<Connection>>,
+    /// The living ones, by the address of their `struct sock`.
+    by_sk: HashMap<u64, ConnectionId>,
+    /// All, by the hash of their two ends.
+    by_ends: BTreeSet<(u64, ConnectionId)>,
+    hasher: RandomState,
+    /// The living ones, longest without an event first.
+    idle: BTreeSet<(u64, ConnectionId)>,
+    /// The dead, longest dead first.
+    dead: VecDeque<(u64, ConnectionId)>,
+    owners: Owners,
+    /// Timeline entries of all of them.
+    entries: usize,
+    evicted: Evicted,
+}
+
+impl Table {
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            connections: HashMap::new(),
+            by_sk: HashMap::new(),
+            by_ends: BTreeSet::new(),
+            hasher: RandomState::new(),
+            idle: BTreeSet::new(),
+            dead: VecDeque::new(),
+            owners: Owners::default(),
+            entries: 0,
+            evicted: Evicted::default(),
+        }
+    }
+
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(&id).map(Box::as_ref)
+    }
+
+    /// The living connection of the socket at this address.
+    pub fn by_sk(&self, sk: u64) -> Option<&Connection> {
+        self.by_sk.get(&sk).and_then(|id| self.get(*id))
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.values().map(Box::as_ref)
+    }
+
+    pub fn live(&self) -> usize {
+        self.by_sk.len()
+    }
+
+    pub fn dead(&self) -> usize {
+        self.dead.len()
+    }
+
+    pub fn entries(&self) -> usize {
+        self.entries
+    }
+
+    pub fn evicted(&self) -> Evicted {
+        self.evicted
+    }
+
+    /// Connections with these two ends, the youngest names first, in any namespace.
+    pub fn by_ends(&self, local: SocketAddr, remote: SocketAddr) -> impl Iterator<Item = &Connection> {
+        let hash = self.hash(local, remote);
+        let range = (hash, ConnectionId(0))..=(hash, ConnectionId(u64::MAX));
+        let same = self.by_ends.range(range).rev().take(SAME_ENDS);
+        same.filter_map(|(_, id)| self.get(*id))
+            .filter(move |known| (known.identity.local(), known.identity.remote()) == (local, remote))
+    }
+
+    fn hash(&self, local: SocketAddr, remote: SocketAddr) -> u64 {
+        self.hasher.hash_one((local, remote))
+    }
+
+    /// A name for a connection whose cookie is not known.
+    pub fn made_id(&self, endpoint: &Endpoint, time: u64) -> ConnectionId {
+        ConnectionId::made(self.hasher.hash_one((endpoint.sk, endpoint.local, endpoint.remote, time)))
+    }
+
+    /// Starts a story, or continues that of a socket thought to be gone.
+    pub fn create(&mut self, endpoint: &Endpoint, time: u64) -> ConnectionId {
+        let id = endpoint.cookie.map_or_else(|| self.made_id(endpoint, time), ConnectionId);
+        self.detach(id);
+        let new = || Box::new(Connection::new(id, endpoint, time));
+        let connection = self.connections.entry(id).or_insert_with(new);
+        connection.identity.sk = endpoint.sk.and_then(NonZero::new);
+        (connection.gone, connection.ranked) = (false, time);
+        if let Some(sk) = endpoint.sk {
+            self.by_sk.insert(sk, id);
+            self.idle.insert((time, id));
+        }
+        self.reindex(id);
+        self.evict_living();
+        id
+    }
+
+    /// Takes a connection out of the lists of the living and of the dead.
+    fn detach(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        self.idle.remove(&(connection.ranked, id));
+        if let Some(sk) = connection.identity.sk.filter(|sk| self.by_sk.get(&sk.get()) == Some(&id)) {
+            self.by_sk.remove(&sk.get());
+        }
+        if connection.gone {
+            self.dead.retain(|(_, dead)| *dead != id);
+        }
+    }
+
+    /// Changes a connection by `change`, which returns by how much its timeline grew.
+    pub fn change(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection, Room) -> isize) {
+        let room = if self.entries < ENTRIES { Room::Ample } else { Room::Scarce };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let (identity, owner) = (connection.identity, connection.owner.as_ref().map(Arc::as_ptr));
+        let grown = change(connection, room);
+        if owner != connection.owner.as_ref().map(Arc::as_ptr) {
+            self.owners.share(&mut connection.owner);
+        }
+        self.entries = self.entries.saturating_add_signed(grown);
+        if identity != connection.identity {
+            self.reindex(id);
+        }
+        self.rerank(id);
+    }
+
+    /// Changes every living connection.
+    pub fn change_living(&mut self, change: impl Fn(&mut Connection)) {
+        for id in self.by_sk.values() {
+            if let Some(connection) = self.connections.get_mut(id) {
+                change(connection);
+            }
+        }
+    }
+
+    fn reindex(&mut self, id: ConnectionId) {
+        let Some(identity) = self.get(id).map(|known| known.identity) else { return };
+        let hash = self.hash(identity.local(), identity.remote());
+        if let Some(connection) = self.connections.get_mut(&id) {
+            self.by_ends.remove(&(connection.ends, id));
+            connection.ends = hash;
+            self.by_ends.insert((hash, id));
+        }
+    }
+
+    fn rerank(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.last.saturating_sub(connection.ranked) >= RANK_STEP
+            && self.idle.remove(&(connection.ranked, id))
+        {
+            connection.ranked = connection.last;
+            self.idle.insert((connection.ranked, id));
+        }
+    }
+
+    /// Moves a connection whose socket is gone into the history.
+    pub fn retire(&mut self, id: ConnectionId, time: u64) {
+        self.detach(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.gone = true;
+        connection.died.get_or_insert(time);
+        self.dead.push_back((time, id));
+        while self.dead.len() > self.limits.history {
+            self.evicted.history += 1;
+            self.forget_longest_dead();
+        }
+    }
+
+    /// Forgets what is too old at `now`.
+    pub fn expire(&mut self, now: u64) {
+        let age = self.limits.history_age.as_nanos() as u64;
+        while self.dead.front().is_some_and(|(time, _)| time.saturating_add(age) < now) {
+            self.forget_longest_dead();
+        }
+        while self.idle.first().is_some_and(|(time, _)| time.saturating_add(age) < now) {
+            self.forget_longest_idle();
+        }
+    }
+
+    fn evict_living(&mut self) {
+        while self.by_sk.len() > self.limits.connections && !self.idle.is_empty() {
+            self.evicted.connections += 1;
+            self.forget_longest_idle();
+        }
+    }
+
+    fn forget_longest_dead(&mut self) {
+        if let Some((_, id)) = self.dead.pop_front() {
+            self.remove(id);
+        }
+    }
+
+    fn forget_longest_idle(&mut self) {
+        if let Some((_, id)) = self.idle.first().copied() {
+            self.detach(id);
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.remove(&id) {
+            self.by_ends.remove(&(connection.ends, id));
+            self.entries -= connection.timeline.entries().len();
+        }
+    }
+}

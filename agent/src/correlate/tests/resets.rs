@@ -1,0 +1,158 @@
+use super::super::listeners::Listening;
+use super::super::timeline::What;
+use super::*;
+use crate::event::TcpState;
+
+fn no_socket(time: u64) -> RecordBytes {
+    RecordBytes::plain(signal::RESET_SENT, time).reset(1, false).ends("10.0.0.1:81", "10.0.0.9:5555")
+}
+
+fn destroyed(time: u64) -> RecordBytes {
+    let mut record = record(signal::SOCK_DESTROYED, time).state(CLOSE);
+    put!(record, totals.resets_sent, 1_u32);
+    record
+}
+
+fn closed_with_unread_data(time: u64) -> RecordBytes {
+    let mut record = record(signal::RESET_SENT, time).reset(11, true).state(CLOSE).flags(OWNED);
+    put!(record, tcp.copied_seq, 1000_u32);
+    put!(record, tcp.rcv_nxt, 1300_u32);
+    put!(record, totals.resets_sent, 1_u32);
+    record.current(55, "child")
+}
+
+#[test]
+fn a_closed_port_has_no_listener() {
+    let mut bench = Bench::new();
+    let observed = bench.see(&no_socket(SECOND));
+    assert_eq!(observed.reset_reason.as_deref(), Some("NO_SOCKET"));
+    assert!(matches!(observed.listener, Listening::Unknown), "nobody has looked yet");
+    bench.fact(&Fact::WalkDone { time: 2 * SECOND });
+    let observed = bench.see(&no_socket(3 * SECOND));
+    assert!(matches!(observed.listener, Listening::Nobody));
+    assert_eq!((observed.connection, &observed.owner), (None, &None));
+}
+
+#[test]
+fn a_listener_comes_and_goes() {
+    let mut bench = Bench::new();
+    bench.fact(&Fact::WalkDone { time: 1 });
+    bench.push(&listen(2, 0x1000, "[::]:81"));
+    let observed = bench.see(&no_socket(SECOND));
+    let listener = observed.listener.somebody().expect("dual stack");
+    assert_eq!(listener.owner.as_ref().unwrap().process.pid, 100);
+    let close = listen(2 * SECOND, 0x1000, "[::]:81").change(LISTEN, CLOSE);
+    assert_eq!(bench.see(&close).connection, None);
+    assert!(matches!(bench.see(&no_socket(3 * SECOND)).listener, Listening::Nobody));
+    assert_eq!(bench.0.correlator().sizes().listeners, 0);
+}
+
+#[test]
+fn a_close_with_unread_data() {
+    let mut bench = Bench::new();
+    let observed = bench.see(&closed_with_unread_data(SECOND));
+    let owner = observed.owner.as_ref().unwrap();
+    assert_eq!((owner.process.pid, owner.source), (55, OwnerSource::Lock));
+    bench.push(&destroyed(SECOND + 1));
+    let connection = bench.only();
+    assert_eq!(connection.ended_by.as_ref().unwrap().pid, 55);
+    assert_eq!(connection.timeline.entries()[0].unread, 300);
+    assert_eq!(connection.tcp.unwrap().unread_bytes(), 300, "the burial's empty facts tell nothing");
+    assert_eq!((connection.died, connection.gone), (Some(SECOND), true));
+    assert_eq!(bench.0.correlator().sizes().history, 1);
+}
+
+#[test]
+fn a_killer_is_no_owner() {
+    let mut bench = Bench::new();
+    let kill = record(signal::RESET_SENT, SECOND).reset(14, true).flags(OWNED).current(77, "ss");
+    assert_eq!(bench.see(&kill).owner, None);
+    let mut close = record(signal::STATE_CHANGED, SECOND).change(ESTABLISHED, CLOSE).flags(OWNED);
+    put!(close, tcp.err, 103_i32);
+    put!(close, totals.resets_sent, 1_u32);
+    bench.push(&close.current(77, "ss"));
+    let connection = bench.only();
+    assert_eq!(connection.owner, None);
+    assert_eq!(connection.ended_by.as_ref().unwrap().pid, 77);
+    assert_eq!(connection.error, 103);
+}
+
+#[test]
+fn a_reset_in_time_wait_goes_to_the_connection_that_died() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 51).owner(5, "server", owner::LOCK));
+    bench.push(&destroyed(2 * SECOND));
+    let late = RecordBytes::plain(signal::RESET_SENT, 3 * SECOND).reset(9, false).state(6).flags(TIME_WAIT);
+    let late = late.ends("10.0.0.1:40000", "10.0.0.2:443").socket(0xdead_0000, 0);
+    let observed = bench.see(&late);
+    assert_eq!(observed.connection, Some(bench.only().id));
+    assert_eq!(observed.owner.as_ref().unwrap().process.pid, 5);
+    let connection = bench.only();
+    let last = connection.timeline.entries().last().unwrap().what;
+    let state = Some(TcpState::TimeWait);
+    assert_eq!(last, What::ResetSent { reason: Some(9), stack: None, active: false, state });
+    assert!(connection.died.is_some(), "TIME_WAIT is no life");
+}
+
+#[test]
+fn a_reset_in_time_wait_of_a_healthy_connection_is_a_story() {
+    let mut bench = Bench::new();
+    bench.push(&listen(1, 0x1000, "10.0.0.1:80"));
+    let late = RecordBytes::plain(signal::RESET_SENT, SECOND).reset(9, false).state(6).flags(TIME_WAIT);
+    let late = late.ends("10.0.0.1:80", "10.0.0.2:5555").socket(0xdead_0000, 0);
+    let first = bench.see(&late);
+    let second = bench.see(&late);
+    assert_eq!(first.connection, second.connection);
+    assert_eq!(first.owner.as_ref().unwrap().source, OwnerSource::Listener);
+    let connection = bench.only();
+    assert!(connection.accepted && !connection.is_live());
+    assert_eq!((connection.events, connection.tcp.is_none()), (2, true));
+}
+
+#[test]
+fn strays_long_after_a_death_are_not_its_doing() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 51));
+    bench.push(&destroyed(2 * SECOND));
+    let stray = |time| no_socket(time).ends("10.0.0.1:40000", "10.0.0.2:443");
+    assert!(bench.see(&stray(100 * SECOND)).connection.is_some());
+    assert!(bench.see(&stray(300 * SECOND)).connection.is_none());
+    let mut elsewhere = stray(101 * SECOND);
+    put!(elsewhere, record.endpoint.netns, 1_u32);
+    assert!(bench.see(&elsewhere).connection.is_none());
+}
+
+#[test]
+fn an_address_used_again_is_another_connection() {
+    let mut bench = Bench::new();
+    let first = bench.see(&timeout(SECOND, 1, 51)).connection;
+    let second = bench.see(&timeout(2 * SECOND, 1, 51).socket(SK, 43)).connection;
+    assert_ne!(first, second);
+    let correlator = bench.0.correlator();
+    assert!(!correlator.connection_by_id(first.unwrap()).unwrap().is_live());
+    assert!(correlator.connection_by_id(second.unwrap()).unwrap().is_live());
+}
+
+#[test]
+fn without_cookies_the_address_names_the_connection() {
+    let mut bench = Bench::new();
+    let first = bench.see(&timeout(SECOND, 1, 51).socket(SK, 0)).connection;
+    let again = bench.see(&timeout(2 * SECOND, 2, 102).socket(SK, 0)).connection;
+    assert_eq!(first, again);
+    let other = timeout(3 * SECOND, 1, 51).socket(SK, 0).ends("10.0.0.1:40001", "10.0.0.2:444");
+    assert_ne!(bench.see(&other).connection, first);
+}
+
+#[test]
+fn both_ends_on_one_host() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 51));
+    let mut other = timeout(SECOND, 1, 51).socket(0x2000, 43).ends("10.0.0.2:443", "10.0.0.1:40000");
+    put!(other, record.endpoint.netns, 1_u32);
+    bench.push(&other);
+    let correlator = bench.0.correlator();
+    let here = correlator.select(&[Selector::Port(443), Selector::Netns(1)])[0];
+    let there = correlator.peer(here).unwrap();
+    assert_ne!(here.id, there.id);
+    assert_eq!(correlator.peer(there).unwrap().id, here.id);
+}

@@ -1,0 +1,84 @@
+//! When a walk over the open files of all processes is worth its cost.
+
+use std::collections::HashMap;
+
+use super::connection::{self, Connection};
+use super::limits::WANTS;
+use super::observed::ConnectionId;
+use super::{owner, stage};
+
+/// How long after the expected next timeout a silent stall is looked at, ns: the timer wheel rounds up by
+/// at most an eighth (KERNEL.md §4.3), and the peer's answer takes its time.
+const GRACE: u64 = 1_000_000_000;
+
+/// The walks, and the connections that wish for one.
+#[derive(Debug, Default)]
+pub struct Walks {
+    /// Number of the walk that goes on or comes next.
+    number: u32,
+    /// When it found its first socket.
+    began: Option<u64>,
+    /// When the last one ended.
+    done: Option<u64>,
+    /// From when on a walk would tell something new of a connection.
+    wants: HashMap<ConnectionId, u64>,
+    evicted: u64,
+}
+
+impl Walks {
+    /// The number under which a finding of `time` counts.
+    pub fn found(&mut self, time: u64) -> u32 {
+        self.began.get_or_insert(time);
+        self.number
+    }
+
+    /// A walk ended. Returns its number.
+    pub fn end(&mut self, time: u64) -> u32 {
+        let began = self.began.take().unwrap_or(time);
+        self.wants.retain(|_, due| *due > began);
+        self.done = Some(time);
+        let ended = self.number;
+        self.number = ended.wrapping_add(1);
+        ended
+    }
+
+    /// Whether any has ended.
+    pub fn any_done(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// Whether one is due.
+    pub fn wanted(&self, now: u64) -> bool {
+        self.wants.values().any(|&due| due <= now)
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Renews the wish of a connection that had an event.
+    pub fn ask(&mut self, connection: &Connection, hz: u32) {
+        let Some(due) = due(connection, hz) else { return self.withdraw(connection.id) };
+        if self.wants.len() < WANTS || self.wants.contains_key(&connection.id) {
+            self.wants.insert(connection.id, due);
+        } else {
+            self.evicted += 1;
+        }
+    }
+
+    /// The connection is dead, or all is known of it.
+    pub fn withdraw(&mut self, id: ConnectionId) {
+        self.wants.remove(&id);
+    }
+}
+
+/// A connection without an owner asks at once, if any file refers to it; a stalled one when its next
+/// timeout is overdue: it recovered or died without a word.
+fn due(connection: &Connection, hz: u32) -> Option<u64> {
+    let tcp = connection.tcp.as_ref().filter(|_| connection.is_live())?;
+    if owner::is_weak(connection.owner.as_deref()) && tcp.raw.has_socket != 0 {
+        return Some(connection.last);
+    }
+    let rto = stage::from_jiffies(tcp.raw.rto, hz).filter(|_| connection::is_stalled(tcp))?;
+    Some(connection.last.saturating_add(2 * rto.as_nanos() as u64).saturating_add(GRACE))
+}

@@ -1,0 +1,203 @@
+//! The query API on the unix socket: `curl --unix-socket /run/tcpwhy/tcpwhy.sock http://tcpwhy/v1/events`.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::{Body, Frame};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::feed::{Feed, Heard, Reader};
+use super::filter::Filter;
+use super::http::{TextBody, refuse_method, text, typed};
+use super::line::{Item, Line, VERSION};
+use super::listener::{Limits, Stop};
+use super::metrics::{Metrics, Probe};
+use crate::event::HostFacts;
+
+/// Readers of the stream stay as long as they like.
+pub(super) const LIMITS: Limits = Limits { connections: 64, head: Duration::from_secs(10), life: None };
+/// Streams at once; places remain for `status`.
+const STREAMS: usize = 48;
+/// Bytes after which a chunk is handed on.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Events looked at before others get their turn: a filter may take none of them.
+const CHUNK_EVENTS: usize = 256;
+/// Chunks that wait for a slow reader; whatever comes meanwhile, the feed keeps or counts as missed.
+const CHUNKS: usize = 2;
+
+/// What the API answers from.
+#[derive(Clone, Debug)]
+pub(super) struct Api {
+    metrics: Arc<Metrics>,
+    feed: Feed,
+    host: Arc<HostFacts>,
+    streams: Arc<Semaphore>,
+    stop: Stop,
+}
+
+/// Answer of `/v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the schema.
+    pub v: u32,
+    /// Version of the agent.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// `uname -r`
+    pub kernel: String,
+    /// Readers of the event stream.
+    pub readers: usize,
+    /// Events that readers were too slow for.
+    pub missed: u64,
+    /// The table of probes.
+    pub probes: Vec<Probe>,
+}
+
+/// A text, or the stream.
+type ApiBody = Either<TextBody, Lines>;
+
+impl Api {
+    pub(super) fn new(metrics: Arc<Metrics>, feed: Feed, host: Arc<HostFacts>, stop: Stop) -> Self {
+        Self { metrics, feed, host, streams: Arc::new(Semaphore::new(STREAMS)), stop }
+    }
+
+    /// Answers one request.
+    pub(super) fn handle<B>(&self, request: &Request<B>) -> Response<ApiBody> {
+        if let Some(refusal) = refuse_method(request) {
+            return refusal.map(Either::Left);
+        }
+        match request.uri().path() {
+            "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
+            "/v1/status" => self.status().map(Either::Left),
+            _ => text(StatusCode::NOT_FOUND, "there are /v1/events and /v1/status\n").map(Either::Left),
+        }
+    }
+
+    fn status(&self) -> Response<TextBody> {
+        let status = Status {
+            v: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            kernel: self.host.release.to_string(),
+            readers: self.feed.readers(),
+            missed: self.feed.missed(),
+            probes: self.metrics.probes(),
+        };
+        match serde_json::to_vec(&status) {
+            Ok(json) => typed(StatusCode::OK, "application/json", json),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("write the status: {error}\n")),
+        }
+    }
+
+    fn events(&self, query: &str) -> Response<ApiBody> {
+        let filter = match Filter::parse(query) {
+            Ok(filter) => filter,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")).map(Either::Left),
+        };
+        let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
+            let full = format!("{STREAMS} readers already\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, full).map(Either::Left);
+        };
+        let mut response = Response::new(Either::Right(self.stream(filter, place)));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        response
+    }
+
+    fn stream(&self, filter: Filter, place: OwnedSemaphorePermit) -> Lines {
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let mut stream = Stream {
+            reader: self.feed.subscribe(),
+            filter,
+            hz: self.host.hz,
+            stop: self.stop.clone(),
+            sender,
+        };
+        tokio::spawn(async move {
+            stream.run().await;
+            drop(place);
+        });
+        Lines(chunks)
+    }
+}
+
+/// One reader of the event stream.
+struct Stream {
+    reader: Reader,
+    filter: Filter,
+    hz: u32,
+    stop: Stop,
+    sender: mpsc::Sender<Bytes>,
+}
+
+impl Stream {
+    /// Until the agent stops or the reader goes.
+    async fn run(&mut self) {
+        while let Some(heard) = self.next().await {
+            let chunk = self.chunk(heard);
+            if !chunk.is_empty() && self.sender.send(chunk.into()).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Heard> {
+        tokio::select! {
+            heard = self.reader.next() => heard,
+            () = self.sender.closed() => None,
+            () = self.stop.requested() => None,
+        }
+    }
+
+    /// What is there already goes out in one piece.
+    fn chunk(&mut self, first: Heard) -> String {
+        let mut chunk = String::new();
+        self.append(first, &mut chunk);
+        for _ in 1..CHUNK_EVENTS {
+            if chunk.len() >= CHUNK_BYTES {
+                break;
+            }
+            let Some(heard) = self.reader.try_next() else { break };
+            self.append(heard, &mut chunk);
+        }
+        chunk
+    }
+
+    fn append(&self, heard: Heard, chunk: &mut String) {
+        if let Some(item) = select(heard, &self.filter, self.hz) {
+            *chunk += &item.to_json();
+        }
+    }
+}
+
+/// The item that a reader with `filter` gets. What was missed was never looked at: it is told unfiltered.
+pub fn select(heard: Heard, filter: &Filter, hz: u32) -> Option<Item> {
+    match heard {
+        Heard::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
+        Heard::Missed(count) => Some(Item::missed(count)),
+    }
+}
+
+/// Body of a stream.
+#[derive(Debug)]
+pub(super) struct Lines(mpsc::Receiver<Bytes>);
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}

@@ -1,0 +1,144 @@
+//! From one pipeline to any number of readers. Publishing never waits: a reader that falls behind loses
+//! the oldest events and is told how many.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
+
+use crate::correlate::observed::Observed;
+
+/// Events a reader may lie behind, a power of two: some 40 ms of the worst storm that one core can
+/// produce, and at most 4 MiB of events while anybody reads.
+pub const CAPACITY: usize = 4096;
+
+/// Where the pipeline publishes. Clones publish to the same readers.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    sender: broadcast::Sender<Arc<Observed>>,
+    missed: Arc<AtomicU64>,
+}
+
+/// One reader's place in the feed.
+#[derive(Debug)]
+pub struct Reader {
+    receiver: broadcast::Receiver<Arc<Observed>>,
+    missed: Arc<AtomicU64>,
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// The next event.
+    Event(Arc<Observed>),
+    /// This many events came and went.
+    Missed(u64),
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self::new(CAPACITY)
+    }
+}
+
+impl Feed {
+    /// A feed whose readers may lie `capacity` events behind.
+    pub fn new(capacity: usize) -> Self {
+        Self { sender: broadcast::Sender::new(capacity), missed: Arc::default() }
+    }
+
+    /// Hands an event to all readers there are. Never waits.
+    pub fn publish(&self, observed: Arc<Observed>) {
+        // An error means that nobody reads.
+        let _ = self.sender.send(observed);
+    }
+
+    /// A reader of everything published from now on.
+    pub fn subscribe(&self) -> Reader {
+        Reader { receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
+    }
+
+    /// Readers at this moment.
+    pub fn readers(&self) -> usize {
+        self.sender.receiver_count()
+    }
+
+    /// Events that readers were too slow for, all readers together.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+}
+
+impl Reader {
+    /// Waits for the next event; `None` once every [`Feed`] is gone. Safe to cancel.
+    pub async fn next(&mut self) -> Option<Heard> {
+        match self.receiver.recv().await {
+            Ok(observed) => Some(Heard::Event(observed)),
+            Err(RecvError::Lagged(count)) => Some(self.note(count)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// The next event if there is one already.
+    pub fn try_next(&mut self) -> Option<Heard> {
+        match self.receiver.try_recv() {
+            Ok(observed) => Some(Heard::Event(observed)),
+            Err(TryRecvError::Lagged(count)) => Some(self.note(count)),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+        }
+    }
+
+    fn note(&self, count: u64) -> Heard {
+        self.missed.fetch_add(count, Ordering::Relaxed);
+        Heard::Missed(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::line::sample;
+
+    fn count(reader: &mut Reader) -> (usize, u64) {
+        let (mut events, mut missed) = (0, 0);
+        while let Some(heard) = reader.try_next() {
+            match heard {
+                Heard::Event(_) => events += 1,
+                Heard::Missed(count) => missed += count,
+            }
+        }
+        (events, missed)
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_what_it_missed() {
+        let feed = Feed::new(8);
+        let (mut slow, mut fast) = (feed.subscribe(), feed.subscribe());
+        let mut seen = 0;
+        for _ in 0..20 {
+            feed.publish(Arc::new(sample::timeout()));
+            seen += count(&mut fast).0;
+        }
+        assert_eq!(seen, 20);
+        assert_eq!(count(&mut slow), (8, 12));
+        assert_eq!(feed.missed(), 12);
+    }
+
+    #[test]
+    fn publishing_to_nobody_keeps_nothing() {
+        let feed = Feed::default();
+        let event = Arc::new(sample::timeout());
+        feed.publish(Arc::clone(&event));
+        assert_eq!((feed.readers(), Arc::strong_count(&event)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_feed_is_told() {
+        let feed = Feed::default();
+        let mut reader = feed.subscribe();
+        feed.publish(Arc::new(sample::timeout()));
+        drop(feed);
+        assert!(matches!(reader.next().await, Some(Heard::Event(_))));
+        assert!(reader.next().await.is_none());
+    }
+}

@@ -1,0 +1,260 @@
+//! Which events a reader wants. Values of one parameter are alternatives; all parameters must hold.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use super::words::{self, EventWord, NoSuchWord};
+use crate::correlate::observed::Observed;
+use crate::event::{Detail, KernelEvent, RetransmitKind};
+
+/// Bytes of a name that the kernel keeps.
+const COMM_BYTES: usize = agent_common::COMM_LEN - 1;
+
+/// What is wanted; an empty list wants all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Inodes of network namespaces.
+    pub netns: Vec<u32>,
+    /// Networks of which either end must be one.
+    pub address: Vec<Network>,
+    /// Ports of which either end must have one.
+    pub port: Vec<u16>,
+    /// Processes that own the socket or worked on it.
+    pub pid: Vec<u32>,
+    /// Names of such processes.
+    pub comm: Vec<String>,
+    /// Kinds of retransmission; nothing else has one.
+    pub kind: Vec<Kind>,
+    /// What happened.
+    pub event: Vec<EventWord>,
+}
+
+/// An address or a network: `198.51.100.7`, `198.51.100.0/24`, `2001:db8::/32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+/// Word of a retransmission kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind(pub RetransmitKind);
+
+/// A query that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// The value does not fit the parameter.
+    #[error("{parameter}={value:?}: {problem}")]
+    Value {
+        /// Name of the parameter, the same as the flag's.
+        parameter: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No parameter of that name.
+    #[error("{0:?} is no parameter; there are netns, address, port, pid, comm, kind and event")]
+    Parameter(String),
+}
+
+/// Not an address or network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an IP address or a network like 198.51.100.0/24")]
+pub struct NoNetwork;
+
+impl FromStr for Network {
+    type Err = NoNetwork;
+
+    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        address.or_else(|_| text.parse()).map(Self).map_err(|_| NoNetwork)
+    }
+}
+
+impl FromStr for Kind {
+    type Err = NoSuchWord;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchWord> {
+        words::parse_kind(text).map(Self)
+    }
+}
+
+impl Filter {
+    /// Reads a query string, `port=80&port=443&address=198.51.100.0/24`.
+    pub fn parse(query: &str) -> Result<Self, FilterError> {
+        let mut filter = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            filter.add(&name, &value)?;
+        }
+        Ok(filter)
+    }
+
+    fn add(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
+        match name {
+            "netns" => self.netns.push(number("netns", value)?),
+            "address" => self.address.push(read("address", value)?),
+            "port" => self.port.push(number("port", value)?),
+            "pid" => self.pid.push(number("pid", value)?),
+            "comm" => self.comm.push(value.to_owned()),
+            "kind" => self.kind.push(read("kind", value)?),
+            "event" => self.event.push(read("event", value)?),
+            other => return Err(FilterError::Parameter(other.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// The query string that [`Self::parse`] reads back.
+    pub fn to_query(&self) -> String {
+        let Self { netns, address, port, pid, comm, kind, event } = self;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(netns.iter().map(|netns| ("netns", netns.to_string())));
+        query.extend_pairs(address.iter().map(|network| ("address", network.0.to_string())));
+        query.extend_pairs(port.iter().map(|port| ("port", port.to_string())));
+        query.extend_pairs(pid.iter().map(|pid| ("pid", pid.to_string())));
+        query.extend_pairs(comm.iter().map(|comm| ("comm", comm)));
+        query.extend_pairs(kind.iter().map(|kind| ("kind", words::kind(kind.0))));
+        query.extend_pairs(event.iter().map(|event| ("event", event.as_str())));
+        query.finish()
+    }
+
+    /// Whether the reader wants this event.
+    pub fn matches(&self, observed: &Observed) -> bool {
+        let Self { netns, address, port, pid, comm, kind, event } = self;
+        let ends = [observed.event.endpoint.local, observed.event.endpoint.remote];
+        wants(netns, |&netns| netns == observed.event.endpoint.netns)
+            && wants(address, |network| ends.iter().any(|end| network.0.contains(&end.ip())))
+            && wants(port, |&port| ends.iter().any(|end| end.port() == port))
+            && wants(event, |&word| word == EventWord::of(&observed.event.detail))
+            && wants(kind, |kind| Some(kind.0) == kind_of(&observed.event))
+            && wants(pid, |&pid| processes(observed).any(|process| process.pid == pid))
+            && wants(comm, |name| processes(observed).any(|process| *process.comm == *cut(name)))
+    }
+}
+
+fn wants<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
+    wanted.is_empty() || wanted.iter().any(holds)
+}
+
+fn kind_of(event: &KernelEvent) -> Option<RetransmitKind> {
+    match &event.detail {
+        Detail::Retransmit { kind, .. } => Some(*kind),
+        Detail::SynackRetransmit { .. } => Some(RetransmitKind::Synack),
+        Detail::ResetSent { .. }
+        | Detail::ResetReceived
+        | Detail::BufLimitExceeded { .. }
+        | Detail::RcvqueueFull { .. }
+        | Detail::StateChanged { .. }
+        | Detail::SockDestroyed => None,
+    }
+}
+
+fn processes(observed: &Observed) -> impl Iterator<Item = &crate::event::Process> {
+    let owner = observed.owner.iter().map(|owner| &owner.process);
+    owner.chain(observed.event.current.iter().map(|thread| &thread.process))
+}
+
+/// A name as the kernel would have cut it.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(COMM_BYTES)]
+}
+
+fn number<T: FromStr<Err = std::num::ParseIntError>>(
+    parameter: &'static str,
+    value: &str,
+) -> Result<T, FilterError> {
+    read(parameter, value)
+}
+
+fn read<T: FromStr<Err: ToString>>(parameter: &'static str, value: &str) -> Result<T, FilterError> {
+    let wrong =
+        |error: T::Err| FilterError::Value { parameter, value: value.to_owned(), problem: error.to_string() };
+    value.parse().map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::export::line::sample;
+
+    /// Which of the samples pass.
+    fn passing(query: &str) -> Vec<EventWord> {
+        let filter = Filter::parse(query).unwrap();
+        let events = sample::all().into_iter().filter(|observed| filter.matches(observed));
+        events.map(|observed| EventWord::of(&observed.event.detail)).collect()
+    }
+
+    #[test]
+    fn no_filter_wants_all() {
+        assert_eq!(passing("").len(), sample::all().len());
+        assert_eq!(passing("netns=4026531840").len(), sample::all().len());
+        assert_eq!(passing("netns=1").len(), 0);
+    }
+
+    #[test]
+    fn either_end_counts() {
+        use EventWord as E;
+        assert_eq!(passing("port=81"), [E::ResetSent, E::ResetReceived]);
+        assert_eq!(passing("address=2001:db8::/32"), [E::ResetSent]);
+        assert_eq!(passing("address=203.0.113.9"), [E::SynackRetransmit, E::BufLimitExceeded]);
+        assert_eq!(passing("address=203.0.113.9&event=buf_limit_exceeded"), [E::BufLimitExceeded]);
+    }
+
+    #[test]
+    fn alternatives_and_kinds() {
+        use EventWord as E;
+        assert_eq!(passing("kind=timeout&kind=synack"), [E::Retransmit, E::SynackRetransmit]);
+        assert_eq!(passing("pid=812"), [E::ResetSent]);
+        assert_eq!(passing("comm=curl&comm=nc"), [E::Retransmit, E::ResetReceived]);
+    }
+
+    #[test]
+    fn a_long_name_matches_as_the_kernel_cut_it() {
+        let mut observed = sample::timeout();
+        observed.owner.as_mut().unwrap().process.comm = "systemd-resolve".into();
+        assert!(Filter::parse("comm=systemd-resolved").unwrap().matches(&observed));
+        assert!(!Filter::parse("comm=systemd").unwrap().matches(&observed));
+    }
+
+    #[test]
+    fn a_mapped_address_is_its_ipv4_address() {
+        let filter = Filter::parse("address=%3A%3Affff%3A198.51.100.1").unwrap();
+        assert!(filter.matches(&sample::timeout()));
+    }
+
+    #[test]
+    fn errors_name_parameter_and_value() {
+        let error = |query: &str| Filter::parse(query).unwrap_err().to_string();
+        assert_eq!(error("port=70000"), "port=\"70000\": number too large to fit in target type");
+        assert_eq!(
+            error("address=10.0.0.0/33"),
+            "address=\"10.0.0.0/33\": not an IP address or a network like 198.51.100.0/24"
+        );
+        assert!(error("event=resets").starts_with("event=\"resets\": not one of retransmit, "));
+        assert!(error("pod=x").starts_with("\"pod\" is no parameter"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_panics(query in any::<String>()) {
+            if let Ok(filter) = Filter::parse(&query) {
+                filter.matches(&sample::timeout());
+            }
+        }
+
+        #[test]
+        fn a_query_reads_back(port in any::<u16>(), comm in any::<String>(), address in any::<IpAddr>()) {
+            let filter = Filter {
+                port: vec![port],
+                comm: vec![comm],
+                address: vec![Network(address.to_canonical().into())],
+                kind: vec![Kind(RetransmitKind::TailLossProbe)],
+                event: EventWord::ALL.to_vec(),
+                ..Filter::default()
+            };
+            prop_assert_eq!(Filter::parse(&filter.to_query()), Ok(filter.clone()));
+            filter.matches(&sample::timeout());
+        }
+    }
+}

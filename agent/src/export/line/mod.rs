@@ -1,0 +1,338 @@
+//! Lines for programs: newline-delimited JSON, schema version 1. `docs/schema.md` tells every field.
+//!
+//! A field that the kernel does not have, or that the event cannot have, is left out: never 0 or null.
+//! New fields may come without a new version; a field never changes its meaning or its unit within one.
+
+mod build;
+mod json;
+#[cfg(test)]
+pub(crate) mod sample;
+mod tcp;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::tcp::{Settings, Tcp, Totals};
+use super::words::EventWord;
+use crate::event::{Direction, OwnerSource, RetransmitKind, TcpState};
+
+/// Version of the schema, the field `v` of every line.
+pub const VERSION: u32 = 1;
+
+/// What one line of the stream may be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// An event.
+    Event(Box<Line>),
+    /// What this reader was too slow for.
+    Missed(Missed),
+}
+
+/// A line about an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Wall clock at the event, UTC, nanoseconds.
+    #[serde(with = "json::nanos")]
+    pub time: Timestamp,
+    /// `CLOCK_MONOTONIC` at the event.
+    pub monotonic_ns: u64,
+    /// What happened.
+    pub event: EventWord,
+    /// How many events of the kind this line stands for, at least 1.
+    pub stands_for: u32,
+    /// Names the connection for the host's uptime, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// Inode of the network namespace (`readlink /proc/PID/ns/net`).
+    pub netns: u32,
+    /// cgroup v2 id: the inode of the socket's directory under `/sys/fs/cgroup`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// Family of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
+    pub family: Family,
+    /// IP protocol number where it is not TCP's 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// This host's side.
+    pub local: End,
+    /// The peer.
+    pub remote: End,
+    /// State at the event (before it, for a change of state).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<TcpState>,
+    /// User id that owns the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The socket's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Owner>,
+    /// The thread that worked on the socket at the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Thread>,
+    /// Of `retransmit` and `synack_retransmit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmit: Option<Retransmit>,
+    /// Of `reset_sent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Reset>,
+    /// Of `state_changed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_change: Option<StateChange>,
+    /// Of `buf_limit_exceeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Of `rcvqueue_full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// Of `synack_retransmit`, and of a listener's `state_changed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
+    /// What a full TCP socket knew at the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Box<Tcp>>,
+    /// Settings of its network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+    /// What was counted of the connection, this event included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// IP address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+}
+
+/// A process and how it was learnt that the socket is its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// How it was learnt.
+    pub source: OwnerSource,
+}
+
+/// A running thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Its process.
+    pub pid: u32,
+    /// Its own id.
+    pub tid: u32,
+    /// Name of the process.
+    pub comm: String,
+}
+
+/// A segment sent again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retransmit {
+    /// Why.
+    pub kind: RetransmitKind,
+    /// n-th consecutive timeout of this stall, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u32>,
+    /// Retransmission timeout in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<u64>,
+    /// 0 sent, negative errno, 1 dropped by the local queueing discipline.
+    pub err: i32,
+    /// Segments.
+    pub segments: u16,
+    /// First sequence number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u32>,
+    /// One past the last sequence number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_seq: Option<u32>,
+    /// TCP flags.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<String>,
+}
+
+/// A reset that this host sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// `enum sk_rst_reason` of the running kernel, without its prefix; a number if it has no name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// On this side's initiative, not in answer to a segment.
+    pub active: bool,
+    /// Bytes received that the application had not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_bytes: Option<u32>,
+    /// Bytes written that were never sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsent_bytes: Option<u32>,
+    /// Bytes sent and not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unacked_bytes: Option<u32>,
+    /// Kernel functions that led to it, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<String>,
+    /// The segment that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+}
+
+/// A received segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    /// TCP flags.
+    pub flags: String,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Payload bytes.
+    pub len: u32,
+}
+
+/// A change of state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// Before.
+    pub old: TcpState,
+    /// After.
+    pub new: TcpState,
+    /// errno that the application will see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Memory that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Which side of the socket.
+    pub direction: Direction,
+    /// The protocol's name in the kernel.
+    pub protocol: String,
+    /// Pages of the protocol with the refused ones.
+    pub allocated_pages: i64,
+}
+
+/// A receive queue that was full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Bytes in use.
+    pub rmem_alloc: u32,
+    /// `SO_RCVBUF`, bytes.
+    pub rcvbuf: u32,
+    /// Kernel memory of the packet that did not fit, bytes.
+    pub truesize: u32,
+}
+
+/// Queues of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Half-open connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_queue: Option<u32>,
+    /// Connections waiting for accept.
+    pub accept_queue: u32,
+    /// Limit of the accept queue.
+    pub backlog: u32,
+}
+
+/// A line in place of those that this reader was too slow for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Always `missed`.
+    pub event: MissedWord,
+    /// Events missed.
+    pub count: u64,
+}
+
+/// The one word of [`Missed::event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedWord {
+    /// `missed`
+    Missed,
+}
+
+/// A line cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Not JSON, or not the schema's.
+    #[error("read a line of the event stream")]
+    Json(#[from] serde_json::Error),
+    /// From another program version.
+    #[error("the event stream has schema version {0}, this program reads {VERSION}")]
+    Version(u32),
+}
+
+/// What decides how the rest of a line is read.
+#[derive(Deserialize)]
+struct Head {
+    v: u32,
+    event: String,
+}
+
+impl Item {
+    /// Tells a reader what it missed.
+    pub fn missed(count: u64) -> Self {
+        Self::Missed(Missed { v: VERSION, event: MissedWord::Missed, count })
+    }
+
+    /// Reads one line.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let head: Head = serde_json::from_slice(line)?;
+        match (head.v, head.event.as_str()) {
+            (VERSION, "missed") => Ok(Self::Missed(serde_json::from_slice(line)?)),
+            (VERSION, _) => Ok(Self::Event(serde_json::from_slice(line)?)),
+            (other, _) => Err(LineError::Version(other)),
+        }
+    }
+
+    /// One line of JSON with its newline.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Event(line) => json::line(line.as_ref()),
+            Self::Missed(missed) => json::line(missed),
+        }
+    }
+}
+
+impl From<Line> for Item {
+    fn from(line: Line) -> Self {
+        Self::Event(Box::new(line))
+    }
+}
+
+impl From<SocketAddr> for End {
+    fn from(address: SocketAddr) -> Self {
+        Self { address: address.ip(), port: address.port() }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&SocketAddr::new(self.address, self.port).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

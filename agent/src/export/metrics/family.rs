@@ -1,0 +1,99 @@
+//! All metrics in one table: the page, its tests and `docs/metrics.md` come from here.
+
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+/// One metric with all its series.
+#[derive(Debug)]
+pub struct Family {
+    /// Without prefix, unit and `_total`, which the encoder adds.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// Base unit.
+    pub unit: Option<Unit>,
+    /// Counter, gauge or info.
+    pub kind: MetricType,
+    /// Names of its labels and what their values are.
+    pub labels: &'static [(&'static str, &'static str)],
+}
+
+impl Family {
+    /// As Prometheus names its series.
+    pub fn series(&self) -> String {
+        let unit = self.unit.as_ref().map(|unit| format!("_{}", unit.as_str())).unwrap_or_default();
+        let suffix = match self.kind {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            MetricType::Gauge | MetricType::Histogram | MetricType::Unknown => "",
+        };
+        format!("tcpwhy_{}{unit}{suffix}", self.name)
+    }
+}
+
+const KIND: (&str, &str) =
+    ("kind", "`timeout`, `fast`, `tail_loss_probe`, `reorder`, `slow_start`, `syn`, `synack`, `unknown`");
+const SIGNAL: (&str, &str) =
+    ("signal", "the event's word, as in docs/schema.md, or `sock_held` for a finding of the file walk");
+const PROGRAM: (&str, &str) = ("program", "name of the program");
+
+macro_rules! families {
+    ($($(#[$unit:ident])? $const:ident: $kind:ident $name:literal { $($label:expr),* } $help:literal;)*) => {
+        $(pub(super) const $const: Family = Family {
+            name: $name,
+            help: $help,
+            unit: families!(@unit $($unit)?),
+            kind: MetricType::$kind,
+            labels: &[$($label),*],
+        };)*
+
+        /// All, in the order of the page.
+        pub const FAMILIES: &[Family] = &[$($const),*];
+    };
+    (@unit) => { None };
+    (@unit $unit:ident) => { Some(Unit::$unit) };
+}
+
+families! {
+    RETRANSMITS: Counter "retransmits" { KIND }
+        "Packets sent again, each of one or more segments";
+    RETRANSMITTED_SEGMENTS: Counter "retransmitted_segments" { KIND }
+        "Segments sent again; comparable with SNMP RetransSegs";
+    #[Bytes]
+    RETRANSMITTED: Counter "retransmitted" { KIND }
+        "Payload sent again";
+    RETRANSMIT_FAILURES: Counter "retransmit_failures" { KIND }
+        "Packets that could not be sent again for a reason on this host; kernel 6.17 and later";
+    RESETS_SENT: Counter "resets_sent" {
+        ("reason", "the kernel's `enum sk_rst_reason` without its prefix; `absent` before kernel 6.10")
+    } "Resets that this host sent; comparable with SNMP OutRsts";
+    RESETS_RECEIVED: Counter "resets_received" { ("state", "TCP state of the connection before") }
+        "Connections ended by the peer's reset, or by data that came after the close";
+    BUF_LIMIT_EXCEEDED: Counter "buf_limit_exceeded" { ("direction", "`send` or `receive`") }
+        "Times that a protocol's or a cgroup's limit refused memory to a socket";
+    RCVQUEUE_FULL: Counter "rcvqueue_full" {}
+        "Packets that did not fit a receive queue; never TCP, which queues elsewhere";
+    RECORDS: Counter "records" { SIGNAL }
+        "Records that the kernel side handed to the agent";
+    RECORDS_LOST: Counter "records_lost" {
+        ("stage", "`read`: a kernel structure could not be read; `ring`: the ring buffer was full; `socket`: a socket was not remembered, its owner and totals are unknown; `count`: a workload was counted under `other`"),
+        SIGNAL
+    } "What was lost between hook and agent; the counters above stay exact";
+    DECODE_ERRORS: Counter "decode_errors" { ("reason", "what is wrong with the record") }
+        "Records that the agent could not decode";
+    EVICTED: Counter "evicted" { ("table", "name of the table") }
+        "Entries given up because a table of the agent was full";
+    TAIL_MISSED: Counter "tail_missed" {}
+        "Events that readers of the stream were too slow for";
+    CONNECTIONS: Gauge "connections" { ("state", "as the agent keeps it") }
+        "Connections that the agent remembers";
+    PROBE_UP: Gauge "probe_up" { ("probe", "the signal that it gives") }
+        "1 if the probe is attached";
+    #[Seconds]
+    EBPF_RUN: Counter "ebpf_run" { PROGRAM }
+        "Time spent in the program; only with kernel.bpf_stats_enabled";
+    EBPF_RUNS: Counter "ebpf_runs" { PROGRAM }
+        "Times that the program ran; only with kernel.bpf_stats_enabled";
+    BUILD: Info "build" { ("version", "of tcpwhy"), ("kernel", "`uname -r`") }
+        "What runs";
+}

@@ -1,0 +1,206 @@
+//! What Prometheus scrapes. The kernel's exact counters are read at the scrape: no second copy of them is
+//! kept, and what the ring loses they still have.
+
+mod classic;
+mod family;
+mod page;
+#[cfg(test)]
+pub(crate) mod tests;
+mod workload;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_common::count::{Count, CountKey, Health};
+use agent_common::signal;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
+
+pub use self::family::{FAMILIES, Family};
+use self::page::Page;
+use self::workload::Admission;
+pub use self::workload::{Resolve, Workload};
+use super::feed::Feed;
+use crate::event::HostFacts;
+
+/// One row of health for each signal.
+pub type HealthTable = [Health; signal::END as usize];
+
+/// A kernel map could not be read: a scrape without it would look like a restart.
+pub type Reading<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// What the kernel side has counted; the live source implements it.
+pub trait Counters: Send + Sync {
+    /// The map `COUNTS`, all CPUs together.
+    fn counts(&self) -> Reading<Vec<(CountKey, Count)>>;
+    /// The map `HEALTH`, all CPUs together.
+    fn health(&self) -> Reading<HealthTable>;
+    /// What the programs cost; no runs where the kernel does not measure (`kernel.bpf_stats_enabled`).
+    fn programs(&self) -> Reading<Vec<ProgramStats>>;
+    /// The table of probes.
+    fn probes(&self) -> Vec<Probe>;
+}
+
+/// What the pipeline has counted.
+pub trait Tallies: Send + Sync {
+    /// A copy at this moment.
+    fn tally(&self) -> Tally;
+}
+
+/// Counts of the pipeline; every word that can be counted is there from the start, with 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records that could not be decoded, by reason.
+    pub decode_errors: BTreeMap<&'static str, u64>,
+    /// Entries given up because a table was full, by table.
+    pub evicted: BTreeMap<&'static str, u64>,
+    /// Connections remembered, by state.
+    pub connections: BTreeMap<&'static str, u64>,
+}
+
+/// The pipeline lives on a thread of its own and writes a copy here now and then.
+impl Tallies for Mutex<Tally> {
+    fn tally(&self) -> Tally {
+        self.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Run cost of one eBPF program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramStats {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Time spent in it since it was loaded.
+    pub run_time: Duration,
+    /// Times it ran.
+    pub runs: u64,
+}
+
+/// One hook, and whether it is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The program's name, which is the signal's word.
+    pub name: Cow<'static, str>,
+    /// Without it the agent does not start.
+    pub required: bool,
+    /// Attached.
+    pub up: bool,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is not known without it.
+    pub lost_without: Cow<'static, str>,
+}
+
+/// Form of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `OpenMetrics` 1.0.0.
+    OpenMetrics,
+    /// The text format 0.0.4 that every scraper reads.
+    Classic,
+}
+
+/// A page of metrics could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrapeError {
+    /// The kernel's counters can't be read.
+    #[error("read the kernel's counters")]
+    Counters(#[source] Box<dyn Error + Send + Sync>),
+    /// The encoder refused.
+    #[error("write the metrics page")]
+    Encode(#[from] fmt::Error),
+}
+
+/// Everything that a scrape reads.
+pub struct Metrics {
+    counters: Arc<dyn Counters>,
+    tallies: Arc<dyn Tallies>,
+    feed: Feed,
+    host: Arc<HostFacts>,
+    resolve: Box<Resolve>,
+    admission: Mutex<Admission>,
+}
+
+impl Format {
+    /// What `Content-Type` says.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+
+    /// `OpenMetrics` only for who asks for it, and does not like plain text better (RFC 9110 §12.5.1).
+    pub fn negotiate(accept: &str) -> Self {
+        let open = quality(accept, &["application/openmetrics-text"]);
+        let plain = quality(accept, &["text/plain", "text/*", "*/*"]);
+        if open > 0.0 && open >= plain { Self::OpenMetrics } else { Self::Classic }
+    }
+}
+
+/// The best quality given to any of `types`; 0 if none is named.
+fn quality(accept: &str, types: &[&str]) -> f32 {
+    let ranges = accept.split(',').filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next()?;
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |q| q.parse().ok());
+        types.iter().any(|known| name.eq_ignore_ascii_case(known)).then_some(weight?)
+    });
+    ranges.fold(0.0, f32::max)
+}
+
+impl Metrics {
+    /// Metrics of a host without workload labels.
+    pub fn new(
+        counters: Arc<dyn Counters>,
+        tallies: Arc<dyn Tallies>,
+        feed: Feed,
+        host: Arc<HostFacts>,
+    ) -> Self {
+        let resolve = Box::new(|_: &CountKey| Workload::HOST);
+        Self { counters, tallies, feed, host, resolve, admission: Mutex::default() }
+    }
+
+    /// The page. Reads the kernel's maps: not for a thread that must not wait.
+    pub fn render(&self, format: Format) -> Result<String, ScrapeError> {
+        let mut registry = Registry::with_prefix("tcpwhy");
+        registry.register_collector(Box::new(self.page().map_err(ScrapeError::Counters)?));
+        let mut text = String::with_capacity(16 << 10);
+        encode(&mut text, &registry)?;
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Classic => classic::from_open_metrics(&text),
+        })
+    }
+
+    /// The table of probes.
+    pub fn probes(&self) -> Vec<Probe> {
+        self.counters.probes()
+    }
+
+    fn page(&self) -> Reading<Page> {
+        let counts = self.counters.counts()?;
+        let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Page {
+            counts: workload::aggregate(&counts, &self.resolve, &mut admission),
+            health: self.counters.health()?,
+            programs: self.counters.programs()?,
+            probes: self.counters.probes(),
+            tally: self.tallies.tally(),
+            tail_missed: self.feed.missed(),
+            host: Arc::clone(&self.host),
+        })
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("host", &self.host).finish_non_exhaustive()
+    }
+}

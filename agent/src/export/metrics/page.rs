@@ -1,0 +1,230 @@
+//! One scrape: values at one moment, and how they are written.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use agent_common::count::{Count, FAILED, Health, REASON_ABSENT};
+use agent_common::signal;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet};
+
+use super::family::{self, Family};
+use super::workload::{Counts, Workload, add};
+use super::{HealthTable, Probe, ProgramStats, Tally};
+use crate::event::HostFacts;
+use crate::export::words;
+
+/// States in which a RST can be accepted.
+const RESET_STATES: [u16; 9] = [1, 2, 3, 4, 5, 7, 8, 9, 11];
+
+/// `reason` on a kernel that gives none.
+const ABSENT: &str = "absent";
+
+/// What is written.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) counts: Counts,
+    pub(super) health: HealthTable,
+    pub(super) programs: Vec<ProgramStats>,
+    pub(super) probes: Vec<Probe>,
+    pub(super) tally: Tally,
+    pub(super) tail_missed: u64,
+    pub(super) host: Arc<HostFacts>,
+}
+
+type Labels<'a> = Vec<(&'a str, &'a str)>;
+
+/// Sums by workload and the value of one label.
+type Sums = BTreeMap<(Workload, Cow<'static, str>), Count>;
+
+impl Collector for Page {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        self.retransmits(&mut to)?;
+        self.resets(&mut to)?;
+        self.memory(&mut to)?;
+        self.losses(&mut to)?;
+        self.agent(&mut to)?;
+        self.programs(&mut to)?;
+        let version = [("version", env!("CARGO_PKG_VERSION")), ("kernel", &self.host.release)];
+        descriptor(&mut to, &family::BUILD)?.encode_info(&version.to_vec())
+    }
+}
+
+impl Page {
+    fn retransmits(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kinds = || words::KINDS.iter().map(|kind| Cow::Borrowed(*kind));
+        let sent = self.sums(kinds(), |signal, detail| kind(signal, detail, false));
+        let failed = self.sums(kinds(), |signal, detail| kind(signal, detail, true));
+        sums(to, &family::RETRANSMITS, &sent, |count| count.events)?;
+        sums(to, &family::RETRANSMITTED_SEGMENTS, &sent, |count| count.segments)?;
+        sums(to, &family::RETRANSMITTED, &sent, |count| count.bytes)?;
+        sums(to, &family::RETRANSMIT_FAILURES, &failed, |count| count.events)
+    }
+
+    fn resets(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let sent = self.sums(self.reasons(), |signal, detail| {
+            (signal == signal::RESET_SENT).then(|| self.reason(detail))
+        });
+        let received = self.sums(RESET_STATES.into_iter().map(state), |signal, detail| {
+            (signal == signal::RESET_RECEIVED).then(|| state(detail))
+        });
+        sums(to, &family::RESETS_SENT, &sent, |count| count.events)?;
+        sums(to, &family::RESETS_RECEIVED, &received, |count| count.events)
+    }
+
+    fn memory(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let refused = self.sums([0, 1].into_iter().map(direction), |signal, detail| {
+            (signal == signal::BUF_LIMIT_EXCEEDED).then(|| direction(detail))
+        });
+        let full = self.sums([Cow::Borrowed("")], |signal, _| {
+            (signal == signal::RCVQUEUE_FULL).then_some(Cow::Borrowed(""))
+        });
+        sums(to, &family::BUF_LIMIT_EXCEEDED, &refused, |count| count.events)?;
+        sums(to, &family::RCVQUEUE_FULL, &full, |count| count.events)
+    }
+
+    fn losses(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rows = || words::SIGNALS.iter().zip(&self.health).skip(1);
+        let written = rows().map(|(signal, health)| (vec![("signal", *signal)], health.written));
+        counters(to, &family::RECORDS, written)?;
+        let lost = rows().flat_map(|(signal, health)| {
+            lost(health).map(|(stage, lost)| (vec![("stage", stage), ("signal", *signal)], lost))
+        });
+        counters(to, &family::RECORDS_LOST, lost)?;
+        words(to, &family::DECODE_ERRORS, &self.tally.decode_errors)?;
+        words(to, &family::EVICTED, &self.tally.evicted)?;
+        counters(to, &family::TAIL_MISSED, [(Labels::new(), self.tail_missed)])
+    }
+
+    fn agent(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let connections = self.tally.connections.iter();
+        gauges(to, &family::CONNECTIONS, connections.map(|(state, count)| (*state, *count)))?;
+        let probes = self.probes.iter().map(|probe| (&*probe.name, u64::from(probe.up)));
+        gauges(to, &family::PROBE_UP, probes)
+    }
+
+    /// Nothing at all of what the kernel does not measure: absent is not zero.
+    fn programs(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let measured = || self.programs.iter().filter(|program| program.runs > 0);
+        let rows = || measured().map(|program| (vec![("program", &*program.name)], program));
+        let seconds = rows().map(|(labels, program)| (labels, program.run_time.as_secs_f64()));
+        counters(to, &family::EBPF_RUN, seconds)?;
+        counters(to, &family::EBPF_RUNS, rows().map(|(labels, program)| (labels, program.runs)))
+    }
+
+    /// Sums what `label` names, from 0 on for each of `known`.
+    fn sums(
+        &self,
+        known: impl IntoIterator<Item = Cow<'static, str>>,
+        label: impl Fn(u16, u16) -> Option<Cow<'static, str>>,
+    ) -> Sums {
+        let mut sums: Sums =
+            known.into_iter().map(|word| ((Workload::HOST, word), Count::default())).collect();
+        for ((workload, signal, detail), count) in &self.counts {
+            if let Some(word) = label(*signal, *detail) {
+                add(sums.entry((workload.clone(), word)).or_default(), count);
+            }
+        }
+        sums
+    }
+
+    /// All reasons that the running kernel has; its sentinel is none.
+    fn reasons(&self) -> Vec<Cow<'static, str>> {
+        let names = self.host.reset_reasons.values().filter(|name| &***name != "MAX");
+        let names: Vec<_> = names.map(|name| Cow::Owned(name.to_string())).collect();
+        if names.is_empty() { vec![Cow::Borrowed(ABSENT)] } else { names }
+    }
+
+    fn reason(&self, detail: u16) -> Cow<'static, str> {
+        match self.host.reset_reasons.get(&i32::from(detail)) {
+            _ if detail == REASON_ABSENT => Cow::Borrowed(ABSENT),
+            Some(name) => Cow::Owned(name.to_string()),
+            None => Cow::Owned(detail.to_string()),
+        }
+    }
+}
+
+fn kind(signal: u16, detail: u16, failed: bool) -> Option<Cow<'static, str>> {
+    match signal {
+        signal::RETRANSMIT if (detail & FAILED != 0) == failed => {
+            Some(words::kind_number(detail & !FAILED).into())
+        }
+        signal::SYNACK_RETRANSMIT if !failed => Some(words::kind_number(detail).into()),
+        _ => None,
+    }
+}
+
+fn state(number: u16) -> Cow<'static, str> {
+    words::STATES.get(usize::from(number)).map_or_else(|| number.to_string().into(), |word| (*word).into())
+}
+
+/// `SK_MEM_SEND`, `SK_MEM_RECV`
+fn direction(number: u16) -> Cow<'static, str> {
+    if number == 0 { "send".into() } else { "receive".into() }
+}
+
+fn lost(health: &Health) -> [(&'static str, u64); 4] {
+    let Health { written: _, lost_ring, lost_read, lost_socket, lost_count } = *health;
+    [("read", lost_read), ("ring", lost_ring), ("socket", lost_socket), ("count", lost_count)]
+}
+
+fn descriptor<'a>(
+    to: &'a mut DescriptorEncoder<'_>,
+    family: &'a Family,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    to.encode_descriptor(family.name, &format!("{}.", family.help), family.unit.as_ref(), family.kind)
+}
+
+fn counters<'a, V: EncodeCounterValue>(
+    to: &mut DescriptorEncoder<'_>,
+    family: &Family,
+    rows: impl IntoIterator<Item = (Labels<'a>, V)>,
+) -> fmt::Result {
+    let mut metric = descriptor(to, family)?;
+    for (labels, value) in rows {
+        if labels.is_empty() {
+            metric.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        } else {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn gauges<'a>(
+    to: &mut DescriptorEncoder<'_>,
+    family: &Family,
+    rows: impl IntoIterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let label = family.labels[0].0;
+    let mut metric = descriptor(to, family)?;
+    for (word, value) in rows {
+        metric.encode_family(&vec![(label, word)])?.encode_gauge(&value)?;
+    }
+    Ok(())
+}
+
+/// A counter with the workload's labels and at most one of its own.
+fn sums(to: &mut DescriptorEncoder<'_>, family: &Family, sums: &Sums, of: fn(&Count) -> u64) -> fmt::Result {
+    counters(
+        to,
+        family,
+        sums.iter().map(|((workload, word), count)| (labels(family, workload, word), of(count))),
+    )
+}
+
+fn labels<'a>(family: &Family, workload: &'a Workload, word: &'a str) -> Labels<'a> {
+    let own = family.labels.first().map(|(name, _)| (*name, word));
+    workload.labels().chain(own).collect()
+}
+
+fn words(
+    to: &mut DescriptorEncoder<'_>,
+    family: &Family,
+    counts: &BTreeMap<&'static str, u64>,
+) -> fmt::Result {
+    let label = family.labels[0].0;
+    counters(to, family, counts.iter().map(|(word, count)| (vec![(label, *word)], *count)))
+}

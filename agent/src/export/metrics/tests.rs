@@ -1,0 +1,175 @@
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_common::count::{Count, CountKey, FAILED, Health, OTHER_CGROUP, REASON_ABSENT};
+use agent_common::{retransmit, signal};
+
+use super::{
+    Counters, FAMILIES, Family, Format, HealthTable, Metrics, Probe, ProgramStats, Reading, Tallies, Tally,
+};
+use crate::event::HostFacts;
+use crate::export::feed::Feed;
+use crate::export::golden;
+
+/// Counters of a kernel that never was.
+#[derive(Default)]
+pub(crate) struct Fake {
+    pub(crate) counts: Vec<(CountKey, Count)>,
+    pub(crate) programs: Vec<ProgramStats>,
+    pub(crate) broken: bool,
+}
+
+impl Counters for Fake {
+    fn counts(&self) -> Reading<Vec<(CountKey, Count)>> {
+        if self.broken { Err("read map COUNTS".into()) } else { Ok(self.counts.clone()) }
+    }
+
+    fn health(&self) -> Reading<HealthTable> {
+        let mut health = HealthTable::default();
+        health[usize::from(signal::RETRANSMIT)] = Health { written: 12, lost_ring: 3, ..Health::default() };
+        Ok(health)
+    }
+
+    fn programs(&self) -> Reading<Vec<ProgramStats>> {
+        Ok(self.programs.clone())
+    }
+
+    fn probes(&self) -> Vec<Probe> {
+        let probe = |name, up| Probe {
+            name,
+            required: up,
+            up,
+            error: (!up).then(|| "not in this kernel".to_owned()),
+            lost_without: "who runs out of memory".into(),
+        };
+        vec![probe("retransmit".into(), true), probe("buf_limit_exceeded".into(), false)]
+    }
+}
+
+impl Tallies for Fake {
+    fn tally(&self) -> Tally {
+        Tally {
+            decode_errors: [("short", 0), ("signal", 1)].into(),
+            evicted: [("connections", 2)].into(),
+            connections: [("dead", 4), ("live", 17)].into(),
+        }
+    }
+}
+
+fn count(cgroup: u64, signal: u16, detail: u16, events: u64) -> (CountKey, Count) {
+    let key = CountKey { cgroup, netns: 4_026_531_840, signal, detail };
+    (key, Count { events, segments: events * 2, bytes: events * 2896 })
+}
+
+pub(crate) fn busy() -> Fake {
+    let counts = vec![
+        count(1, signal::RETRANSMIT, retransmit::TIMEOUT, 3),
+        count(2, signal::RETRANSMIT, retransmit::TIMEOUT, 4),
+        count(OTHER_CGROUP, signal::RETRANSMIT, retransmit::FAST, 5),
+        count(1, signal::RETRANSMIT, retransmit::TIMEOUT | FAILED, 1),
+        count(1, signal::SYNACK_RETRANSMIT, retransmit::SYNACK, 2),
+        count(0, signal::RESET_SENT, 1, 9),
+        count(0, signal::RESET_SENT, 77, 1),
+        count(1, signal::RESET_RECEIVED, 2, 6),
+        count(1, signal::BUF_LIMIT_EXCEEDED, 1, 8),
+        count(1, signal::RCVQUEUE_FULL, 0, 1),
+        count(1, signal::STATE_CHANGED, 7, 100),
+    ];
+    let run_time = Duration::from_micros(1500);
+    let program = |name, runs| ProgramStats { name, run_time, runs };
+    let programs = vec![program("retransmit".into(), 12), program("reset_sent".into(), 0)];
+    Fake { counts, programs, broken: false }
+}
+
+pub(crate) fn host() -> Arc<HostFacts> {
+    let reasons = [(0, "NOT_SPECIFIED"), (1, "NO_SOCKET"), (25, "MAX")];
+    let reset_reasons = reasons.into_iter().map(|(number, name)| (number, name.into())).collect();
+    Arc::new(HostFacts { hz: 250, release: "6.18.44".into(), reset_reasons, page_size: 4096 })
+}
+
+pub(crate) fn metrics(fake: Fake, host: Arc<HostFacts>) -> Metrics {
+    let fake = Arc::new(fake);
+    Metrics::new(Arc::clone(&fake) as _, fake, Feed::default(), host)
+}
+
+#[test]
+fn a_busy_host_in_both_formats() {
+    let metrics = metrics(busy(), host());
+    golden::check("agent/src/export/metrics/golden.om", &metrics.render(Format::OpenMetrics).unwrap());
+    golden::check("agent/src/export/metrics/golden.prom", &metrics.render(Format::Classic).unwrap());
+}
+
+#[test]
+fn a_quiet_host_has_every_enum_value_at_zero() {
+    let page = metrics(Fake::default(), host()).render(Format::Classic).unwrap();
+    for series in [
+        "tcpwhy_retransmits_total{kind=\"tail_loss_probe\"} 0",
+        "tcpwhy_resets_sent_total{reason=\"NO_SOCKET\"} 0",
+        "tcpwhy_resets_received_total{state=\"SYN_SENT\"} 0",
+        "tcpwhy_buf_limit_exceeded_total{direction=\"send\"} 0",
+        "tcpwhy_rcvqueue_full_total 0",
+        "tcpwhy_records_lost_total{stage=\"ring\",signal=\"reset_sent\"} 0",
+        "tcpwhy_tail_missed_total 0",
+    ] {
+        assert!(page.lines().any(|line| line == series), "{series} is not in\n{page}");
+    }
+    assert!(!page.contains("MAX") && !page.contains("ebpf_runs_total{"), "{page}");
+}
+
+#[test]
+fn before_6_10_reset_reasons_are_absent() {
+    let fake = Fake { counts: vec![count(1, signal::RESET_SENT, REASON_ABSENT, 4)], ..Fake::default() };
+    let page = metrics(fake, Arc::default()).render(Format::Classic).unwrap();
+    let resets: Vec<_> = page.lines().filter(|line| line.starts_with("tcpwhy_resets_sent")).collect();
+    assert_eq!(resets, ["tcpwhy_resets_sent_total{reason=\"absent\"} 4"]);
+}
+
+#[test]
+fn a_map_that_cannot_be_read_fails_the_scrape() {
+    let error =
+        metrics(Fake { broken: true, ..Fake::default() }, host()).render(Format::Classic).unwrap_err();
+    assert_eq!(format!("{:#}", anyhow::Error::from(error)), "read the kernel's counters: read map COUNTS");
+}
+
+#[test]
+fn the_page_has_the_families_of_the_table_and_no_other() {
+    let page = metrics(busy(), host()).render(Format::Classic).unwrap();
+    let written: BTreeSet<_> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let told: BTreeSet<_> = FAMILIES.iter().map(Family::series).collect();
+    assert_eq!(written, told.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn open_metrics_only_for_who_asks() {
+    let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+        application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,*/*;q=0.2";
+    assert_eq!(Format::negotiate(prometheus), Format::OpenMetrics);
+    assert_eq!(Format::negotiate("application/openmetrics-text"), Format::OpenMetrics);
+    for other in
+        ["", "*/*", "text/plain", "text/html, */*;q=0.8", "application/openmetrics-text;q=0", ";q=x,,"]
+    {
+        assert_eq!(Format::negotiate(other), Format::Classic, "{other}");
+    }
+    assert_eq!(Format::negotiate("application/openmetrics-text;q=0.1, text/plain"), Format::Classic);
+}
+
+#[test]
+fn the_metrics_page_of_the_docs_is_the_table() {
+    let mut page = "# Metrics\n\n\
+        Served at `/metrics`, as OpenMetrics to who asks for it and as Prometheus text 0.0.4 to all others.\n\
+        Counters are the kernel side's own, read at the scrape: they stay exact when records are lost.\n\
+        No address, port or process id is ever a label.\n\n\
+        | metric | type | labels | meaning |\n|---|---|---|---|\n"
+        .to_owned();
+    for family in FAMILIES {
+        let labels: Vec<_> =
+            family.labels.iter().map(|(name, values)| format!("`{name}`: {values}")).collect();
+        let kind = family.kind.as_str();
+        writeln!(page, "| `{}` | {kind} | {} | {}. |", family.series(), labels.join("<br>"), family.help)
+            .unwrap();
+    }
+    golden::check("docs/metrics.md", &page);
+}

@@ -1,0 +1,16 @@
+//! The way out: lines for people and programs, metrics, and the servers that hand them out.
+
+pub mod api;
+pub mod escape;
+pub mod feed;
+pub mod filter;
+#[cfg(test)]
+mod golden;
+mod http;
+pub mod line;
+mod listener;
+pub mod metrics;
+pub mod servers;
+pub mod socket;
+pub mod text;
+pub mod words;

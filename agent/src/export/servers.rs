@@ -1,0 +1,112 @@
+//! Both listeners: bound before anything is attached, so that a busy port or a second agent ends the
+//! program at once; served once there is something to tell.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::api::{self, Api};
+use super::feed::Feed;
+use super::http;
+use super::listener::{self, Stop};
+use super::metrics::Metrics;
+use super::socket::{Socket, SocketError, SocketFile};
+use crate::event::HostFacts;
+
+/// A listener cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program is there.
+    #[error("listen on {0}: another program uses this port, choose another with --listen (port 0: any)")]
+    PortTaken(SocketAddr),
+    /// The system refused.
+    #[error("listen on {address}, see --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The unix socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// Listeners that do not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    tcp: TcpListener,
+    address: SocketAddr,
+    socket: Socket,
+}
+
+/// Listeners that answer.
+#[derive(Debug)]
+pub struct Servers {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    _socket_file: SocketFile,
+}
+
+/// What they answer from.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// For `/metrics`, `/readyz` and `/v1/status`.
+    pub metrics: Arc<Metrics>,
+    /// For `/v1/events`.
+    pub feed: Feed,
+    /// For the lines.
+    pub host: Arc<HostFacts>,
+}
+
+impl Bound {
+    /// Opens both. The socket first: of two agents the second is told about the first, not about its port.
+    pub async fn bind(listen: SocketAddr, socket: &Path) -> Result<Self, BindError> {
+        let socket = Socket::bind(socket).await?;
+        let tcp = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::PortTaken(listen),
+            _ => BindError::Listen { address: listen, source },
+        })?;
+        let address = tcp.local_addr().map_err(|source| BindError::Listen { address: listen, source })?;
+        Ok(Self { tcp, address, socket })
+    }
+
+    /// Starts to answer, and says where the metrics are.
+    pub fn serve(self, services: &Services) -> Servers {
+        let Self { tcp, address, socket } = self;
+        let Services { metrics, feed, host } = services.clone();
+        let (sender, stop) = Stop::new();
+        let api = Api::new(Arc::clone(&metrics), feed, host, stop.clone());
+        let web = move |request: Request<Incoming>| http::handle(Arc::clone(&metrics), request);
+        let query = move |request: Request<Incoming>| std::future::ready(api.handle(&request));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener::serve(tcp, http::LIMITS, web, stop.clone()));
+        tasks.spawn(listener::serve(socket.listener, api::LIMITS, query, stop));
+        log::info!("metrics http://{address}/metrics");
+        Servers { address, stop: sender, tasks, _socket_file: socket.file }
+    }
+}
+
+impl Servers {
+    /// Where the metrics are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends streams and connections, and removes the socket file.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

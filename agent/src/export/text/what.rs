@@ -1,0 +1,148 @@
+//! The last words of a line: what matters about the event. Facts of the kernel only; causes are diagnosed
+//! elsewhere.
+
+use crate::event::{Direction, RetransmitKind, TcpState};
+use crate::export::escape::Escaped;
+use crate::export::line::{Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals};
+use crate::export::words::{self, EventWord};
+
+/// Comma-separated, may be empty.
+pub(super) fn words(line: &Line) -> String {
+    let mut notes = Vec::new();
+    if line.stands_for > 1 {
+        notes.push(format!("{} events", line.stands_for));
+    }
+    match line.event {
+        EventWord::Retransmit => retransmit(line, &mut notes),
+        EventWord::SynackRetransmit | EventWord::StateChanged => changed(line, &mut notes),
+        EventWord::ResetSent => reset_sent(line, &mut notes),
+        EventWord::ResetReceived => reset_received(line, &mut notes),
+        EventWord::BufLimitExceeded => notes.extend(line.memory.as_ref().map(memory)),
+        EventWord::RcvqueueFull => notes.extend(line.queue.as_ref().map(|queue| full(line, queue))),
+        EventWord::SockDestroyed => notes.extend(line.totals.as_ref().map(totals)),
+    }
+    notes.join(", ")
+}
+
+/// Whether the refused memory was for what comes in.
+pub(super) fn is_receive(memory: &Memory) -> bool {
+    memory.direction == Direction::Receive
+}
+
+fn retransmit(line: &Line, notes: &mut Vec<String>) {
+    let Some(sent) = &line.retransmit else { return };
+    notes.extend(failure(sent));
+    let Some(tcp) = &line.tcp else { return };
+    bytes(notes, &[(tcp.unacked_bytes, "unacked"), (tcp.unsent_bytes, "unsent")]);
+    if tcp.snd_wnd == 0 && sent.kind != RetransmitKind::Syn {
+        notes.push("peer's window is 0".to_owned());
+    }
+    circumstances(tcp, notes);
+}
+
+fn failure(sent: &Retransmit) -> Option<String> {
+    match sent.err {
+        0 => None,
+        1 => Some("dropped by the local queue".to_owned()),
+        errno => Some(format!("not sent: {}", words::errno(errno))),
+    }
+}
+
+fn circumstances(tcp: &Tcp, notes: &mut Vec<String>) {
+    if tcp.orphan {
+        notes.push("closed by its process".to_owned());
+    }
+    notes.extend(tcp.soft_error.as_ref().map(|error| format!("{} by ICMP", Escaped(error))));
+}
+
+fn changed(line: &Line, notes: &mut Vec<String>) {
+    let error = line.state_change.as_ref().and_then(|change| change.error.as_ref());
+    notes.extend(error.map(|error| Escaped(error).to_string()));
+    notes.extend(line.listener.iter().flat_map(queues));
+}
+
+/// The kernel refuses once the queue exceeds its limit (`sk_acceptq_is_full`).
+fn queues(listener: &Listener) -> impl Iterator<Item = String> {
+    let Listener { syn_queue, accept_queue, backlog } = *listener;
+    let full = if accept_queue > backlog { "full: " } else { "" };
+    let accept = format!("accept queue {full}{accept_queue} of {backlog}");
+    syn_queue.map(|queue| format!("syn queue {queue}")).into_iter().chain([accept])
+}
+
+fn reset_sent(line: &Line, notes: &mut Vec<String>) {
+    let Some(reset) = &line.reset else { return };
+    let meaning = reset.reason.as_deref().and_then(|reason| meaning(reason, reset));
+    notes.extend(meaning.map(str::to_owned));
+    let of = |count: Option<u32>| count.unwrap_or_default();
+    let counts =
+        [(reset.unread_bytes, "unread"), (reset.unacked_bytes, "unacked"), (reset.unsent_bytes, "unsent")];
+    bytes(notes, &counts.map(|(count, word)| (of(count), word)));
+}
+
+/// What the kernel's reason says by itself (`include/net/rstreason.h`, and the places that give it).
+fn meaning(reason: &str, reset: &Reset) -> Option<&'static str> {
+    let trigger = reset.trigger.as_ref();
+    Some(match reason {
+        "NO_SOCKET" if trigger.is_some_and(|segment| segment.flags == "SYN") => "nobody listens",
+        "NO_SOCKET" => "no such connection",
+        "TCP_INVALID_ACK_SEQUENCE" => "the answer to our SYN acknowledges something else",
+        "TCP_RFC7323_PAWS" => "timestamp out of range in the answer to our SYN",
+        "TCP_TOO_OLD_ACK" | "TCP_OLD_ACK" => "old ACK in the handshake",
+        "TCP_ACK_UNSENT_DATA" => "ACK of what was never sent",
+        "TCP_FLAGS" => "ACK to a listener: no such connection",
+        "TCP_ABORT_ON_DATA" if trigger.is_some_and(|segment| segment.len > 0) => "data after close",
+        "TCP_TIMEWAIT_SOCKET" => "segment after close",
+        "INVALID_SYN" => "half-open connection refused",
+        "TCP_ABORT_ON_CLOSE" => "closed before all was read",
+        "TCP_ABORT_ON_LINGER" => "closed with TCP_LINGER2 below 0",
+        "TCP_ABORT_ON_MEMORY" => "out of TCP memory, or too many orphans",
+        "TCP_STATE" => "aborted",
+        "TCP_KEEPALIVE_TIMEOUT" => "keepalive probes not answered",
+        "TCP_DISCONNECT_WITH_DATA" => "disconnected before all was sent",
+        _ => return None,
+    })
+}
+
+/// In `SYN_SENT` a reset is the answer to the SYN; later it may also be our own, on data after the close.
+fn reset_received(line: &Line, notes: &mut Vec<String>) {
+    if line.state == Some(TcpState::SynSent) {
+        notes.push("refused by the peer".to_owned());
+    }
+    let Some(tcp) = &line.tcp else { return };
+    if line.state != Some(TcpState::SynSent) {
+        bytes(
+            notes,
+            &[(tcp.unacked_bytes, "unacked"), (tcp.unsent_bytes, "unsent"), (tcp.unread_bytes, "unread")],
+        );
+    }
+}
+
+fn memory(memory: &Memory) -> String {
+    format!("{} pages in use by {}", memory.allocated_pages, Escaped(&memory.protocol))
+}
+
+fn full(line: &Line, queue: &Queue) -> String {
+    let Queue { rmem_alloc, rcvbuf, truesize } = queue;
+    let protocol = line.protocol.map(|number| format!("IP protocol {number}, ")).unwrap_or_default();
+    format!("{protocol}{rmem_alloc} of {rcvbuf} in use, {truesize} more refused")
+}
+
+fn totals(totals: &Totals) -> String {
+    let Totals { segments, failed, resets_sent, resets_received, buf_limit_exceeded } = totals;
+    let counts = [
+        (segments.values().fold(0, |sum: u32, count| sum.saturating_add(*count)), "sent again"),
+        (*failed, "failed to be sent again"),
+        (*resets_sent, "resets sent"),
+        (*resets_received, "resets received"),
+        (*buf_limit_exceeded, "memory refusals"),
+    ];
+    let mut notes = Vec::new();
+    bytes(&mut notes, &counts);
+    notes.join(", ")
+}
+
+/// What there is any of.
+fn bytes(notes: &mut Vec<String>, counts: &[(u32, &str)]) {
+    let there = counts.iter().filter(|(count, _)| *count > 0);
+    notes.extend(there.map(|(count, word)| format!("{count} {word}")));
+}

@@ -1,0 +1,152 @@
+//! The road of one event, in one place: **read this first**.
+//!
+//! ```text
+//! source -> Frame -> decode -> Event -> correlate -> Observed -> Sink
+//! ```
+//!
+//! 1. A source (`source::kernel`, or a recording) gives [`Frame`]s: bytes as the kernel side wrote them,
+//!    and facts about the host. Recordings are made of frames, so whatever follows cannot tell a live run
+//!    from a replay. Nothing that follows reads a clock, /proc or the kernel.
+//! 2. [`decode`](crate::decode) makes a typed [`Event`] of it, or an error that is counted under its reason.
+//! 3. [`correlate`](crate::correlate) ties it to a connection, an owner and a listener, and remembers.
+//! 4. The [`Sink`] gets kernel events, correlated: it prints, counts and diagnoses. Queries read what
+//!    [`Pipeline::correlator`] remembers.
+//!
+//! All of it is synchronous and runs where the source is read; a slow reader of the output is the sink's
+//! business and never holds up the source.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent_common::signal;
+
+use crate::correlate::Correlator;
+use crate::correlate::limits::Limits;
+use crate::correlate::observed::Observed;
+use crate::decode::{DecodeError, decode};
+use crate::event::{Detail, Event, Fact};
+use crate::source::frame::Frame;
+
+/// Takes what the pipeline makes.
+pub trait Sink {
+    /// A kernel event with all that was known about it when it came.
+    fn observed(&mut self, observed: Arc<Observed>);
+}
+
+impl<F: FnMut(Arc<Observed>)> Sink for F {
+    fn observed(&mut self, observed: Arc<Observed>) {
+        self(observed);
+    }
+}
+
+/// Words of the signals, by their numbers in [`agent_common::signal`].
+pub const SIGNALS: [&str; signal::END as usize] = [
+    "none",
+    "retransmit",
+    "synack_retransmit",
+    "reset_sent",
+    "reset_received",
+    "buf_limit_exceeded",
+    "rcvqueue_full",
+    "state_changed",
+    "sock_destroyed",
+    "sock_held",
+];
+
+/// Signals told as lost: as many words as there are, and one more would be an invention.
+const LOST_WORDS: usize = SIGNALS.len();
+
+/// What went through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records decoded, by signal; see [`SIGNALS`].
+    pub records: [u64; signal::END as usize],
+    /// Facts decoded.
+    pub facts: u64,
+    /// Frames refused, by [`DecodeError::REASONS`].
+    pub decode_errors: [u64; DecodeError::REASONS.len()],
+    /// Records that the source lost before they could be frames, by signal word.
+    pub lost: BTreeMap<Box<str>, u64>,
+}
+
+/// Decodes, correlates, hands on.
+#[derive(Debug)]
+pub struct Pipeline<S> {
+    correlator: Correlator,
+    counts: Counts,
+    sink: S,
+}
+
+impl<S: Sink> Pipeline<S> {
+    /// An empty pipeline.
+    pub fn new(limits: Limits, sink: S) -> Self {
+        Self { correlator: Correlator::new(limits), counts: Counts::default(), sink }
+    }
+
+    /// Takes one frame all the way.
+    pub fn push(&mut self, frame: &Frame) {
+        match decode(frame) {
+            Ok(event) => self.apply(event),
+            Err(error) => {
+                log::debug!("frame refused: {error}");
+                self.counts.decode_errors[error.index()] += 1;
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.counts.count(&event);
+        if let Some(observed) = self.correlator.apply(event) {
+            self.sink.observed(Arc::new(observed));
+        }
+    }
+
+    /// What is remembered.
+    pub fn correlator(&self) -> &Correlator {
+        &self.correlator
+    }
+
+    /// What went through.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Where it went.
+    pub fn sink_mut(&mut self) -> &mut S {
+        &mut self.sink
+    }
+}
+
+impl Counts {
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::Kernel(event) => self.records[usize::from(signal_of(&event.detail))] += 1,
+            Event::Held(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
+            Event::Fact(fact) => self.count_fact(fact),
+        }
+    }
+
+    fn count_fact(&mut self, fact: &Fact) {
+        self.facts += 1;
+        let Fact::Lost { signal, count } = fact else { return };
+        if let Some(lost) = self.lost.get_mut(signal) {
+            *lost = lost.saturating_add(*count);
+        } else if self.lost.len() < LOST_WORDS {
+            self.lost.insert(signal.clone(), *count);
+        }
+    }
+}
+
+/// The signal that tells this.
+pub fn signal_of(detail: &Detail) -> u16 {
+    match detail {
+        Detail::Retransmit { .. } => signal::RETRANSMIT,
+        Detail::SynackRetransmit { .. } => signal::SYNACK_RETRANSMIT,
+        Detail::ResetSent { .. } => signal::RESET_SENT,
+        Detail::ResetReceived => signal::RESET_RECEIVED,
+        Detail::BufLimitExceeded { .. } => signal::BUF_LIMIT_EXCEEDED,
+        Detail::RcvqueueFull { .. } => signal::RCVQUEUE_FULL,
+        Detail::StateChanged { .. } => signal::STATE_CHANGED,
+        Detail::SockDestroyed => signal::SOCK_DESTROYED,
+    }
+}
