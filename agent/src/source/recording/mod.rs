@@ -25,6 +25,7 @@
 mod block;
 mod header;
 mod reader;
+mod recorder;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use header::{ABI, HeaderError};
 pub use reader::{Problem, Reader};
+pub use recorder::Recorder;
 pub use writer::{Summary, WriteError, Writer};
 
 /// Bytes of frames after which a block is written. Larger ones compress hardly better, since LZ4 looks back

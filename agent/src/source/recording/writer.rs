@@ -41,7 +41,7 @@ pub struct Writer<W> {
     packed: Vec<u8>,
     pending: u32,
     summary: Summary,
-    failed: bool,
+    is_closed: bool,
 }
 
 impl<W: Write> Writer<W> {
@@ -54,7 +54,7 @@ impl<W: Write> Writer<W> {
             packed: Vec::new(),
             pending: 0,
             summary: Summary::default(),
-            failed: false,
+            is_closed: false,
         };
         writer.packed.extend_from_slice(&header::bytes());
         writer.hand_over(0)?;
@@ -68,7 +68,7 @@ impl<W: Write> Writer<W> {
 
     fn write_one(&mut self, frame: &Frame) -> Result<(), WriteError> {
         let len = block::FRAME_HEAD + frame.bytes().len();
-        if self.failed || len > MAX_BLOCK {
+        if self.is_closed || len > MAX_BLOCK {
             self.summary.missed += 1;
             return Ok(());
         }
@@ -95,15 +95,16 @@ impl<W: Write> Writer<W> {
         self.hand_over(frames)
     }
 
-    /// Writes the rest and the mark of the end.
-    pub fn finish(mut self) -> Result<Summary, WriteError> {
+    /// Writes the rest and the mark of the end. What comes after is counted as missed.
+    pub fn finish(&mut self) -> Result<(), WriteError> {
         self.flush()?;
-        if !self.failed {
+        if !self.is_closed {
             self.packed.clear();
             self.packed.extend_from_slice(&block::Head::end(self.summary.frames).bytes());
             self.hand_over(0)?;
         }
-        Ok(self.summary)
+        self.is_closed = true;
+        Ok(())
     }
 
     /// What became of the frames so far; those not flushed are in none of its numbers.
@@ -114,7 +115,7 @@ impl<W: Write> Writer<W> {
     fn hand_over(&mut self, frames: u32) -> Result<(), WriteError> {
         let written = self.output.write_all(&self.packed).and_then(|()| self.output.flush());
         if let Err(source) = written {
-            self.failed = true;
+            self.is_closed = true;
             self.summary.missed += u64::from(frames);
             return Err(WriteError { path: self.path.clone(), source });
         }
