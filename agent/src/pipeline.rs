@@ -21,10 +21,12 @@ use std::sync::Arc;
 use agent_common::signal;
 
 use crate::correlate::Correlator;
-use crate::correlate::limits::Limits;
+use crate::correlate::limits::{Evicted, Limits};
 use crate::correlate::observed::Observed;
 use crate::decode::{DecodeError, decode};
 use crate::event::{Detail, Event, Fact};
+use crate::export::feed::Feed;
+use crate::export::metrics::Tally;
 use crate::source::frame::Frame;
 
 /// Takes what the pipeline makes.
@@ -36,6 +38,12 @@ pub trait Sink {
 impl<F: FnMut(Arc<Observed>)> Sink for F {
     fn observed(&mut self, observed: Arc<Observed>) {
         self(observed);
+    }
+}
+
+impl Sink for Feed {
+    fn observed(&mut self, observed: Arc<Observed>) {
+        self.publish(observed);
     }
 }
 
@@ -109,6 +117,23 @@ impl<S: Sink> Pipeline<S> {
     /// What went through.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// What the metrics tell of the pipeline itself.
+    pub fn tally(&self) -> Tally {
+        let (evicted, sizes) = (self.correlator.evicted(), self.correlator.sizes());
+        let Evicted { connections, history, listeners, stacks, wants } = evicted;
+        Tally {
+            decode_errors: DecodeError::REASONS.into_iter().zip(self.counts.decode_errors).collect(),
+            evicted: BTreeMap::from([
+                ("connections", connections),
+                ("history", history),
+                ("listeners", listeners),
+                ("stacks", stacks),
+                ("wants", wants),
+            ]),
+            connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
+        }
     }
 
     /// Where it went.

@@ -10,6 +10,7 @@ mod printer;
 mod signals;
 mod size;
 mod tail;
+mod timeouts;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -43,6 +44,7 @@ pub struct Cli {
 enum Command {
     Agent(agent::Agent),
     Tail(tail::Tail),
+    Timeouts(timeouts::Timeouts),
 }
 
 impl Cli {
@@ -74,8 +76,17 @@ impl Cli {
         match self.command {
             Command::Agent(agent) => run_async(agent.run()),
             Command::Tail(tail) => run_async(tail.run()),
+            Command::Timeouts(timeouts) => printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())),
         }
     }
+}
+
+/// The end of the output is the end of the command, not its failure.
+fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    let is_broken_pipe = |error: &anyhow::Error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Two threads: one may encode a scrape while the other serves.

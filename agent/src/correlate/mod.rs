@@ -167,13 +167,19 @@ impl Correlator {
 
     /// The living connection at this address, unless the address was given to another socket meanwhile.
     fn socket(&mut self, sk: u64, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
-        let known = self.table.by_sk(sk)?;
+        let Some(known) = self.table.by_sk(sk) else { return self.buried(endpoint) };
         let id = known.id;
         if is_same_socket(known, endpoint) {
             return Some(id);
         }
         self.retire(id, time);
-        None
+        self.buried(endpoint)
+    }
+
+    /// The dead connection of the same cookie: what comes after CLOSE is its story too.
+    fn buried(&self, endpoint: &Endpoint) -> Option<ConnectionId> {
+        let id = ConnectionId(endpoint.cookie?);
+        self.table.get(id).map(|known| known.id)
     }
 
     /// The connection that a segment without a socket came late for. A `TIME_WAIT` socket proves that there
@@ -202,16 +208,17 @@ impl Correlator {
         });
     }
 
-    /// The kernel side tells the destruction of a socket only if it had trouble by its own count.
+    /// A socket in CLOSE is over, but where sockets have no cookie (before 5.12) its address must be told
+    /// free before it can name another: there the kernel side tells the destruction.
     fn bury(&mut self, id: ConnectionId, event: &KernelEvent) {
+        let waits = event.endpoint.cookie.is_none() && event.tcp.as_ref().is_none_or(had_trouble);
         let over = match event.detail {
             Detail::SockDestroyed => true,
-            Detail::StateChanged { new: TcpState::Close, .. } => !event.tcp.as_ref().is_some_and(had_trouble),
+            Detail::StateChanged { new: TcpState::Close, .. } | Detail::ResetReceived => !waits,
+            Detail::ResetSent { .. } => !waits && event.endpoint.state == Some(TcpState::Close),
             Detail::StateChanged { .. }
             | Detail::Retransmit { .. }
             | Detail::SynackRetransmit { .. }
-            | Detail::ResetSent { .. }
-            | Detail::ResetReceived
             | Detail::BufLimitExceeded { .. }
             | Detail::RcvqueueFull { .. } => false,
         };

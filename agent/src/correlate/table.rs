@@ -178,12 +178,16 @@ impl Table {
         }
     }
 
-    /// Moves a connection whose socket is gone into the history.
+    /// Moves a connection whose socket is gone into the history, if it is not there yet.
     pub fn retire(&mut self, id: ConnectionId, time: u64) {
+        if self.get(id).is_none_or(|connection| connection.gone) {
+            return;
+        }
         self.detach(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.gone = true;
-        connection.died.get_or_insert(time);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.gone = true;
+            connection.died.get_or_insert(time);
+        }
         self.dead.push_back((time, id));
         while self.dead.len() > self.limits.history {
             self.evicted.history += 1;

@@ -1,0 +1,72 @@
+//! The live agent: the kernel joined to the pipeline.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::timeout;
+
+use crate::correlate::limits::Limits;
+use crate::export::feed::Feed;
+use crate::export::metrics::{Tallies, Tally};
+use crate::pipeline::Pipeline;
+use crate::source::frame::Frame;
+use crate::source::kernel::facts;
+use crate::source::kernel::ring::Ring;
+
+/// How often it is asked, while no record comes, whether a walk over open files is due.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<Pipeline<Feed>>>);
+
+impl Shared {
+    /// An empty pipeline that publishes to `feed`.
+    pub fn new(limits: Limits, feed: Feed) -> Self {
+        Self(Arc::new(Mutex::new(Pipeline::new(limits, feed))))
+    }
+
+    /// The pipeline, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, Pipeline<Feed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, frames: &mut Vec<Frame>) {
+        let mut pipeline = self.lock();
+        for frame in frames.drain(..) {
+            pipeline.push(&frame);
+        }
+    }
+}
+
+impl Tallies for Shared {
+    fn tally(&self) -> Tally {
+        self.lock().tally()
+    }
+}
+
+/// Feeds the pipeline for as long as the kernel can be read.
+pub async fn run(mut ring: Ring, shared: Shared) -> anyhow::Result<()> {
+    let mut frames = Vec::new();
+    ring.tell_facts(&mut frames).context("ask the host")?;
+    shared.push(&mut frames);
+    // Listeners, stalls and holders from before the start.
+    walk(&mut ring, &shared, &mut frames)?;
+    loop {
+        // Losing the race against the timeout loses nothing: `next` is cancel safe.
+        if let Ok(result) = timeout(ASK_INTERVAL, ring.next(&mut frames)).await {
+            result.context("read the ring")?;
+        }
+        shared.push(&mut frames);
+        if shared.lock().correlator().wants_walk(facts::monotonic()?) {
+            walk(&mut ring, &shared, &mut frames)?;
+        }
+    }
+}
+
+fn walk(ring: &mut Ring, shared: &Shared, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    ring.walk(frames).context("walk over the open files")?;
+    shared.push(frames);
+    Ok(())
+}
