@@ -39,6 +39,11 @@ impl Told {
         let health = changed.iter().map(|(signal, (_, now))| health_row(*signal, now)).collect();
         lost.chain([Fact::Counts { time, rows: Vec::new(), health }]).collect()
     }
+
+    /// Events so far that gave no record.
+    pub fn lost(&self) -> u64 {
+        self.health.iter().map(|row| row.lost_ring + row.lost_read).sum()
+    }
 }
 
 fn lost(signal: u16, before: &Health, now: &Health) -> Option<Fact> {

@@ -23,6 +23,7 @@
 //! the binary stays static; zstd would bring a C library, DEFLATE is several times slower at little gain.
 
 mod block;
+mod counted;
 mod header;
 mod reader;
 mod recorder;
@@ -31,6 +32,7 @@ mod tests;
 mod window;
 mod writer;
 
+pub use counted::Counted;
 pub use header::{ABI, HeaderError};
 pub use reader::{Problem, Reader};
 pub use recorder::Recorder;

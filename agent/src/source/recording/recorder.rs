@@ -24,7 +24,7 @@ pub struct Recorder {
     orders: SyncSender<Order>,
     progress: Arc<Mutex<Summary>>,
     missed: u64,
-    ended: oneshot::Receiver<Result<(), WriteError>>,
+    ended: Option<oneshot::Receiver<Result<(), WriteError>>>,
 }
 
 impl Recorder {
@@ -38,7 +38,7 @@ impl Recorder {
             // Nobody may be left to hear it.
             let _ = end.send(write_all(writer, &received, &shared));
         })?;
-        Ok(Self { orders, progress, missed: 0, ended })
+        Ok(Self { orders, progress, missed: 0, ended: Some(ended) })
     }
 
     /// Takes frames without waiting. What finds no room is counted as missed.
@@ -63,17 +63,24 @@ impl Recorder {
 
     /// Waits for the first failure; for ever without one.
     pub async fn failed(&mut self) -> WriteError {
-        match (&mut self.ended).await {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) | Err(_) => std::future::pending().await,
+        if let Some(ended) = &mut self.ended {
+            let result = ended.await;
+            self.ended = None;
+            if let Ok(Err(error)) = result {
+                return error;
+            }
         }
+        std::future::pending().await
     }
 
-    /// Waits until all is written, and the end marked. Not to be called after a failure.
-    pub async fn finish(mut self) -> Result<Summary, WriteError> {
+    /// Waits until all is written, and the end marked, or for the failure if it was not told yet.
+    pub async fn finish(&mut self) -> Result<(), WriteError> {
+        // The thread ends once nobody can give it orders any more.
         drop(std::mem::replace(&mut self.orders, mpsc::sync_channel(0).0));
-        (&mut self.ended).await.unwrap_or(Ok(()))?;
-        Ok(self.summary())
+        match self.ended.take() {
+            Some(ended) => ended.await.unwrap_or(Ok(())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -82,7 +89,7 @@ fn write_all<W: Write>(
     orders: &mpsc::Receiver<Order>,
     progress: &Mutex<Summary>,
 ) -> Result<(), WriteError> {
-    let mut note =
+    let note =
         |writer: &Writer<W>| *progress.lock().unwrap_or_else(PoisonError::into_inner) = writer.summary();
     let result = orders.iter().try_for_each(|order| {
         let result = match order {
@@ -111,7 +118,8 @@ mod tests {
         recorder.tap(vec![fact(), fact()]);
         recorder.flush();
         recorder.tap(vec![fact()]);
-        assert_eq!(recorder.finish().await.unwrap().frames, 3);
+        recorder.finish().await.unwrap();
+        assert_eq!(recorder.summary().frames, 3);
     }
 
     /// Takes a header, then no more until the other end is dropped, then never.
