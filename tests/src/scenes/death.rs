@@ -30,7 +30,7 @@ pub fn silence(pair: &Pair, family: Family, retries2: u8) -> Death {
     unanswered(pair, family, |_| ())
 }
 
-/// The peer falls silent; TCP_USER_TIMEOUT decides (`tcp_clamp_rto_to_user_timeout`).
+/// The peer falls silent; `TCP_USER_TIMEOUT` decides (`tcp_clamp_rto_to_user_timeout`).
 pub fn user_timeout(pair: &Pair, family: Family, timeout: Duration) -> Death {
     unanswered(pair, family, |client| tcp::user_timeout(client, timeout))
 }

@@ -1,5 +1,6 @@
 //! Resets that ordinary programs cause. Reasons are those of `enum sk_rst_reason`.
 
+use std::io::ErrorKind::ConnectionRefused;
 use std::net::{Shutdown, TcpStream};
 
 use crate::link::{Family, Loss, Pair};
@@ -35,6 +36,20 @@ pub fn no_socket(pair: &Pair, family: Family) -> Reset {
     answer(pair, "NO_SOCKET", side, errno, &meter)
 }
 
+/// `count` connects to a closed port, one after another; the receiver's port is any.
+pub fn burst(pair: &Pair, family: Family, count: u64) -> Reset {
+    let to = tcp::closed_port(&pair.server, family);
+    let meter = Meter::new(&pair.server);
+    let refused = pair.client.run(|| {
+        (0..count)
+            .filter(|_| TcpStream::connect(to).is_err_and(|error| error.kind() == ConnectionRefused))
+            .count()
+    });
+    assert_eq!(refused as u64, count);
+    let last = Side { netns: pair.client.inode(), local: pair.client.socket_address(family, 0), remote: to };
+    answer(pair, "NO_SOCKET", last, libc::ECONNREFUSED, &meter)
+}
+
 /// The server closes with `unread` bytes unread (`__tcp_close`).
 pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     let connection = Connection::open(pair, family);
@@ -43,12 +58,12 @@ pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     Reset { unread: unread as u64, ..by_server(pair, connection, "TCP_ABORT_ON_CLOSE", drop) }
 }
 
-/// The server closes with SO_LINGER {1, 0} (`__tcp_close` calls `tcp_disconnect`).
+/// The server closes with `SO_LINGER` {1, 0} (`__tcp_close` calls `tcp_disconnect`).
 pub fn linger(pair: &Pair, family: Family) -> Reset {
     by_server(pair, Connection::open(pair, family), "TCP_STATE", tcp::abort)
 }
 
-/// The server dissolves the connection: connect(AF_UNSPEC) (`tcp_disconnect`).
+/// The server dissolves the connection: `connect(AF_UNSPEC)` (`tcp_disconnect`).
 pub fn disconnect(pair: &Pair, family: Family) -> Reset {
     by_server(pair, Connection::open(pair, family), "TCP_STATE", |server| tcp::disconnect(&server))
 }
@@ -79,7 +94,7 @@ pub fn listener_closed(pair: &Pair, family: Family, count: usize) -> Vec<Reset> 
         .collect()
 }
 
-/// The server closed, the client keeps writing: its data meets a TIME_WAIT mini socket
+/// The server closed, the client keeps writing: its data meets a `TIME_WAIT` mini socket
 /// (`tcp_timewait_state_process`). The usual "connection reset by peer".
 pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -91,7 +106,7 @@ pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     answer(pair, "TCP_TIMEWAIT_SOCKET", client_side, errno, &meter)
 }
 
-/// The server closes with TCP_LINGER2 below zero: it resets instead of waiting in FIN_WAIT2, when its
+/// The server closes with `TCP_LINGER2` below zero: it resets instead of waiting in `FIN_WAIT2`, when its
 /// FIN is acknowledged (`tcp_rcv_state_process`).
 pub fn linger2(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -115,7 +130,7 @@ pub fn data_after_shutdown(pair: &Pair, family: Family) -> Reset {
     answer(pair, "TCP_ABORT_ON_DATA", client_side, errno, &meter)
 }
 
-/// The server disconnects in LAST_ACK with data that the client, whose window is closed, could not
+/// The server disconnects in `LAST_ACK` with data that the client, whose window is closed, could not
 /// take (`tcp_disconnect`).
 pub fn disconnect_with_data(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
