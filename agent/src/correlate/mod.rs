@@ -102,6 +102,8 @@ impl Correlator {
             Fact::WalkDone { time } => self.end_walk(time),
             // The pipeline counts them; totals in later records make up for them.
             Fact::Lost { .. } => (),
+            // For the metrics of a replay.
+            Fact::Counts { .. } => (),
         }
     }
 
