@@ -15,13 +15,13 @@ struct Told {
 }
 
 impl Told {
-    /// Lets `scene` happen, closes its sockets and reads their lines to the end.
+    /// Lets `scene` happen, closes its sockets and reads their lines.
     fn new(pair: Pair, family: Family, scene: impl FnOnce(&Pair) -> Resent) -> Self {
         let watched = Watched::new(pair);
         let resent = scene(&watched.pair);
         let (side, snmp, total) = (resent.side, resent.snmp.clone(), resent.total());
         drop(resent);
-        Self { family, events: watched.tail(side).life(side), snmp, total }
+        Self { family, events: watched.of(side), snmp, total }
     }
 
     fn resends(&self) -> Vec<&Event> {
