@@ -1,7 +1,7 @@
 //! What `cargo test` prints, read line by line.
 
 /// One test program, or the documentation tests of one crate.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suite {
     /// Program and source, or crate.
     pub name: String,
@@ -50,7 +50,8 @@ impl Transcript {
 }
 
 impl Suite {
-    fn read(&mut self, line: &str) {
+    /// Takes in the next line of its program.
+    pub fn read(&mut self, line: &str) {
         if let Some(result) = test_result(line) {
             self.result = Some(result);
         } else if let Some((name, outcome)) = test_outcome(line) {

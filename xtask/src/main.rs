@@ -12,6 +12,7 @@ mod summary;
 #[path = "../../agent/build/toolchain.rs"]
 mod toolchain;
 mod transcript;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;

@@ -46,7 +46,7 @@ impl Skips {
 
 impl Skip {
     /// A line of another form is a skip too: better one too many than one that nobody hears of.
-    fn parse(line: &str) -> Self {
+    pub fn parse(line: &str) -> Self {
         let line = line.trim().trim_start_matches("skipped: ");
         let (test, reason) = line.split_once(": ").unwrap_or((line, "no reason given"));
         Self { test: test.to_owned(), reason: reason.to_owned() }

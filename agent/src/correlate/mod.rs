@@ -1,8 +1,8 @@
 //! Ties events to connections, connections to processes and listeners.
 //!
 //! Pure: time comes from events alone, so a recording gives what the live run gave. A connection is made
-//! at its first trouble and known by the address of its `struct sock` until `sock_destroyed`; then it
-//! moves to the history, where resets that still come for it find it by its two ends. Listeners are known
+//! at its first trouble and lives until its end is told, or another socket is seen at its address; then it
+//! moves to the history, where stragglers find it by its cookie or its two ends. Listeners are known
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
@@ -15,9 +15,12 @@ pub mod observed;
 mod owner;
 pub mod query;
 mod stage;
+mod state;
 mod table;
 pub mod timeline;
 mod walks;
+
+use agent_common::record::Totals;
 
 use self::connection::Connection;
 use self::host::Host;
@@ -26,7 +29,7 @@ use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::table::Table;
 use self::walks::Walks;
-use crate::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, Tcp, TcpState};
+use crate::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, TcpState};
 
 #[cfg(test)]
 mod tests;
@@ -99,6 +102,8 @@ impl Correlator {
             Fact::WalkDone { time } => self.end_walk(time),
             // The pipeline counts them; totals in later records make up for them.
             Fact::Lost { .. } => (),
+            // For the metrics of a replay.
+            Fact::Counts { .. } => (),
         }
     }
 
@@ -138,7 +143,7 @@ impl Correlator {
         if let Some(id) = connection {
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
             self.accept(id, &event.endpoint);
-            self.bury(id, &event);
+            self.settle(id, &event);
             self.ask_for_walk(id);
         }
         self.observe(event, connection, stage)
@@ -154,30 +159,31 @@ impl Correlator {
             return self.late(endpoint, event.time);
         }
         let sk = endpoint.sk?;
-        // A half-open connection's socket is its listener, or with Fast Open itself.
         let known = if endpoint.request {
-            self.table.by_sk(sk).map(|known| known.id)
+            self.fast_open(sk, endpoint)
         } else {
             self.socket(sk, endpoint, event.time)
         };
         known.or_else(|| is_news(event).then(|| self.table.create(endpoint, event.time)))
     }
 
-    /// The living connection at this address, unless the address was given to another socket meanwhile.
+    /// A half-open connection's socket is its listener, or with TCP Fast Open the connection itself.
+    fn fast_open(&self, sk: u64, endpoint: &Endpoint) -> Option<ConnectionId> {
+        let known = self.table.by_sk(sk).filter(|known| !known.gone)?;
+        (known.id.cookie() == endpoint.cookie).then_some(known.id)
+    }
+
+    /// The connection at this address, unless the address was given to another socket meanwhile: that
+    /// proves the first one's end where none was told.
     fn socket(&mut self, sk: u64, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
-        let Some(known) = self.table.by_sk(sk) else { return self.buried(endpoint) };
+        let known = self.table.by_sk(sk)?;
         let id = known.id;
         if is_same_socket(known, endpoint) {
             return Some(id);
         }
-        self.retire(id, time);
-        self.buried(endpoint)
-    }
-
-    /// The dead connection of the same cookie: what comes after CLOSE is its story too.
-    fn buried(&self, endpoint: &Endpoint) -> Option<ConnectionId> {
-        let id = ConnectionId(endpoint.cookie?);
-        self.table.get(id).map(|known| known.id)
+        self.walks.withdraw(id);
+        self.table.retire(id, time);
+        None
     }
 
     /// The connection that a segment without a socket came late for. A `TIME_WAIT` socket proves that there
@@ -206,28 +212,18 @@ impl Correlator {
         });
     }
 
-    /// A socket in CLOSE is over, but where sockets have no cookie (before 5.12) its address must be told
-    /// free before it can name another: there the kernel side tells the destruction.
-    fn bury(&mut self, id: ConnectionId, event: &KernelEvent) {
-        let waits = event.endpoint.cookie.is_none() && event.tcp.as_ref().is_none_or(had_trouble);
-        let over = match event.detail {
-            Detail::SockDestroyed => true,
-            Detail::StateChanged { new: TcpState::Close, .. } | Detail::ResetReceived => !waits,
-            Detail::ResetSent { .. } => !waits && event.endpoint.state == Some(TcpState::Close),
-            Detail::StateChanged { .. }
-            | Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. } => false,
-        };
-        if over {
-            self.retire(id, event.time);
+    /// Moves the connection to where it belongs after the event. An end is told once, so nothing is waited
+    /// for; a closed socket can connect again all the same.
+    fn settle(&mut self, id: ConnectionId, event: &KernelEvent) {
+        let Some(connection) = self.table.get(id) else { return };
+        match (connection.died.is_some(), connection.gone) {
+            (true, false) => self.table.retire(id, event.time),
+            (false, true) => self.table.revive(id, event.time),
+            (true, true) | (false, false) => (),
         }
-    }
-
-    fn retire(&mut self, id: ConnectionId, time: u64) {
-        self.walks.withdraw(id);
-        self.table.retire(id, time);
+        if matches!(event.detail, Detail::SockDestroyed) {
+            self.table.free(event.endpoint.sk, id);
+        }
     }
 
     fn ask_for_walk(&mut self, id: ConnectionId) {
@@ -293,17 +289,18 @@ fn is_of_listener(event: &KernelEvent) -> bool {
 /// Whether a story begins with this event. The end of a socket whose trouble was all before the agent's
 /// time is none; if it was in its time, records were lost, and this is the last chance to tell it.
 fn is_news(event: &KernelEvent) -> bool {
-    let Some(tcp) = event.tcp.as_ref().filter(|_| !event.endpoint.request) else { return false };
-    !matches!(event.detail, Detail::SockDestroyed) || has_counts(tcp)
-}
-
-fn has_counts(tcp: &Tcp) -> bool {
-    tcp.totals != agent_common::record::Totals::default()
-}
-
-/// The same test as the kernel side's (`had_trouble` in `agent-ebpf/src/hooks/inet.rs`), errors aside.
-fn had_trouble(tcp: &Tcp) -> bool {
-    tcp.raw.total_retrans != 0 || tcp.raw.probes_out != 0 || has_counts(tcp)
+    let seen = event.tcp.as_ref().filter(|_| !event.endpoint.request);
+    match event.detail {
+        // Of a refused connect() the kernel side tells only whose it was.
+        Detail::ResetReceived => true,
+        Detail::SockDestroyed => seen.is_some_and(|tcp| tcp.totals != Totals::default()),
+        Detail::Retransmit { .. }
+        | Detail::SynackRetransmit { .. }
+        | Detail::ResetSent { .. }
+        | Detail::BufLimitExceeded { .. }
+        | Detail::RcvqueueFull { .. }
+        | Detail::StateChanged { .. } => seen.is_some(),
+    }
 }
 
 /// Whether the address still names the socket that it named. Without cookies (before 5.12) by its ends.

@@ -4,6 +4,7 @@ mod lint;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -16,6 +17,7 @@ pub enum Task {
     Run(run::Run),
     Test(test::Test),
     Lint(lint::Lint),
+    Vm(vm::Vm),
 }
 
 impl Task {
@@ -26,6 +28,7 @@ impl Task {
             Self::Run(task) => task.run(),
             Self::Test(task) => task.run(),
             Self::Lint(task) => task.run(),
+            Self::Vm(task) => task.run(),
         }
     }
 }

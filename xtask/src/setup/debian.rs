@@ -22,6 +22,14 @@ pub fn install(packages: &[&str]) -> Result<()> {
         .with_context(|| format!("install Debian's {names}"))
 }
 
+/// Installs downloaded packages; never at the price of others.
+pub fn install_files(files: &[PathBuf]) -> Result<()> {
+    let names: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    report::status("Installing", format_args!("{} downloaded Debian packages", names.len()));
+    let install = ["install", "--yes", "--no-install-recommends", "--no-remove"];
+    apt_get(&install.into_iter().chain(names.iter().map(AsRef::as_ref)).collect::<Vec<_>>())
+}
+
 /// Unpacks a package into `dir` and installs nothing: for programs whose package starts a service.
 pub fn unpack(package: &str, dir: &Path) -> Result<()> {
     require_apt().with_context(|| format!("unpack Debian's {package}"))?;

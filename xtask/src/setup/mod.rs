@@ -1,7 +1,7 @@
 //! Making a machine ready. Every step looks first, installs only what is missing, and says which.
 
 mod compiler;
-mod debian;
+pub mod debian;
 mod linker;
 mod programs;
 pub mod python;

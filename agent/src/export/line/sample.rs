@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_common::record;
 
+use crate::correlate::listeners::Listening;
 use crate::correlate::observed::{ConnectionId, Observed};
 use crate::event::{
     Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
@@ -59,6 +60,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         stack: Arc::new([]),
         rto: None,
         stage: None,
+        listener: Listening::Unknown,
     }
 }
 
@@ -154,7 +156,11 @@ pub(crate) fn no_socket() -> Observed {
     let endpoint = endpoint("198.51.100.2:81", "198.51.100.1:40000", None);
     let trigger = Some(Segment { flags: 2, seq: 1, ack: 0, len: 0 });
     let detail = Detail::ResetSent { reason: Some(1), stack: None, trigger };
-    Observed { reset_reason: Some("NO_SOCKET".into()), ..observed(endpoint, detail, None) }
+    Observed {
+        reset_reason: Some("NO_SOCKET".into()),
+        listener: Listening::Nobody,
+        ..observed(endpoint, detail, None)
+    }
 }
 
 /// A close with unread bytes, seen with its stack.

@@ -218,6 +218,33 @@ mod tests {
         assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
     }
 
+    /// Changes with every name, place and size of a field of the ring's records.
+    fn fingerprint(btf: &btf::Btf<'_>) -> u32 {
+        let records =
+            ["TcpRecord", "Record", "Header", "Endpoint", "Task", "Tcp", "Netns", "Totals", "Detail"];
+        let details = [
+            "Retransmit",
+            "SynackRetransmit",
+            "ResetSent",
+            "BufLimitExceeded",
+            "RcvqueueFull",
+            "StateChanged",
+            "SockHeld",
+        ];
+        let layout: Vec<_> =
+            records.iter().chain(&details).map(|name| (name, btf.size_of(name), btf.members(name))).collect();
+        crc32fast::hash(format!("{layout:?}").as_bytes())
+    }
+
+    #[test]
+    fn recordings_know_the_abi() {
+        let file = object::File::parse(OBJECT).unwrap();
+        let section = file.section_by_name(".BTF").unwrap().uncompressed_data().unwrap();
+        let found = fingerprint(&btf::Btf::parse(&section).unwrap());
+        let told = crate::source::recording::ABI;
+        assert_eq!(told, found, "the records changed: recording::ABI is {found:#010x} now");
+    }
+
     fn assert_tiles(btf: &btf::Btf<'_>, name: &str, size: u32) {
         assert_eq!(btf.size_of(name), Some(size), "size of {name}");
         let mut members = btf.members(name).unwrap();

@@ -1,0 +1,149 @@
+//! Debian's archive through an apt of the project's own: signed and hashed as ever, with its own sources
+//! and lists, and the machine's apt left alone.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::release::{self, Release};
+use crate::{process, report};
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Suites that have kernels of long-term lines, and what their mirror is called in the machine's own
+/// sources: `CODENAME-security` is on a mirror of its own. Four small lists, not the whole suites.
+const SUITES: [(&str, &str); 4] = [
+    ("bullseye-security", "-security"),
+    ("bookworm-security", "-security"),
+    ("bookworm-backports", ""),
+    ("trixie-backports", ""),
+];
+
+/// Lists younger than this are not asked for again.
+const FRESH: Duration = Duration::from_hours(24);
+
+/// apt, told to work below one folder only.
+pub struct Archive {
+    dir: PathBuf,
+}
+
+impl Archive {
+    /// Below `dir`, with the lists brought up to date if they are old. Without a network the old ones serve.
+    pub fn open(dir: PathBuf) -> Result<Self> {
+        let archive = Self { dir };
+        if !archive.is_fresh() {
+            archive.configure()?;
+            report::status("Updating", "the list of Debian kernels");
+            match archive.update() {
+                Ok(()) => fs::write(archive.stamp(), "")?,
+                Err(error) => report::note("Skipped", format_args!("{error:#}")),
+            }
+        }
+        Ok(archive)
+    }
+
+    fn stamp(&self) -> PathBuf {
+        self.dir.join("updated")
+    }
+
+    fn is_fresh(&self) -> bool {
+        let modified = fs::metadata(self.stamp()).and_then(|stamp| stamp.modified());
+        modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < FRESH))
+    }
+
+    fn configure(&self) -> Result<()> {
+        for dir in ["lists/partial", "archives/partial"] {
+            let dir = self.dir.join(dir);
+            fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        }
+        let files = [("sources.list", sources()?), ("status", String::new()), ("apt.conf", self.settings())];
+        for (name, text) in files {
+            let file = self.dir.join(name);
+            fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> String {
+        let dir = self.dir.display();
+        format!(
+            r#"Dir::Etc::SourceList "{dir}/sources.list";
+Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null";
+Dir::Etc::PreferencesParts "/dev/null";
+Dir::State "{dir}";
+Dir::State::Lists "{dir}/lists";
+Dir::State::status "{dir}/status";
+Dir::Cache "{dir}";
+Dir::Cache::archives "{dir}/archives";
+APT::Architecture "amd64";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::Check-Valid-Until "false";
+Acquire::Retries "3";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#
+        )
+    }
+
+    fn update(&self) -> Result<()> {
+        process::capture(self.apt("apt-get").args(["--quiet", "--quiet", "update"])).map(drop)
+    }
+
+    /// Read after the machine's own configuration, so that its proxy still counts.
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-c").arg(self.dir.join("apt.conf"));
+        command
+    }
+
+    /// Every kernel whose packages are all there, oldest first.
+    pub fn releases(&self) -> Result<Vec<Release>> {
+        let names = process::capture(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
+        Ok(release::complete(&String::from_utf8_lossy(&names)))
+    }
+
+    /// Downloads packages, each by its name or as `NAME/SUITE`, into the new folder `dir`.
+    pub fn download(&self, packages: &[impl AsRef<str>], dir: &Path) -> Result<Vec<PathBuf>> {
+        fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        let mut command = self.apt("apt-get");
+        command.args(["--quiet", "--quiet", "download"]).current_dir(dir);
+        process::capture(command.args(packages.iter().map(AsRef::as_ref)))?;
+        let entries = dir.read_dir().with_context(|| format!("list {}", dir.display()))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            files.push(entry?.path());
+        }
+        Ok(files)
+    }
+}
+
+/// One line a suite, from the mirrors that this machine uses: the project names no host.
+fn sources() -> Result<String> {
+    let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
+    let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let codename = codename.context("find VERSION_CODENAME in /etc/os-release")?;
+    let mut lines = String::new();
+    for (suite, mirror) in SUITES {
+        let uri = mirror_of(&format!("{codename}{mirror}"))?;
+        writeln!(lines, "deb [signed-by={KEYRING}] {uri} {suite} main")?;
+    }
+    Ok(lines)
+}
+
+fn mirror_of(suite: &str) -> Result<String> {
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]);
+    let output = process::capture(command.arg(format!("Codename: {suite}")))?;
+    let uris = String::from_utf8_lossy(&output);
+    match uris.lines().next() {
+        Some(uri) => Ok(uri.to_owned()),
+        None => bail!("this machine's apt has no source for {suite}"),
+    }
+}

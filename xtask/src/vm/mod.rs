@@ -1,0 +1,179 @@
+//! Real kernels, booted under emulation with the tests inside.
+//!
+//! ```text
+//! archive, release -> kernel (fetched) -> initramfs <- suite (the tests) -> qemu -> guest (what it said)
+//! ```
+
+mod archive;
+mod cpio;
+pub mod docs;
+mod emulator;
+mod facts;
+mod guest;
+mod initramfs;
+mod kernel;
+mod matrix;
+mod pool;
+mod qemu;
+mod release;
+mod suite;
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::libtest::{Suite, TestResult};
+use crate::{report, workspace};
+use kernel::{Kernel, Kernels};
+use qemu::Boot;
+
+/// Every line that differs from its neighbours in what the programs touch (6.10, 6.15 and 6.17 changed
+/// tracepoints, 7.1 timers), each long-term line, and the newest kernel there is.
+pub const LINES: [&str; 8] = ["5.10", "6.1", "6.12", "6.16", "6.17", "6.18", "7.2", release::LATEST];
+
+/// What to run, and where.
+#[derive(Debug)]
+pub struct Request {
+    /// Lines of kernels.
+    pub lines: Vec<String>,
+    /// Guests at the same time.
+    pub jobs: NonZero<usize>,
+    /// For the test programs.
+    pub arguments: Vec<String>,
+}
+
+/// What became of one line.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It booted, at least once.
+    Ran(Kernel, Boot),
+    /// It did not.
+    Absent(Absent),
+}
+
+/// A line without a kernel, or with one that has run already.
+#[derive(Debug)]
+pub struct Absent {
+    line: String,
+    reason: String,
+}
+
+/// Below target: fetched kernels, logs, apt's lists.
+fn dir() -> PathBuf {
+    workspace::target().join("vm")
+}
+
+/// Prints each line's newest kernel and whether it is here.
+pub fn list(lines: &[String]) -> Result<()> {
+    let kernels = Kernels::open(&dir())?;
+    for line in lines {
+        match kernels.newest(line) {
+            Some((release, true)) => println!("{line:<8} {release} (fetched)"),
+            Some((release, false)) => println!("{line:<8} {release}"),
+            None => println!("{line:<8} not in Debian's archive"),
+        }
+    }
+    Ok(())
+}
+
+/// Boots them all.
+pub fn run(request: &Request) -> Result<Vec<Outcome>> {
+    let dir = dir();
+    let kernels = Kernels::open(&dir)?;
+    emulator::ensure(kernels.archive(), &dir.join("packages"))?;
+    let found = find(&kernels, &request.lines);
+    let suite = suite::build()?;
+    let common = initramfs::common(&suite)?;
+    let outcomes = pool::map(found, request.jobs, |found| match found {
+        Ok(kernel) => boot(kernel, &common, request, &dir.join("logs")),
+        Err(absent) => Ok(Outcome::Absent(absent)),
+    });
+    outcomes.into_iter().collect()
+}
+
+/// One after the other: the archive's server is not ours to hurry.
+fn find(kernels: &Kernels, lines: &[String]) -> Vec<Result<Kernel, Absent>> {
+    let mut found: Vec<Result<Kernel, Absent>> = Vec::new();
+    for line in lines {
+        let twin_of = |kernel: &Kernel| found.iter().flatten().find(|other| other.release == kernel.release);
+        let kernel = match kernels.get(line) {
+            Ok(kernel) => match twin_of(&kernel) {
+                Some(twin) => Err(format!("the same as {}", twin.line)),
+                None => Ok(kernel),
+            },
+            Err(error) => Err(format!("{error:#}")),
+        };
+        found.push(kernel.map_err(|reason| Absent { line: line.clone(), reason }));
+    }
+    found
+}
+
+fn boot(kernel: Kernel, common: &[u8], request: &Request, logs: &Path) -> Result<Outcome> {
+    let settings = settings(&kernel, &request.arguments)?;
+    let initramfs = [common, &initramfs::own(&kernel, &settings)?].concat();
+    let boot = qemu::boot(&kernel, &initramfs, logs)?;
+    let counts = matrix::counts(&boot.guest);
+    let seconds = boot.took.as_secs_f32();
+    report::status("Ran", format_args!("{} ({}) in {seconds:.1} s: {counts}", kernel.line, kernel.release));
+    Ok(Outcome::Ran(kernel, boot))
+}
+
+/// Sourced by the guest's first process.
+fn settings(kernel: &Kernel, arguments: &[String]) -> Result<String> {
+    Ok(format!(
+        "export TCPWHY_VM=1 TCPWHY_HZ={} TCPWHY_KERNEL={}\nLAB_PATIENCE=500\nLAB_ARGUMENTS='--test-threads 4 {}'\n",
+        kernel.hz()?,
+        kernel.line,
+        arguments.join(" "),
+    ))
+}
+
+/// As suites of tests, named after the kernels.
+pub fn suites(outcomes: &[Outcome]) -> Vec<Suite> {
+    outcomes.iter().flat_map(Outcome::suites).collect()
+}
+
+/// Why tests failed: their own words, and the kernel's last ones if it died.
+pub fn print_failures(outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        if let Outcome::Ran(kernel, boot) = outcome {
+            matrix::print_failures(kernel, boot);
+        }
+    }
+}
+
+/// Tests by kernels.
+pub fn print_matrix(outcomes: &[Outcome]) {
+    matrix::print(outcomes);
+}
+
+impl Outcome {
+    fn suites(&self) -> Vec<Suite> {
+        match self {
+            Self::Absent(Absent { line, reason }) => vec![Suite {
+                name: line.clone(),
+                ignored: vec![(line.clone(), reason.clone())],
+                result: Some(TestResult { ignored: 1, ..TestResult::default() }),
+                ..Suite::default()
+            }],
+            Self::Ran(kernel, boot) => {
+                let mut suites: Vec<_> =
+                    boot.guest.suites.iter().map(|suite| of_kernel(suite, kernel)).collect();
+                if !boot.guest.is_done {
+                    // One without a result counts as one more failure.
+                    suites.push(Suite { name: format!("{} guest", kernel.line), ..Suite::default() });
+                }
+                suites
+            }
+        }
+    }
+}
+
+/// Skips are told without their suite: their tests get its name.
+fn of_kernel(suite: &Suite, kernel: &Kernel) -> Suite {
+    let Suite { name, passed, failed, ignored, result } = suite.clone();
+    let line = &kernel.line;
+    let ignored = ignored.into_iter().map(|(test, reason)| (format!("{line} {test}"), reason)).collect();
+    Suite { name: format!("{line} {name}"), passed, failed, ignored, result }
+}
