@@ -116,7 +116,7 @@ fn a_fast_retransmission_is_one_line_of_its_kind() {
     Family::each(|family| {
         let told = Told::new(Pair::new(), family, |pair| retransmit::fast(pair, family));
         told.assert_all("fast", "ESTABLISHED");
-        assert!(told.only().number("/tcp/sacked") >= 3);
+        assert!(told.only().number("/tcp/sacked") > 0, "what arrived after the lost one tells of it");
     });
 }
 
