@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_common::record;
 
+use crate::correlate::listeners::Listening;
 use crate::correlate::observed::{ConnectionId, Observed};
 use crate::event::{
     Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
@@ -59,6 +60,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         stack: Arc::new([]),
         rto: None,
         stage: None,
+        listener: Listening::Unknown,
     }
 }
 
