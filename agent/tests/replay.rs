@@ -46,7 +46,7 @@ fn a_recording_tells_what_happened() {
             "retransmit 198.51.100.1 2 - -",
             "retransmit 198.51.100.1 3 - -",
             "reset_received 2001:db8::1 - - -",
-            "reset_sent 2001:db8::2 - TCP_ABORT_ON_CLOSE 999",
+            "reset_sent 2001:db8::2 - TCP_ABORT_ON_CLOSE 1000",
         ]
     );
 }
