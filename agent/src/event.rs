@@ -264,6 +264,9 @@ pub enum Direction {
     Receive,
 }
 
+/// Bit of `sk_flags`: the peer's FIN came (`tcp_fin`; `enum sock_flags`, the same since 2.6).
+const SOCK_DONE: u64 = 1 << 1;
+
 /// What a full TCP socket knew. The raw values as the kernel keeps them; methods give the derived ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp {
@@ -276,11 +279,12 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Bytes received in order that the application has not read (a FIN counts one in the kernel's
-    /// sequence space; it is left out once the receive side is shut down).
+    /// Bytes received in order that the application has not read (a FIN, which counts one in
+    /// the kernel's sequence space, is left out).
     pub fn unread_bytes(&self) -> u32 {
         let unread = self.raw.rcv_nxt.wrapping_sub(self.raw.copied_seq);
-        unread.saturating_sub(u32::from(self.raw.shutdown & 1))
+        // Not `sk_shutdown`: close() sets it before the kernel looks for unread data.
+        unread.saturating_sub(u32::from(self.raw.sock_flags & SOCK_DONE != 0))
     }
 
     /// Bytes the application wrote that were never sent.
