@@ -17,6 +17,8 @@ pub struct Counters {
     pub(super) programs: Vec<(&'static str, ProgramFd)>,
     /// What became of each probe.
     pub probes: Vec<ProbeStatus>,
+    /// What this kernel cannot tell.
+    pub lost: Vec<&'static str>,
 }
 
 /// Cost of a program since it was loaded; the kernel measures it while `kernel.bpf_stats_enabled` is 1.
