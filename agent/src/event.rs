@@ -3,11 +3,14 @@
 //! Kernel records and facts about the host travel the same road, so that a recording replays the
 //! production path exactly: nothing past the source reads a clock, /proc or the kernel.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use agent_common::record::{self, ABSENT8, ABSENT32, ABSENT64};
 use serde::{Deserialize, Serialize};
+
+mod fact;
+
+pub use fact::{CountRow, Fact, HealthRow, HostFacts};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]
@@ -264,9 +267,6 @@ pub enum Direction {
     Receive,
 }
 
-/// Bit of `sk_flags`: the peer's FIN came (`tcp_fin`; `enum sock_flags`, the same since 2.6).
-const SOCK_DONE: u64 = 1 << 1;
-
 /// What a full TCP socket knew. The raw values as the kernel keeps them; methods give the derived ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp {
@@ -279,20 +279,21 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Bytes received in order that the application has not read (a FIN, which counts one in
-    /// the kernel's sequence space, is left out).
+    /// Bytes received in order that the application has not read, as FIONREAD tells them (`tcp_inq`): a
+    /// received FIN, which takes a sequence number, is known by `SOCK_DONE`. `sk_shutdown` is no witness,
+    /// since `close()` sets it before it resets.
     pub fn unread_bytes(&self) -> u32 {
         let unread = self.raw.rcv_nxt.wrapping_sub(self.raw.copied_seq);
-        // Not `sk_shutdown`: close() sets it before the kernel looks for unread data.
         unread.saturating_sub(u32::from(self.raw.sock_flags & SOCK_DONE != 0))
     }
 
-    /// Bytes the application wrote that were never sent.
+    /// Bytes the application wrote that were never sent; with [`Self::unacked_bytes`] what TIOCOUTQ tells
+    /// of an established connection. Once the application closed, its FIN counts one.
     pub fn unsent_bytes(&self) -> u32 {
         self.raw.write_seq.wrapping_sub(self.raw.snd_nxt)
     }
 
-    /// Bytes sent and not acknowledged.
+    /// Bytes sent and not acknowledged; a SYN or FIN counts one.
     pub fn unacked_bytes(&self) -> u32 {
         self.raw.snd_nxt.wrapping_sub(self.raw.snd_una)
     }
@@ -338,6 +339,9 @@ impl Tcp {
     }
 }
 
+/// Bit of `skc_flags` that `tcp_fin` sets.
+const SOCK_DONE: u64 = 1 << 1;
+
 fn present32(value: u32) -> Option<u32> {
     (value != ABSENT32).then_some(value)
 }
@@ -365,52 +369,6 @@ pub struct Held {
     pub owner: Option<Owner>,
     /// What the socket knew.
     pub tcp: Tcp,
-}
-
-/// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
-/// read back the integer keys of [`HostFacts::reset_reasons`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fact {
-    /// First of all: what does not change while the agent runs.
-    Host(HostFacts),
-    /// Wall clock minus monotonic clock, ns; told again when it is set.
-    Clock {
-        /// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
-        offset: i64,
-    },
-    /// Functions of a kernel stack, innermost first.
-    Stack {
-        /// As in [`Detail::ResetSent`].
-        id: i32,
-        /// Names without offsets; hexadecimal addresses where symbols can't be read.
-        frames: Vec<Box<str>>,
-    },
-    /// A walk over all open files ended: whoever it did not name holds nothing.
-    WalkDone {
-        /// When it ended, ns of `CLOCK_MONOTONIC`.
-        time: u64,
-    },
-    /// Records were lost in the ring since the last such fact.
-    Lost {
-        /// Signal word.
-        signal: Box<str>,
-        /// How many.
-        count: u64,
-    },
-}
-
-/// What does not change while the agent runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostFacts {
-    /// Timer interrupts a second: the unit of jiffies.
-    pub hz: u32,
-    /// `uname -r`.
-    pub release: Box<str>,
-    /// Names of `enum sk_rst_reason` without the prefix `SK_RST_REASON_`; empty before 6.10.
-    pub reset_reasons: BTreeMap<i32, Box<str>>,
-    /// Bytes of a page.
-    pub page_size: u32,
 }
 
 /// An address without its IPv4-mapped dress, and whether it wore one.

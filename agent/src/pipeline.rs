@@ -21,10 +21,13 @@ use std::sync::Arc;
 use agent_common::signal;
 
 use crate::correlate::Correlator;
-use crate::correlate::limits::Limits;
+use crate::correlate::limits::{Evicted, Limits};
 use crate::correlate::observed::Observed;
 use crate::decode::{DecodeError, decode};
 use crate::event::{Detail, Event, Fact};
+use crate::export::feed::Feed;
+use crate::export::metrics::Tally;
+use crate::export::words::SIGNALS;
 use crate::source::frame::Frame;
 
 /// Takes what the pipeline makes.
@@ -39,19 +42,11 @@ impl<F: FnMut(Arc<Observed>)> Sink for F {
     }
 }
 
-/// Words of the signals, by their numbers in [`agent_common::signal`].
-pub const SIGNALS: [&str; signal::END as usize] = [
-    "none",
-    "retransmit",
-    "synack_retransmit",
-    "reset_sent",
-    "reset_received",
-    "buf_limit_exceeded",
-    "rcvqueue_full",
-    "state_changed",
-    "sock_destroyed",
-    "sock_held",
-];
+impl Sink for Feed {
+    fn observed(&mut self, observed: Arc<Observed>) {
+        self.publish(observed);
+    }
+}
 
 /// Signals told as lost: as many words as there are, and one more would be an invention.
 const LOST_WORDS: usize = SIGNALS.len();
@@ -109,6 +104,23 @@ impl<S: Sink> Pipeline<S> {
     /// What went through.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// What the metrics tell of the pipeline itself.
+    pub fn tally(&self) -> Tally {
+        let (evicted, sizes) = (self.correlator.evicted(), self.correlator.sizes());
+        let Evicted { connections, history, listeners, stacks, wants } = evicted;
+        Tally {
+            decode_errors: DecodeError::REASONS.into_iter().zip(self.counts.decode_errors).collect(),
+            evicted: BTreeMap::from([
+                ("connections", connections),
+                ("history", history),
+                ("listeners", listeners),
+                ("stacks", stacks),
+                ("wants", wants),
+            ]),
+            connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
+        }
     }
 
     /// Where it went.

@@ -8,6 +8,7 @@ pub mod actor;
 pub mod agent;
 pub mod cgroup;
 pub mod link;
+pub mod live;
 pub mod netns;
 pub mod raw;
 pub mod scenes;

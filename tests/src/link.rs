@@ -115,6 +115,7 @@ impl Host {
 
     /// Lets everything pass again.
     pub fn pass(&self) {
+        self.command("nft add table inet lab");
         self.command("nft flush table inet lab");
     }
 
@@ -202,9 +203,9 @@ impl Loss {
 /// A client's host and a server's host, joined by a cable.
 #[derive(Debug)]
 pub struct Pair {
-    /// 198.51.100.1 and 2001:db8::1.
+    /// 198.51.100.1 and `2001:db8::1`.
     pub client: Host,
-    /// 198.51.100.2 and 2001:db8::2.
+    /// 198.51.100.2 and `2001:db8::2`.
     pub server: Host,
 }
 

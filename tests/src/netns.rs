@@ -92,6 +92,15 @@ impl Netns {
     }
 }
 
+impl Drop for Netns {
+    fn drop(&mut self) {
+        // Orphans keep a namespace alive for as long as they try (100 s): let them give up at once.
+        self.run(|| {
+            let _ = fs::write("/proc/sys/net/ipv4/tcp_orphan_retries", "1");
+        });
+    }
+}
+
 fn unshared() -> File {
     unshare(CloneFlags::CLONE_NEWNET).expect("unshare the network namespace (needs CAP_SYS_ADMIN)");
     File::open("/proc/thread-self/ns/net").expect("open the network namespace")

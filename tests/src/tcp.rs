@@ -30,6 +30,7 @@ impl Side {
     }
 
     /// The same connection seen from `netns` at its other end.
+    #[must_use]
     pub fn reversed(self, netns: &Netns) -> Self {
         Self { netns: netns.inode(), local: self.remote, remote: self.local }
     }
@@ -185,13 +186,13 @@ pub fn drain(stream: &TcpStream) -> (usize, Option<i32>) {
     }
 }
 
-/// Closes with SO_LINGER {1, 0}: `tcp_close` disconnects and resets.
+/// Closes with `SO_LINGER` {1, 0}: `tcp_close` disconnects and resets.
 pub fn abort(stream: TcpStream) {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     drop(stream);
 }
 
-/// Dissolves the connection by connect(AF_UNSPEC) (`tcp_disconnect`).
+/// Dissolves the connection by `connect(AF_UNSPEC)` (`tcp_disconnect`).
 pub fn disconnect(stream: &TcpStream) {
     // SAFETY: all-zero is a valid sockaddr; its family 0 is AF_UNSPEC.
     let nowhere: libc::sockaddr = unsafe { std::mem::zeroed() };
@@ -208,17 +209,17 @@ pub fn keepalive(stream: &TcpStream, count: u32) {
     SockRef::from(stream).set_tcp_keepalive(&keepalive).expect("SO_KEEPALIVE");
 }
 
-/// TCP_USER_TIMEOUT.
+/// `TCP_USER_TIMEOUT`.
 pub fn user_timeout(stream: &TcpStream, timeout: Duration) {
     SockRef::from(stream).set_tcp_user_timeout(Some(timeout)).expect("TCP_USER_TIMEOUT");
 }
 
-/// TCP_LINGER2: seconds an orphan may stay in FIN_WAIT2; negative: none, it resets.
+/// `TCP_LINGER2`: seconds an orphan may stay in `FIN_WAIT2`; negative: none, it resets.
 pub fn linger2(stream: &TcpStream, seconds: i32) {
     set_option(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_LINGER2, seconds).expect("TCP_LINGER2");
 }
 
-/// SO_COOKIE: the kernel's own name of the socket.
+/// `SO_COOKIE`: the kernel's own name of the socket.
 pub fn cookie(stream: &TcpStream) -> u64 {
     let mut cookie = 0_u64;
     // SAFETY: an integer takes any bytes.
@@ -226,7 +227,7 @@ pub fn cookie(stream: &TcpStream) -> u64 {
     cookie
 }
 
-/// TCP_INFO.
+/// `TCP_INFO`.
 pub fn info(stream: &TcpStream) -> libc::tcp_info {
     // SAFETY: plain integers: all-zero is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };

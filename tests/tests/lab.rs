@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tests::actor::Actor;
 use tests::link::{Family, Pair};
+use tests::scenes::actors::Actors;
 use tests::scenes::forged::{self, Acknowledged};
 use tests::scenes::reset::{self, Reset};
 use tests::scenes::retransmit::{self, Resent};
@@ -268,7 +269,7 @@ fn silence_kills_as_retries2_says() {
 #[test]
 fn user_timeout_kills() {
     Family::each(|family| {
-        let timeout = Duration::from_millis(1000);
+        let timeout = Duration::from_secs(1);
         let death = death::user_timeout(&Pair::without_probes(), family, timeout);
         assert_eq!((death.errno, death.snmp.get("TcpExtTCPAbortOnTimeout")), (Some(libc::ETIMEDOUT), 1));
         assert!(death.after >= timeout, "{:?}", death.after);
@@ -347,4 +348,22 @@ fn actors_have_names_and_obey() {
     server.order("receive 100");
     client.order("abort");
     assert_eq!(snmp::Snmp::read(&pair.client).get("TcpOutRsts"), 1);
+}
+
+#[test]
+fn actors_resend_and_reset() {
+    Family::each(|family| {
+        let pair = Pair::new();
+        let mut actors = Actors::connected(&pair, family);
+        actors.client_resends(&pair);
+        actors.server_resends(&pair);
+        actors.server_is_killed(&pair, 100);
+        assert_eq!(snmp::Snmp::read(&pair.server).get("TcpOutRsts"), 1);
+    });
+}
+
+#[test]
+fn a_burst_resets_every_connect() {
+    let burst = reset::burst(&Pair::new(), Family::V4, 500);
+    assert_eq!(burst.snmp.get("TcpOutRsts"), 500);
 }

@@ -34,7 +34,7 @@ pub(super) struct Agent {
     // Prometheus's list of exporters fills 9100 to 9999; IANA has nothing at 9752.
     #[arg(long, value_name = "ADDRESS", env = "TCPWHY_LISTEN", default_value = "127.0.0.1:9752")]
     listen: SocketAddr,
-    /// Where to serve events [default: /run/tcpwhy/tcpwhy.sock; not as root: below $XDG_RUNTIME_DIR].
+    /// Where to serve events [default: /run/tcpwhy/tcpwhy.sock; not as root: below `XDG_RUNTIME_DIR`].
     #[arg(long, value_name = "PATH", env = "TCPWHY_SOCKET")]
     socket: Option<PathBuf>,
     /// Print events in this terminal too.

@@ -6,16 +6,20 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use super::size::Size;
+use crate::correlate::limits::Limits;
 use crate::event::HostFacts;
 use crate::export::feed::Feed;
 use crate::export::metrics::{Counters, Tallies};
+use crate::live::{self, Shared};
+use crate::source::kernel;
+use crate::source::kernel::probes::{ProbeState, ProbeStatus};
 
 /// Bounds of what is remembered.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Bounds, where it attaches")]
 pub(super) struct AttachArgs {
     /// Bytes of the ring from the kernel to the agent: a power of two, like 4M.
-    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "4M")]
+    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "2M")]
     pub(super) ring_size: Size,
     /// Sockets whose owner and totals the kernel side remembers.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_SOCKETS", default_value_t = 65_536,
@@ -34,7 +38,7 @@ pub(super) struct AttachArgs {
     pub(super) history_age: std::time::Duration,
 }
 
-fn age(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn age(text: &str) -> Result<std::time::Duration, String> {
     let age: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     std::time::Duration::try_from(age).map_err(|_| "must not be negative".to_owned())
 }
@@ -55,9 +59,44 @@ pub(super) struct Attached {
 
 /// Loads the programs, attaches them and starts the pipeline.
 pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Attached> {
-    let AttachArgs { ring_size, max_sockets, max_connections, history, history_age } = args;
-    log::debug!(
-        "ring {ring_size}, {max_sockets} sockets, {max_connections} connections, {history} dead for {history_age:?}"
-    );
-    anyhow::bail!("attach to the kernel: this build has no source")
+    let (ring, counters) = kernel::load(&args.options())?;
+    tell_probes(&counters);
+    let feed = Feed::default();
+    let host = Arc::new(ring.host().clone());
+    let shared = Shared::new(args.limits(), feed.clone());
+    let (tell, ended) = oneshot::channel();
+    let pipeline = shared.clone();
+    tokio::spawn(async move {
+        // Nobody listens once the command ended.
+        let _ = tell.send(live::run(ring, pipeline).await);
+    });
+    Ok(Attached { counters: Arc::new(counters), tallies: Arc::new(shared), feed, host, ended })
+}
+
+impl AttachArgs {
+    pub(super) fn options(&self) -> kernel::Options {
+        kernel::Options { ring_size: self.ring_size.0, max_sockets: self.max_sockets }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            connections: self.max_connections as usize,
+            history: self.history as usize,
+            history_age: self.history_age,
+        }
+    }
+}
+
+/// One line, and one more for each probe that is not up: what is lost without it.
+pub(super) fn tell_probes(counters: &kernel::Counters) {
+    let up = counters.probes.iter().filter(|status| status.state == ProbeState::Up).count();
+    log::info!("{up} of {} probes up", counters.probes.len());
+    for ProbeStatus { probe, state } in &counters.probes {
+        let why = match state {
+            ProbeState::Up => continue,
+            ProbeState::Missing => format!("needs Linux {}", probe.since),
+            ProbeState::Refused(why) => why.clone(),
+        };
+        log::warn!("probe {} is not up, lost without it: {}: {why}", probe.name, probe.without);
+    }
 }

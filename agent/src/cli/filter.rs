@@ -4,18 +4,19 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use crate::export::filter::{Filter, Kind, Network};
-use crate::export::words::EventWord;
+use crate::export::words::{self, EventWord};
 
 /// Which events to show. Values of one flag are alternatives; all flags must hold.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Filters (repeat a flag or separate by commas for alternatives)")]
 pub(super) struct FilterArgs {
-    /// Network namespace: its inode, or a file that stands for it (/run/netns/NAME, /proc/PID/ns/net).
+    /// Network namespace: its inode, or a file that stands for it (`/run/netns/NAME`, `/proc/PID/ns/net`).
     #[arg(long, value_delimiter = ',', value_parser = netns)]
     netns: Vec<u32>,
-    /// Address or network of either end, like 198.51.100.7 or 2001:db8::/32.
+    /// Address or network of either end, like `198.51.100.7` or `2001:db8::/32`.
     #[arg(long, value_delimiter = ',', value_name = "CIDR")]
     address: Vec<Network>,
     /// Port of either end.
@@ -24,19 +25,23 @@ pub(super) struct FilterArgs {
     /// Process that owns the socket or worked on it.
     #[arg(long, value_delimiter = ',')]
     pid: Vec<u32>,
-    /// Name of such a process, as in /proc/PID/comm.
+    /// Name of such a process, as in `/proc/PID/comm`.
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     comm: Vec<String>,
-    /// Kind of retransmission: timeout, fast, tail_loss_probe, reorder, slow_start, syn, synack, unknown.
-    #[arg(long, value_delimiter = ',')]
+    /// Kind of retransmission.
+    #[arg(long, value_delimiter = ',', value_parser = words(words::KINDS).try_map(|word| word.parse::<Kind>()))]
     kind: Vec<Kind>,
-    /// Event: retransmit, synack_retransmit, reset_sent, reset_received, buf_limit_exceeded, rcvqueue_full,
-    /// state_changed, sock_destroyed.
-    #[arg(long, value_delimiter = ',')]
+    /// What happened.
+    #[arg(long, value_delimiter = ',',
+        value_parser = words(EventWord::WORDS).try_map(|word| word.parse::<EventWord>()))]
     event: Vec<EventWord>,
 }
 
-fn netns(text: &str) -> Result<u32, String> {
+fn words(words: &'static [&'static str]) -> PossibleValuesParser {
+    PossibleValuesParser::new(words)
+}
+
+pub(super) fn netns(text: &str) -> Result<u32, String> {
     if let Ok(inode) = text.parse() {
         return Ok(inode);
     }

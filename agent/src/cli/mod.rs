@@ -7,11 +7,14 @@ mod filter;
 mod output;
 mod paths;
 mod printer;
+mod record;
+mod replay;
 mod signals;
 mod size;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod usage;
 
 use std::ffi::OsString;
@@ -35,19 +38,17 @@ pub struct Cli {
     command: Command,
     /// What is told on the standard error.
     #[arg(long, global = true, value_name = "LEVEL", env = "TCPWHY_LOG", default_value = "info",
-        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).map(level))]
+        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"]).try_map(|name| name.parse::<LevelFilter>()))]
     log: LevelFilter,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Agent),
+    Record(record::Record),
+    Replay(replay::Replay),
     Tail(tail::Tail),
-}
-
-/// The names of the parser above are those of `log`.
-fn level(name: String) -> LevelFilter {
-    name.parse().unwrap_or(LevelFilter::Info)
+    Timeouts(timeouts::Timeouts),
 }
 
 impl Cli {
@@ -78,9 +79,22 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Agent(agent) => run_async(agent.run()),
+            Command::Record(record) => run_async(record.run()),
+            Command::Replay(replay) => printed(replay.run()),
             Command::Tail(tail) => run_async(tail.run()),
+            Command::Timeouts(timeouts) => printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())),
         }
     }
+}
+
+/// The end of the output is the end of the command, not its failure.
+fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    let is_broken_pipe = |error: &anyhow::Error| {
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Two threads: one may encode a scrape while the other serves.

@@ -80,11 +80,11 @@ pub(super) async fn stdout_closed() {
     let stdout = unsafe { AsyncFd::register_with_interest(io::stdout(), Interest::ERROR) };
     let Ok(stdout) = stdout else { return std::future::pending().await };
     if stdout.ready(Interest::ERROR).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
-/// Whether escape sequences are wanted: a terminal, and neither NO_COLOR nor CLICOLOR=0.
+/// Whether escape sequences are wanted: a terminal, and neither `NO_COLOR` nor `CLICOLOR=0`.
 pub(super) fn colour() -> bool {
     io::stdout().is_terminal() && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }

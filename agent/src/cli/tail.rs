@@ -32,7 +32,7 @@ pub(super) struct Tail {
     /// Form of the output.
     #[arg(short, long, value_enum, env = "TCPWHY_OUTPUT", default_value = "text", value_name = "FORM")]
     output: Output,
-    /// The agent's socket [default: /run/tcpwhy/tcpwhy.sock, or below $XDG_RUNTIME_DIR].
+    /// The agent's socket [default: /run/tcpwhy/tcpwhy.sock, or below `XDG_RUNTIME_DIR`].
     #[arg(long, value_name = "PATH", env = "TCPWHY_SOCKET")]
     socket: Option<PathBuf>,
     /// Attach to the kernel without an agent; needs the same rights.

@@ -47,7 +47,7 @@ fn wrong_usage_is_64_and_names_the_flag() {
         (&["agent", "--history-age", "soon"], "'--history-age <TIME>'"),
         (&["tail", "--port", "70000"], "'--port <PORT>'"),
         (&["tail", "--address", "localhost"], "not an IP address or a network"),
-        (&["tail", "--kind", "slow"], "not one of unknown, timeout, fast"),
+        (&["tail", "--kind", "slow"], "possible values: unknown, timeout, fast"),
         (&["tail", "--netns", "/run/netns/none-of-that-name"], "neither a number nor a file"),
         (&["tail", "-o", "xml"], "possible values: text, json"),
         (&["tail", "--log", "loud"], "possible values: off, error"),

@@ -7,8 +7,8 @@ use agent_common::record::Totals;
 use super::holders::Holders;
 use super::identity::Identity;
 use super::observed::ConnectionId;
-use super::owner;
 use super::timeline::{Entry, Room, Timeline};
+use super::{owner, state};
 use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Process, Tcp, TcpState};
 
 /// A connection that had trouble. Read-only outside of `correlate`: queries lend it.
@@ -22,15 +22,15 @@ pub struct Connection {
     pub first: u64,
     /// Last event, likewise.
     pub last: u64,
-    /// When it went to CLOSE or its socket was destroyed, whichever was seen first.
+    /// When it went to CLOSE; else when its socket was destroyed or found replaced.
     pub died: Option<u64>,
-    /// Its socket was destroyed, or else given up for gone: it is history.
+    /// It is history: its end is known, and only stragglers can follow.
     pub gone: bool,
     /// Newest state. CLOSE for the dead, but `TIME_WAIT` if that is all that was ever seen of it.
     pub state: Option<TcpState>,
     /// Newest state that was not CLOSE: where the end found it.
     pub live_state: Option<TcpState>,
-    /// Last errno in `sk_err` (the application's reading clears it there); 0 none.
+    /// Last errno for the application (in `sk_err` its reading clears it); 0 none.
     pub error: i32,
     /// What the socket knew at the last event that found it intact; `None` if only packets of it were seen.
     pub tcp: Option<Tcp>,
@@ -95,16 +95,23 @@ impl Connection {
     /// Takes in an event of this connection, whose stage is `stage`. Returns by how many entries the
     /// timeline grew.
     pub(super) fn absorb(&mut self, event: &KernelEvent, stage: Option<u32>, room: Room) -> isize {
+        let after = state::after(event);
+        if self.died.is_some() && after.is_some_and(state::is_alive) {
+            self.begin_again();
+        }
         self.last = self.last.max(event.time);
         self.events += u64::from(event.stands_for);
         self.identity.improve(&event.endpoint);
         self.learn_owner(event);
         let grown = self.recover(event, room);
-        if let Some(tcp) = &event.tcp {
-            self.update(tcp, matches!(event.detail, Detail::SockDestroyed));
-        }
-        self.follow_state(event);
+        self.follow_facts(event);
+        self.follow_state(event, after);
         grown + self.timeline.push(Entry::of(event, stage), room)
+    }
+
+    /// `connect()` on a closed socket: what was known of its end and its numbers is of an earlier life.
+    fn begin_again(&mut self) {
+        (self.died, self.tcp, self.ended_by, self.error) = (None, None, None, 0);
     }
 
     fn learn_owner(&mut self, event: &KernelEvent) {
@@ -138,12 +145,18 @@ impl Connection {
         }
     }
 
+    fn follow_facts(&mut self, event: &KernelEvent) {
+        if let Some(tcp) = &event.tcp {
+            self.update(tcp, matches!(event.detail, Detail::SockDestroyed));
+        }
+        if let Some(error) = state::error(event) {
+            self.error = error;
+        }
+    }
+
     /// Totals only grow. The rest is the newest; but a burial may show a socket that `tcp_disconnect` has
     /// emptied, so it counts only if it tells something new.
     fn update(&mut self, new: &Tcp, burial: bool) {
-        if new.raw.err != 0 {
-            self.error = new.raw.err;
-        }
         let Some(known) = &mut self.tcp else {
             self.tcp = Some(*new);
             return;
@@ -155,38 +168,15 @@ impl Connection {
         known.totals = totals;
     }
 
-    fn follow_state(&mut self, event: &KernelEvent) {
-        let state = match event.detail {
-            Detail::StateChanged { old, new, .. } => {
-                self.enter(Some(old), event.time);
-                Some(new)
+    fn follow_state(&mut self, event: &KernelEvent, after: Option<TcpState>) {
+        for state in [state::before(event), after].into_iter().flatten() {
+            self.state = Some(state);
+            if state != TcpState::Close {
+                self.live_state = Some(state);
             }
-            // The half-open connection's, not the socket's.
-            Detail::SynackRetransmit { .. } => None,
-            Detail::Retransmit { .. }
-            | Detail::ResetSent { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::SockDestroyed => event.endpoint.state,
-        };
-        self.enter(state, event.time);
-        if matches!(event.detail, Detail::SockDestroyed) {
-            self.died.get_or_insert(event.time);
         }
-    }
-
-    /// A socket may leave CLOSE again: `connect()` after a failed `connect()`.
-    fn enter(&mut self, state: Option<TcpState>, time: u64) {
-        let Some(state) = state else { return };
-        self.state = Some(state);
-        if state == TcpState::Close {
-            self.died.get_or_insert(time);
-        } else {
-            self.live_state = Some(state);
-            if state != TcpState::TimeWait {
-                self.died = None;
-            }
+        if after == Some(TcpState::Close) || matches!(event.detail, Detail::SockDestroyed) {
+            self.died.get_or_insert(event.time);
         }
     }
 
@@ -197,7 +187,7 @@ impl Connection {
             owner::learn(&mut self.owner, owner);
         }
         self.trust_first_holder();
-        if held.time < self.last {
+        if self.gone || held.time < self.last {
             return 0;
         }
         let stage = self.tcp.as_ref().map_or(0, |old| recovered(old, &held.tcp));

@@ -1,8 +1,8 @@
 //! Ties events to connections, connections to processes and listeners.
 //!
 //! Pure: time comes from events alone, so a recording gives what the live run gave. A connection is made
-//! at its first trouble and known by the address of its `struct sock` until `sock_destroyed`; then it
-//! moves to the history, where resets that still come for it find it by its two ends. Listeners are known
+//! at its first trouble and lives until its end is told, or another socket is seen at its address; then it
+//! moves to the history, where stragglers find it by its cookie or its two ends. Listeners are known
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
@@ -15,9 +15,12 @@ pub mod observed;
 mod owner;
 pub mod query;
 mod stage;
+mod state;
 mod table;
 pub mod timeline;
 mod walks;
+
+use agent_common::record::Totals;
 
 use self::connection::Connection;
 use self::host::Host;
@@ -26,7 +29,7 @@ use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::table::Table;
 use self::walks::Walks;
-use crate::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, Tcp, TcpState};
+use crate::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, TcpState};
 
 #[cfg(test)]
 mod tests;
@@ -73,10 +76,15 @@ impl Correlator {
         }
     }
 
-    /// Whether a walk over open files would tell something that is missing: the owner of a connection, or
-    /// what became of a stall. `now` in ns of `CLOCK_MONOTONIC`.
+    /// From when on a walk over open files would tell something that is missing: the owner of a connection,
+    /// or what became of a stall. Ns of `CLOCK_MONOTONIC`; `None` while nothing is missing.
+    pub fn walk_due(&self) -> Option<u64> {
+        self.walks.due()
+    }
+
+    /// Whether that time has come.
     pub fn wants_walk(&self, now: u64) -> bool {
-        self.walks.wanted(now)
+        self.walk_due().is_some_and(|due| due <= now)
     }
 
     /// What was forgotten for want of space.
@@ -99,6 +107,8 @@ impl Correlator {
             Fact::WalkDone { time } => self.end_walk(time),
             // The pipeline counts them; totals in later records make up for them.
             Fact::Lost { .. } => (),
+            // For the metrics of a replay.
+            Fact::Counts { .. } => (),
         }
     }
 
@@ -138,7 +148,7 @@ impl Correlator {
         if let Some(id) = connection {
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
             self.accept(id, &event.endpoint);
-            self.bury(id, &event);
+            self.settle(id, &event);
             self.ask_for_walk(id);
         }
         self.observe(event, connection, stage)
@@ -154,23 +164,30 @@ impl Correlator {
             return self.late(endpoint, event.time);
         }
         let sk = endpoint.sk?;
-        // A half-open connection's socket is its listener, or with Fast Open itself.
         let known = if endpoint.request {
-            self.table.by_sk(sk).map(|known| known.id)
+            self.fast_open(sk, endpoint)
         } else {
             self.socket(sk, endpoint, event.time)
         };
         known.or_else(|| is_news(event).then(|| self.table.create(endpoint, event.time)))
     }
 
-    /// The living connection at this address, unless the address was given to another socket meanwhile.
+    /// A half-open connection's socket is its listener, or with TCP Fast Open the connection itself.
+    fn fast_open(&self, sk: u64, endpoint: &Endpoint) -> Option<ConnectionId> {
+        let known = self.table.by_sk(sk).filter(|known| !known.gone)?;
+        (known.id.cookie() == endpoint.cookie).then_some(known.id)
+    }
+
+    /// The connection at this address, unless the address was given to another socket meanwhile: that
+    /// proves the first one's end where none was told.
     fn socket(&mut self, sk: u64, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
         let known = self.table.by_sk(sk)?;
         let id = known.id;
         if is_same_socket(known, endpoint) {
             return Some(id);
         }
-        self.retire(id, time);
+        self.walks.withdraw(id);
+        self.table.retire(id, time);
         None
     }
 
@@ -200,27 +217,18 @@ impl Correlator {
         });
     }
 
-    /// The kernel side tells the destruction of a socket only if it had trouble by its own count.
-    fn bury(&mut self, id: ConnectionId, event: &KernelEvent) {
-        let over = match event.detail {
-            Detail::SockDestroyed => true,
-            Detail::StateChanged { new: TcpState::Close, .. } => !event.tcp.as_ref().is_some_and(had_trouble),
-            Detail::StateChanged { .. }
-            | Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::ResetSent { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. } => false,
-        };
-        if over {
-            self.retire(id, event.time);
+    /// Moves the connection to where it belongs after the event. An end is told once, so nothing is waited
+    /// for; a closed socket can connect again all the same.
+    fn settle(&mut self, id: ConnectionId, event: &KernelEvent) {
+        let Some(connection) = self.table.get(id) else { return };
+        match (connection.died.is_some(), connection.gone) {
+            (true, false) => self.table.retire(id, event.time),
+            (false, true) => self.table.revive(id, event.time),
+            (true, true) | (false, false) => (),
         }
-    }
-
-    fn retire(&mut self, id: ConnectionId, time: u64) {
-        self.walks.withdraw(id);
-        self.table.retire(id, time);
+        if matches!(event.detail, Detail::SockDestroyed) {
+            self.table.free(event.endpoint.sk, id);
+        }
     }
 
     fn ask_for_walk(&mut self, id: ConnectionId) {
@@ -286,17 +294,18 @@ fn is_of_listener(event: &KernelEvent) -> bool {
 /// Whether a story begins with this event. The end of a socket whose trouble was all before the agent's
 /// time is none; if it was in its time, records were lost, and this is the last chance to tell it.
 fn is_news(event: &KernelEvent) -> bool {
-    let Some(tcp) = event.tcp.as_ref().filter(|_| !event.endpoint.request) else { return false };
-    !matches!(event.detail, Detail::SockDestroyed) || has_counts(tcp)
-}
-
-fn has_counts(tcp: &Tcp) -> bool {
-    tcp.totals != agent_common::record::Totals::default()
-}
-
-/// The same test as the kernel side's (`had_trouble` in `agent-ebpf/src/hooks/inet.rs`), errors aside.
-fn had_trouble(tcp: &Tcp) -> bool {
-    tcp.raw.total_retrans != 0 || tcp.raw.probes_out != 0 || has_counts(tcp)
+    let seen = event.tcp.as_ref().filter(|_| !event.endpoint.request);
+    match event.detail {
+        // Of a refused connect() the kernel side tells only whose it was.
+        Detail::ResetReceived => true,
+        Detail::SockDestroyed => seen.is_some_and(|tcp| tcp.totals != Totals::default()),
+        Detail::Retransmit { .. }
+        | Detail::SynackRetransmit { .. }
+        | Detail::ResetSent { .. }
+        | Detail::BufLimitExceeded { .. }
+        | Detail::RcvqueueFull { .. }
+        | Detail::StateChanged { .. } => seen.is_some(),
+    }
 }
 
 /// Whether the address still names the socket that it named. Without cookies (before 5.12) by its ends.

@@ -25,7 +25,7 @@ const SAME_ENDS: usize = 16;
 pub struct Table {
     limits: Limits,
     connections: HashMap<ConnectionId, Box<Connection>>,
-    /// The living ones, by the address of their `struct sock`.
+    /// The last one at each address of a `struct sock`: a closed socket still has events.
     by_sk: HashMap<u64, ConnectionId>,
     /// All, by the hash of their two ends.
     by_ends: BTreeSet<(u64, ConnectionId)>,
@@ -60,7 +60,7 @@ impl Table {
         self.connections.get(&id).map(Box::as_ref)
     }
 
-    /// The living connection of the socket at this address.
+    /// The last connection of a socket at this address, living or dead.
     pub fn by_sk(&self, sk: u64) -> Option<&Connection> {
         self.by_sk.get(&sk).and_then(|id| self.get(*id))
     }
@@ -71,7 +71,7 @@ impl Table {
     }
 
     pub fn live(&self) -> usize {
-        self.by_sk.len()
+        self.idle.len()
     }
 
     pub fn dead(&self) -> usize {
@@ -104,32 +104,50 @@ impl Table {
         ConnectionId::made(self.hasher.hash_one((endpoint.sk, endpoint.local, endpoint.remote, time)))
     }
 
-    /// Starts a story, or continues that of a socket thought to be gone.
+    /// Starts a story, or, if one of that name is known, continues it at the socket's new address.
     pub fn create(&mut self, endpoint: &Endpoint, time: u64) -> ConnectionId {
         let id = endpoint.cookie.map_or_else(|| self.made_id(endpoint, time), ConnectionId);
-        self.detach(id);
+        self.unlist(id);
         let new = || Box::new(Connection::new(id, endpoint, time));
         let connection = self.connections.entry(id).or_insert_with(new);
         connection.identity.sk = endpoint.sk.and_then(NonZero::new);
-        (connection.gone, connection.ranked) = (false, time);
-        if let Some(sk) = endpoint.sk {
-            self.by_sk.insert(sk, id);
-            self.idle.insert((time, id));
-        }
+        self.list_living(id, time);
         self.reindex(id);
         self.evict_living();
         id
     }
 
-    /// Takes a connection out of the lists of the living and of the dead.
-    fn detach(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(&id) else { return };
-        self.idle.remove(&(connection.ranked, id));
-        if let Some(sk) = connection.identity.sk.filter(|sk| self.by_sk.get(&sk.get()) == Some(&id)) {
-            self.by_sk.remove(&sk.get());
+    /// A closed socket connects again.
+    pub fn revive(&mut self, id: ConnectionId, time: u64) {
+        self.unlist(id);
+        self.list_living(id, time);
+        self.evict_living();
+    }
+
+    fn list_living(&mut self, id: ConnectionId, time: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        (connection.gone, connection.ranked) = (false, time);
+        self.idle.insert((time, id));
+        if let Some(sk) = connection.identity.sk {
+            self.by_sk.insert(sk.get(), id);
         }
+    }
+
+    /// Takes a connection out of the list of the living, or of the dead.
+    fn unlist(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
         if connection.gone {
             self.dead.retain(|(_, dead)| *dead != id);
+        } else {
+            self.idle.remove(&(connection.ranked, id));
+        }
+        self.free(connection.identity.sk.map(NonZero::get), id);
+    }
+
+    /// The address no longer names this connection.
+    pub fn free(&mut self, sk: Option<u64>, id: ConnectionId) {
+        if let Some(sk) = sk.filter(|sk| self.by_sk.get(sk) == Some(&id)) {
+            self.by_sk.remove(&sk);
         }
     }
 
@@ -151,7 +169,7 @@ impl Table {
 
     /// Changes every living connection.
     pub fn change_living(&mut self, change: impl Fn(&mut Connection)) {
-        for id in self.by_sk.values() {
+        for (_, id) in &self.idle {
             if let Some(connection) = self.connections.get_mut(id) {
                 change(connection);
             }
@@ -178,10 +196,10 @@ impl Table {
         }
     }
 
-    /// Moves a connection whose socket is gone into the history.
+    /// Moves a connection that ended into the history. Its address names it until another takes it.
     pub fn retire(&mut self, id: ConnectionId, time: u64) {
-        self.detach(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id).filter(|known| !known.gone) else { return };
+        self.idle.remove(&(connection.ranked, id));
         connection.gone = true;
         connection.died.get_or_insert(time);
         self.dead.push_back((time, id));
@@ -203,7 +221,7 @@ impl Table {
     }
 
     fn evict_living(&mut self) {
-        while self.by_sk.len() > self.limits.connections && !self.idle.is_empty() {
+        while self.idle.len() > self.limits.connections {
             self.evicted.connections += 1;
             self.forget_longest_idle();
         }
@@ -211,20 +229,20 @@ impl Table {
 
     fn forget_longest_dead(&mut self) {
         if let Some((_, id)) = self.dead.pop_front() {
-            self.remove(id);
+            self.forget(id);
         }
     }
 
     fn forget_longest_idle(&mut self) {
-        if let Some((_, id)) = self.idle.first().copied() {
-            self.detach(id);
-            self.remove(id);
+        if let Some((_, id)) = self.idle.pop_first() {
+            self.forget(id);
         }
     }
 
-    fn remove(&mut self, id: ConnectionId) {
+    fn forget(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.remove(&id) {
             self.by_ends.remove(&(connection.ends, id));
+            self.free(connection.identity.sk.map(NonZero::get), id);
             self.entries -= connection.timeline.entries().len();
         }
     }

@@ -23,6 +23,10 @@ mod stalls;
 
 /// `TCP_SYN_SENT`
 pub const SYN_SENT: u8 = 2;
+/// `TCP_FIN_WAIT2`
+pub const FIN_WAIT2: u8 = 5;
+/// `TCP_LAST_ACK`
+pub const LAST_ACK: u8 = 9;
 /// `TCP_CLOSE`
 pub const CLOSE: u8 = 7;
 /// `TCP_LISTEN`

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::connection::{self, Connection};
+use super::connection::Connection;
 use super::limits::WANTS;
 use super::observed::ConnectionId;
 use super::{owner, stage};
@@ -47,9 +47,9 @@ impl Walks {
         self.done.is_some()
     }
 
-    /// Whether one is due.
-    pub fn wanted(&self, now: u64) -> bool {
-        self.wants.values().any(|&due| due <= now)
+    /// From when on the next one would tell something new.
+    pub fn due(&self) -> Option<u64> {
+        self.wants.values().copied().min()
     }
 
     pub fn evicted(&self) -> u64 {
@@ -75,10 +75,16 @@ impl Walks {
 /// A connection without an owner asks at once, if any file refers to it; a stalled one when its next
 /// timeout is overdue: it recovered or died without a word.
 fn due(connection: &Connection, hz: u32) -> Option<u64> {
-    let tcp = connection.tcp.as_ref().filter(|_| connection.is_live())?;
-    if owner::is_weak(connection.owner.as_deref()) && tcp.raw.has_socket != 0 {
+    let tcp = connection.tcp.as_ref()?;
+    if lacks_owner(connection) && tcp.raw.has_socket != 0 {
         return Some(connection.last);
     }
-    let rto = stage::from_jiffies(tcp.raw.rto, hz).filter(|_| connection::is_stalled(tcp))?;
+    let rto = stage::from_jiffies(tcp.raw.rto, hz).filter(|_| connection.is_stalled())?;
     Some(connection.last.saturating_add(2 * rto.as_nanos() as u64).saturating_add(GRACE))
+}
+
+/// For the dead, whose file will be closed any moment, their listener's process is answer enough.
+fn lacks_owner(connection: &Connection) -> bool {
+    let owner = connection.owner.as_deref();
+    if connection.is_live() { owner::is_weak(owner) } else { owner.is_none() }
 }

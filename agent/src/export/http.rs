@@ -14,7 +14,7 @@ use super::metrics::{Format, Metrics};
 
 /// Scrapers are few; whoever opens more waits.
 pub(super) const LIMITS: Limits =
-    Limits { connections: 32, head: Duration::from_secs(10), life: Some(Duration::from_secs(60)) };
+    Limits { connections: 32, head: Duration::from_secs(10), life: Some(Duration::from_mins(1)) };
 
 const INDEX: &str = "tcpwhy: why did this TCP connection stall or die?\n\n\
     /metrics  Prometheus metrics\n\

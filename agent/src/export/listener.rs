@@ -139,12 +139,11 @@ where
         () = stop.requested() => None,
         () = lifetime(limits.life) => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        tokio::time::timeout(GRACE, connection).await.unwrap_or(Ok(()))
     };
     if let Err(error) = ended {
         log::debug!("serve a connection: {:#}", anyhow::Error::from(error));
@@ -155,5 +154,68 @@ async fn lifetime(life: Option<Duration>) {
     match life {
         Some(life) => tokio::time::sleep(life).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// Answers everything with `ok` until the sender goes.
+    async fn start(limits: Limits) -> (SocketAddr, watch::Sender<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, stop) = Stop::new();
+        let ok = |_: Request<Incoming>| async { Response::new(Full::from("ok")) };
+        tokio::spawn(serve(listener, limits, ok, stop));
+        (address, sender)
+    }
+
+    /// Sends `bytes` and reads until the other end closes.
+    async fn talk(address: SocketAddr, bytes: &[u8]) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        // A reset ends it as well.
+        let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the connection stays open");
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn half_a_head_and_an_idle_connection_end() {
+        let (address, _sender) = start(Limits { connections: 4, head: SHORT, life: None }).await;
+        assert_eq!(talk(address, b"GET / HTTP/1.1\r\nHost").await, "");
+        assert!(talk(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("ok"));
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_a_life() {
+        let (address, _sender) = start(Limits { connections: 4, head: SOON, life: Some(SHORT) }).await;
+        assert!(talk(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("ok"));
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_all_places_are_taken_waits() {
+        let (address, _sender) = start(Limits { connections: 1, head: SHORT, life: None }).await;
+        let _silent = TcpStream::connect(address).await.unwrap();
+        assert!(talk(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("ok"));
+    }
+
+    #[tokio::test]
+    async fn garbage_and_endless_heads_are_refused() {
+        let (address, _sender) = start(Limits { connections: 4, head: SOON, life: None }).await;
+        assert!(talk(address, b"\x16\x03\x01\x00\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+        let endless = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES));
+        assert!(talk(address, endless.as_bytes()).await.starts_with("HTTP/1.1 431"));
     }
 }

@@ -47,7 +47,8 @@ impl EventWord {
         Self::StateChanged,
         Self::SockDestroyed,
     ];
-    const WORDS: &'static [&'static str] = &[
+    /// Their words.
+    pub const WORDS: &'static [&'static str] = &[
         "retransmit",
         "synack_retransmit",
         "reset_sent",

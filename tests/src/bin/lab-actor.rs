@@ -1,7 +1,7 @@
 //! The processes of the lab: each takes one part, given by its arguments, and prints what it does.
 //!
 //! ```text
-//! lab-actor connect ADDRESS              connects; then takes orders from its standard input
+//! lab-actor connect ADDRESS [NAME]       connects; then takes orders from its standard input
 //! lab-actor accept ADDRESS               listens and accepts one connection; then takes orders
 //! lab-actor fork-server ADDRESS PAYLOAD  one child a connection, until the end of its standard input
 //! ```
@@ -10,6 +10,7 @@
 //! standard input, thus with the test that started it, an actor ends.
 
 use std::env;
+use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -30,12 +31,18 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["connect", address] => obey(connect(parse(address))),
+        ["connect", address, name] => {
+            prctl::set_name(&CString::new(name).expect("NAME has no NUL")).expect("take a name");
+            obey(connect(parse(address)));
+        }
         ["accept", address] => obey(accept(parse(address))),
         ["fork-server", address, payload] => {
-            serve(parse(address), payload.parse().expect("bytes of payload"))
+            serve(parse(address), payload.parse().expect("bytes of payload"));
         }
         _ => {
-            eprintln!("usage: lab-actor connect ADDRESS | accept ADDRESS | fork-server ADDRESS PAYLOAD");
+            eprintln!(
+                "usage: lab-actor connect ADDRESS [NAME] | accept ADDRESS | fork-server ADDRESS PAYLOAD"
+            );
             process::exit(64);
         }
     }

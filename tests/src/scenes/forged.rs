@@ -37,9 +37,7 @@ pub fn syn_in_window(pair: &Pair, family: Family) -> Reset {
 /// What a forged peer acknowledges of a connection that opens from both sides at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// The byte before the first (`tcp_ack` returns 0).
-    Old,
-    /// A byte far before the first (`tcp_ack`: older than the largest window).
+    /// A byte before the first: as none was acknowledged yet, any is too old (`tcp_ack`).
     TooOld,
     /// A byte never sent.
     Unsent,
@@ -47,19 +45,18 @@ pub enum Acknowledged {
 
 impl Acknowledged {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Old, Self::TooOld, Self::Unsent];
+    pub const ALL: [Self; 2] = [Self::TooOld, Self::Unsent];
 
     fn of(self, first: u32) -> (u32, &'static str) {
         match self {
-            Self::Old => (first.wrapping_sub(1), "TCP_OLD_ACK"),
             Self::TooOld => (first.wrapping_sub(1 << 20), "TCP_TOO_OLD_ACK"),
             Self::Unsent => (first.wrapping_add(1 << 20), "TCP_ACK_UNSENT_DATA"),
         }
     }
 }
 
-/// The server's own connect() meets a SYN (simultaneous open, `tcp_rcv_synsent_state_process`), then a
-/// wrong acknowledgement in SYN_RECV.
+/// The server's own `connect()` meets a SYN (simultaneous open, `tcp_rcv_synsent_state_process`), then a
+/// wrong acknowledgement in `SYN_RECV`.
 pub fn ack_in_syn_recv(pair: &Pair, family: Family, acknowledged: Acknowledged) -> Reset {
     let peer = pair.client.socket_address(family, FORGED_PORT);
     let meter = Meter::new(&pair.server);
@@ -91,7 +88,7 @@ pub fn ack_in_syn_sent(pair: &Pair, family: Family) -> Reset {
 }
 
 /// The answer to the server's SYN echoes a timestamp from the future (`tcp_rcv_synsent_state_process`,
-/// MIB PAWSActive).
+/// MIB `PAWSActive`).
 pub fn timestamp_in_syn_sent(pair: &Pair, family: Family) -> Reset {
     let peer = pair.client.socket_address(family, FORGED_PORT);
     let meter = Meter::new(&pair.server);
@@ -121,10 +118,11 @@ fn connecting(client: &Host, server: &Host, peer: SocketAddr) -> (Forger, std::n
 fn reset(pair: &Pair, reason: &'static str, local: SocketAddr, meter: &Meter) -> Reset {
     let remote = pair.client.socket_address(Family::of(local), FORGED_PORT);
     let sender = Side { netns: pair.server.inode(), local, remote };
-    Reset { sender, reason, active: false, unread: 0, receiver: None, errno: None, snmp: meter.read() }
+    let (snmp, held) = (meter.read(), Vec::new());
+    Reset { sender, reason, active: false, unread: 0, receiver: None, errno: None, snmp, held }
 }
 
-/// TSval of the option (kind 8, length 10).
+/// `TSval` of the option (kind 8, length 10).
 fn timestamp(options: &[u8]) -> u32 {
     let at = options.windows(2).position(|window| window == [8, 10]).expect("a timestamp option");
     u32::from_be_bytes(options[at + 2..at + 6].try_into().expect("four bytes"))

@@ -18,7 +18,7 @@ pub struct QueueFull {
     pub side: Side,
     /// Packets that did not fit.
     pub refused: u64,
-    /// SO_RCVBUF.
+    /// `SO_RCVBUF`.
     pub rcvbuf: u64,
 }
 
@@ -83,7 +83,7 @@ const LIMIT: u64 = 256 << 10;
 /// otherwise the kernel shrinks the buffer and charges regardless.
 const BUFFER: usize = 2 << 20;
 
-/// A sender in a memory cgroup that refuses its socket more (`__sk_mem_raise_allocated`, SK_MEM_SEND);
+/// A sender in a memory cgroup that refuses its socket more (`__sk_mem_raise_allocated`, `SK_MEM_SEND`);
 /// the reason if this kernel has no such cgroup.
 pub fn send_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
     let cgroup = MemoryCgroup::with_tcp_limit(LIMIT)?;
@@ -101,7 +101,7 @@ pub fn send_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
     Ok(connection)
 }
 
-/// The same at a receiver that does not read (SK_MEM_RECV): what arrives is dropped
+/// The same at a receiver that does not read (`SK_MEM_RECV)`: what arrives is dropped
 /// (`tcp_try_rmem_schedule`).
 pub fn receive_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
     let cgroup = MemoryCgroup::with_tcp_limit(LIMIT)?;

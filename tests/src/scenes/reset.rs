@@ -1,6 +1,8 @@
 //! Resets that ordinary programs cause. Reasons are those of `enum sk_rst_reason`.
 
+use std::io::ErrorKind::ConnectionRefused;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
 
 use crate::link::{Family, Loss, Pair};
 use crate::snmp::{self, Meter, Snmp};
@@ -8,7 +10,7 @@ use crate::tcp::{self, Connection, Side};
 use crate::wait;
 
 /// Who reset whom.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reset {
     /// The side that sent it.
     pub sender: Side,
@@ -24,6 +26,8 @@ pub struct Reset {
     pub errno: Option<i32>,
     /// The sender's counters over the scene.
     pub snmp: Snmp,
+    /// Sockets whose own end would send one more reset.
+    pub held: Vec<OwnedFd>,
 }
 
 /// Nobody listens (`tcp_v4_rcv`, `no_tcp_socket`): connection refused.
@@ -35,6 +39,20 @@ pub fn no_socket(pair: &Pair, family: Family) -> Reset {
     answer(pair, "NO_SOCKET", side, errno, &meter)
 }
 
+/// `count` connects to a closed port, one after another; the receiver's port is any.
+pub fn burst(pair: &Pair, family: Family, count: u64) -> Reset {
+    let to = tcp::closed_port(&pair.server, family);
+    let meter = Meter::new(&pair.server);
+    let refused = pair.client.run(|| {
+        (0..count)
+            .filter(|_| TcpStream::connect(to).is_err_and(|error| error.kind() == ConnectionRefused))
+            .count()
+    });
+    assert_eq!(refused as u64, count);
+    let last = Side { netns: pair.client.inode(), local: pair.client.socket_address(family, 0), remote: to };
+    answer(pair, "NO_SOCKET", last, libc::ECONNREFUSED, &meter)
+}
+
 /// The server closes with `unread` bytes unread (`__tcp_close`).
 pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     let connection = Connection::open(pair, family);
@@ -43,12 +61,12 @@ pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     Reset { unread: unread as u64, ..by_server(pair, connection, "TCP_ABORT_ON_CLOSE", drop) }
 }
 
-/// The server closes with SO_LINGER {1, 0} (`__tcp_close` calls `tcp_disconnect`).
+/// The server closes with `SO_LINGER` {1, 0} (`__tcp_close` calls `tcp_disconnect`).
 pub fn linger(pair: &Pair, family: Family) -> Reset {
     by_server(pair, Connection::open(pair, family), "TCP_STATE", tcp::abort)
 }
 
-/// The server dissolves the connection: connect(AF_UNSPEC) (`tcp_disconnect`).
+/// The server dissolves the connection: `connect(AF_UNSPEC)` (`tcp_disconnect`).
 pub fn disconnect(pair: &Pair, family: Family) -> Reset {
     by_server(pair, Connection::open(pair, family), "TCP_STATE", |server| tcp::disconnect(&server))
 }
@@ -79,7 +97,7 @@ pub fn listener_closed(pair: &Pair, family: Family, count: usize) -> Vec<Reset> 
         .collect()
 }
 
-/// The server closed, the client keeps writing: its data meets a TIME_WAIT mini socket
+/// The server closed, the client keeps writing: its data meets a `TIME_WAIT` mini socket
 /// (`tcp_timewait_state_process`). The usual "connection reset by peer".
 pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -91,7 +109,7 @@ pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     answer(pair, "TCP_TIMEWAIT_SOCKET", client_side, errno, &meter)
 }
 
-/// The server closes with TCP_LINGER2 below zero: it resets instead of waiting in FIN_WAIT2, when its
+/// The server closes with `TCP_LINGER2` below zero: it resets instead of waiting in `FIN_WAIT2`, when its
 /// FIN is acknowledged (`tcp_rcv_state_process`).
 pub fn linger2(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -115,7 +133,7 @@ pub fn data_after_shutdown(pair: &Pair, family: Family) -> Reset {
     answer(pair, "TCP_ABORT_ON_DATA", client_side, errno, &meter)
 }
 
-/// The server disconnects in LAST_ACK with data that the client, whose window is closed, could not
+/// The server disconnects in `LAST_ACK` with data that the client, whose window is closed, could not
 /// take (`tcp_disconnect`).
 pub fn disconnect_with_data(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
@@ -132,7 +150,7 @@ pub fn disconnect_with_data(pair: &Pair, family: Family) -> Reset {
 
 /// The client's keepalive probes go unanswered (`tcp_keepalive_timer`); its reset is lost too.
 pub fn keepalive_timeout(pair: &Pair, family: Family) -> Reset {
-    let Connection { client, client_side, server: _server, .. } = Connection::open(pair, family);
+    let Connection { client, client_side, server, .. } = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::all());
     tcp::keepalive(&client, 1);
@@ -140,7 +158,8 @@ pub fn keepalive_timeout(pair: &Pair, family: Family) -> Reset {
     let snmp = meter.read();
     pair.server.pass();
     let reason = "TCP_KEEPALIVE_TIMEOUT";
-    Reset { sender: client_side, reason, active: true, unread: 0, receiver: None, errno: None, snmp }
+    let (sender, held) = (client_side, vec![server.into()]);
+    Reset { sender, reason, active: true, unread: 0, receiver: None, errno: None, snmp, held }
 }
 
 /// The accept queue is full when a handshake completes and `tcp_abort_on_overflow` is set
@@ -151,7 +170,7 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     let to = tcp::local_address(&listener);
     let meter = Meter::new(&pair.server);
     // A full queue refuses SYNs, so the two that will not both fit must be half-open before it is full.
-    let _waiting = tcp::connect(&pair.client, to);
+    let waiting = tcp::connect(&pair.client, to);
     meter.reach("TcpPassiveOpens", 1);
     pair.server.drop_incoming(&Loss::bare_acks());
     let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
@@ -162,7 +181,8 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     meter.reach("TcpPassiveOpens", 2);
     tcp::send(&overflows, 1);
     let errno = tcp::death(&overflows);
-    answer(pair, "INVALID_SYN", side, errno, &meter)
+    let held = vec![listener.into(), waiting.into(), fits.into()];
+    Reset { held, ..answer(pair, "INVALID_SYN", side, errno, &meter) }
 }
 
 fn by_server(
@@ -182,5 +202,14 @@ fn by_server(
 fn answer(pair: &Pair, reason: &'static str, receiver: Side, errno: i32, meter: &Meter) -> Reset {
     let sender = receiver.reversed(&pair.server);
     let snmp = meter.read();
-    Reset { sender, reason, active: false, unread: 0, receiver: Some(receiver), errno: Some(errno), snmp }
+    Reset {
+        sender,
+        reason,
+        active: false,
+        unread: 0,
+        receiver: Some(receiver),
+        errno: Some(errno),
+        snmp,
+        held: Vec::new(),
+    }
 }

@@ -16,7 +16,7 @@ pub struct Resent {
     pub side: Side,
     /// The sender's counters over the scene.
     pub snmp: Snmp,
-    /// The sender's socket, still open; `total_retrans` of its TCP_INFO is final.
+    /// The sender's socket, still open; `total_retrans` of its `TCP_INFO` is final.
     pub socket: TcpStream,
     /// The other end, kept open with it.
     pub peer: Option<TcpStream>,
@@ -105,7 +105,7 @@ pub fn slow_start(pair: &Pair, family: Family) -> Resent {
     Resent::new(connection, meter.read())
 }
 
-/// The first SYN is lost; the timer sends another after a second (`tcp_retransmit_timer` in SYN_SENT).
+/// The first SYN is lost; the timer sends another after a second (`tcp_retransmit_timer` in `SYN_SENT`).
 pub fn syn(pair: &Pair, family: Family) -> Resent {
     let listener = tcp::listen(&pair.server, family, 128);
     let meter = Meter::new(&pair.client);

@@ -100,7 +100,7 @@ fn history_is_bounded_by_count_and_age() {
     let mut bench = Bench::with(SMALL);
     for cookie in 1..=5 {
         bench.push(&timeout(cookie * SECOND, 1, 51).socket(cookie, cookie));
-        bench.push(&record(signal::SOCK_DESTROYED, cookie * SECOND).socket(cookie, cookie));
+        bench.push(&record(signal::RESET_RECEIVED, cookie * SECOND).socket(cookie, cookie));
     }
     assert_eq!(bench.0.correlator().sizes().history, 3);
     assert_eq!(bench.0.correlator().evicted().history, 2);

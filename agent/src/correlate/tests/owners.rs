@@ -35,18 +35,38 @@ fn better_sources_win() {
 #[test]
 fn a_walk_is_wanted_until_one_has_looked() {
     let mut bench = Bench::new();
+    let fast = |time| timeout(time, 0, 51).retransmit(retransmit::FAST);
     assert!(!bench.0.correlator().wants_walk(SECOND));
-    let closed = record(signal::RESET_RECEIVED, SECOND);
-    bench.push(&closed);
+    bench.push(&fast(SECOND));
     assert!(bench.0.correlator().wants_walk(SECOND));
     bench.fact(&Fact::WalkDone { time: 2 * SECOND });
     assert!(!bench.0.correlator().wants_walk(3 * SECOND));
-    bench.push(&record(signal::RESET_RECEIVED, 4 * SECOND));
+    bench.push(&fast(4 * SECOND));
     assert!(bench.0.correlator().wants_walk(4 * SECOND));
     bench.push(&held(5 * SECOND).held(11, "worker", 10, 9));
     bench.fact(&Fact::WalkDone { time: 6 * SECOND });
-    bench.push(&record(signal::RESET_RECEIVED, 7 * SECOND));
+    bench.push(&fast(7 * SECOND));
     assert!(!bench.0.correlator().wants_walk(8 * SECOND));
+}
+
+#[test]
+fn an_event_during_a_walk_wants_the_next_one() {
+    let mut bench = Bench::new();
+    bench.push(&held(SECOND).held(11, "other", 10, 9).socket(1, 1));
+    bench.push(&timeout(2 * SECOND, 1, 51));
+    bench.fact(&Fact::WalkDone { time: 3 * SECOND });
+    assert!(bench.0.correlator().wants_walk(3 * SECOND), "the walk had passed its process");
+}
+
+#[test]
+fn a_walk_still_finds_the_owner_of_a_connection_that_was_reset() {
+    let mut bench = Bench::new();
+    bench.push(&record(signal::RESET_RECEIVED, SECOND));
+    assert!(bench.0.correlator().wants_walk(SECOND));
+    bench.push(&held(2 * SECOND).held(11, "worker", 10, 9).state(CLOSE));
+    bench.fact(&Fact::WalkDone { time: 3 * SECOND });
+    assert_eq!(owner_of(&bench), (11, OwnerSource::File));
+    assert!(bench.only().gone);
 }
 
 #[test]

@@ -7,16 +7,21 @@ fn no_socket(time: u64) -> RecordBytes {
     RecordBytes::plain(signal::RESET_SENT, time).reset(1, false).ends("10.0.0.1:81", "10.0.0.9:5555")
 }
 
+/// `->CLOSE` with no error: closed by both sides.
+fn closed(time: u64) -> RecordBytes {
+    record(signal::STATE_CHANGED, time).change(LAST_ACK, CLOSE)
+}
+
+/// Only told before 5.12, where there are no cookies.
 fn destroyed(time: u64) -> RecordBytes {
-    let mut record = record(signal::SOCK_DESTROYED, time).state(CLOSE);
-    put!(record, totals.resets_sent, 1_u32);
-    record
+    record(signal::SOCK_DESTROYED, time).state(CLOSE).socket(SK, 0)
 }
 
 fn closed_with_unread_data(time: u64) -> RecordBytes {
     let mut record = record(signal::RESET_SENT, time).reset(11, true).state(CLOSE).flags(OWNED);
     put!(record, tcp.copied_seq, 1000_u32);
     put!(record, tcp.rcv_nxt, 1300_u32);
+    put!(record, tcp.shutdown, 3_u8);
     put!(record, totals.resets_sent, 1_u32);
     record.current(55, "child")
 }
@@ -53,13 +58,72 @@ fn a_close_with_unread_data() {
     let observed = bench.see(&closed_with_unread_data(SECOND));
     let owner = observed.owner.as_ref().unwrap();
     assert_eq!((owner.process.pid, owner.source), (55, OwnerSource::Lock));
-    bench.push(&destroyed(SECOND + 1));
     let connection = bench.only();
     assert_eq!(connection.ended_by.as_ref().unwrap().pid, 55);
     assert_eq!(connection.timeline.entries()[0].unread, 300);
-    assert_eq!(connection.tcp.unwrap().unread_bytes(), 300, "the burial's empty facts tell nothing");
-    assert_eq!((connection.died, connection.gone), (Some(SECOND), true));
+    assert_eq!((connection.died, connection.gone), (Some(SECOND), true), "nothing more will be told");
     assert_eq!(bench.0.correlator().sizes().history, 1);
+}
+
+#[test]
+fn a_fin_is_no_unread_byte() {
+    let mut bench = Bench::new();
+    let mut closed = closed_with_unread_data(SECOND);
+    put!(closed, tcp.sock_flags, 1_u64 << 1);
+    assert_eq!(bench.see(&closed).event.tcp.unwrap().unread_bytes(), 299);
+}
+
+#[test]
+fn a_burial_empties_nothing() {
+    let mut bench = Bench::new();
+    bench.push(&closed_with_unread_data(SECOND).socket(SK, 0));
+    bench.push(&destroyed(SECOND + 1));
+    let connection = bench.only();
+    assert_eq!(connection.tcp.unwrap().unread_bytes(), 300);
+    assert_eq!(connection.totals().resets_sent, 1);
+    assert_eq!(connection.timeline.entries().len(), 2);
+}
+
+#[test]
+fn a_reset_from_the_peer_is_an_end() {
+    let mut bench = Bench::new();
+    let observed = bench.see(&record(signal::RESET_RECEIVED, SECOND));
+    let connection = bench.only();
+    assert_eq!(observed.connection, Some(connection.id));
+    assert_eq!((connection.error, connection.died, connection.gone), (104, Some(SECOND), true));
+    assert_eq!(connection.live_state, Some(TcpState::Established));
+    assert_eq!(connection.state, Some(TcpState::Close));
+}
+
+#[test]
+fn a_refused_connect_is_a_story_without_facts() {
+    let mut bench = Bench::new();
+    let refused = RecordBytes::plain(signal::RESET_RECEIVED, SECOND).socket(SK, 42).state(SYN_SENT);
+    let refused = refused.ends("10.0.0.1:40000", "10.0.0.2:81").owner(5, "curl", owner::CONNECT);
+    assert_eq!(bench.see(&refused).owner.as_ref().unwrap().process.pid, 5);
+    let connection = bench.only();
+    assert_eq!((connection.error, connection.tcp.is_none(), connection.gone), (111, true, true));
+}
+
+#[test]
+fn our_reset_after_the_peers_is_the_same_story() {
+    let mut bench = Bench::new();
+    bench.push(&record(signal::RESET_RECEIVED, SECOND).state(FIN_WAIT2));
+    bench.push(&record(signal::RESET_SENT, SECOND + 1).reset(8, false).state(CLOSE));
+    let connection = bench.only();
+    assert_eq!((connection.events, connection.gone, connection.died), (2, true, Some(SECOND)));
+}
+
+#[test]
+fn a_closed_socket_that_connects_again_lives_again() {
+    let mut bench = Bench::new();
+    bench.push(&record(signal::RESET_RECEIVED, SECOND));
+    bench.push(&timeout(5 * SECOND, 1, 51).retransmit(retransmit::SYN).state(SYN_SENT));
+    let connection = bench.only();
+    assert!(connection.is_live() && connection.is_stalled());
+    assert_eq!((connection.error, connection.events), (0, 2));
+    let sizes = bench.0.correlator().sizes();
+    assert_eq!((sizes.connections, sizes.history), (1, 0));
 }
 
 #[test]
@@ -72,6 +136,7 @@ fn a_killer_is_no_owner() {
     put!(close, totals.resets_sent, 1_u32);
     bench.push(&close.current(77, "ss"));
     let connection = bench.only();
+    assert!(connection.gone);
     assert_eq!(connection.owner, None);
     assert_eq!(connection.ended_by.as_ref().unwrap().pid, 77);
     assert_eq!(connection.error, 103);
@@ -81,7 +146,7 @@ fn a_killer_is_no_owner() {
 fn a_reset_in_time_wait_goes_to_the_connection_that_died() {
     let mut bench = Bench::new();
     bench.push(&timeout(SECOND, 1, 51).owner(5, "server", owner::LOCK));
-    bench.push(&destroyed(2 * SECOND));
+    bench.push(&closed(2 * SECOND));
     let late = RecordBytes::plain(signal::RESET_SENT, 3 * SECOND).reset(9, false).state(6).flags(TIME_WAIT);
     let late = late.ends("10.0.0.1:40000", "10.0.0.2:443").socket(0xdead_0000, 0);
     let observed = bench.see(&late);
@@ -113,7 +178,7 @@ fn a_reset_in_time_wait_of_a_healthy_connection_is_a_story() {
 fn strays_long_after_a_death_are_not_its_doing() {
     let mut bench = Bench::new();
     bench.push(&timeout(SECOND, 1, 51));
-    bench.push(&destroyed(2 * SECOND));
+    bench.push(&closed(2 * SECOND));
     let stray = |time| no_socket(time).ends("10.0.0.1:40000", "10.0.0.2:443");
     assert!(bench.see(&stray(100 * SECOND)).connection.is_some());
     assert!(bench.see(&stray(300 * SECOND)).connection.is_none());

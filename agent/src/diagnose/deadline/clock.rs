@@ -71,11 +71,13 @@ impl Span {
     }
 
     /// Both ends later by `ns`.
+    #[must_use]
     pub fn after(self, ns: i64) -> Self {
         Self { early: self.early.saturating_add(ns), late: self.late.saturating_add(ns) }
     }
 
     /// The smallest interval that holds both.
+    #[must_use]
     pub fn hull(self, other: Self) -> Self {
         Self { early: self.early.min(other.early), late: self.late.max(other.late) }
     }

@@ -11,7 +11,7 @@ use super::shrunk::ShrunkWindow;
 use super::synack::Synack;
 use super::{Facts, Moment, Request, Rule, Timer};
 
-/// `icsk_pending`, include/net/inet_connection_sock.h.
+/// `icsk_pending`, `include/net/inet_connection_sock.h`.
 const ICSK_TIME_RETRANS: u8 = 1;
 const ICSK_TIME_PROBE0: u8 = 3;
 const ICSK_TIME_LOSS_PROBE: u8 = 5;
@@ -232,8 +232,8 @@ impl Facts<'_> {
         }
     }
 
-    /// `tcp_keepalive_timer` of a closed socket in FIN_WAIT2 ends it: with a reset, or by handing it to a
-    /// TIME_WAIT mini socket for what `tcp_fin_timeout` has left.
+    /// `tcp_keepalive_timer` of a closed socket in `FIN_WAIT2` ends it: with a reset, or by handing it to a
+    /// `TIME_WAIT` mini socket for what `tcp_fin_timeout` has left.
     pub(super) fn fin_wait2(&self, clock: &Clock) -> Life {
         let timeout = u64::from(self.tcp.netns.fin_timeout);
         let at = self.until(clock, self.tcp.keepalive_expires(), timeout, false);

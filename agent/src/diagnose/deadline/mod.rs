@@ -71,7 +71,7 @@ pub enum Timer {
     Probe0,
     /// The keepalive timer.
     Keepalive,
-    /// The keepalive timer of a closed socket in FIN_WAIT2.
+    /// The keepalive timer of a closed socket in `FIN_WAIT2`.
     FinWait2,
     /// The request socket's.
     Synack,

@@ -1,4 +1,4 @@
-//! How long the kernel goes on retransmitting (net/ipv4/tcp_timer.c).
+//! How long the kernel goes on retransmitting (`net/ipv4/tcp_timer.c`).
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Policy {
         Test { timeout_ms, rule, count: self.count() }
     }
 
-    /// The timeout after the `retransmits`-th (`tcp_retransmit_timer`). In SYN_SENT 6.5 to 6.11 count
+    /// The timeout after the `retransmits`-th (`tcp_retransmit_timer`). In `SYN_SENT` 6.5 to 6.11 count
     /// by `icsk_backoff`, 6.12+ by `total_rto`; both equal `icsk_retransmits` there.
     pub fn next_rto(&self, rto: u32, retransmits: u32) -> u32 {
         match (self.limit, self.thin) {

@@ -1,4 +1,4 @@
-//! SYN-ACKs of a half-open connection (`reqsk_timer_handler`, net/ipv4/inet_connection_sock.c).
+//! SYN-ACKs of a half-open connection (`reqsk_timer_handler`, `net/ipv4/inet_connection_sock.c`).
 
 use super::Rule;
 use super::clock::{Clock, Span};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_common::record;
 
+use crate::correlate::listeners::Listening;
 use crate::correlate::observed::{ConnectionId, Observed};
 use crate::event::{
     Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
@@ -40,7 +41,7 @@ pub(crate) fn endpoint(local: &str, remote: &str, state: Option<TcpState>) -> En
     }
 }
 
-fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<Tcp>) -> Observed {
+fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
     let event = KernelEvent {
         time: 61_003_123_456_789,
         stands_for: 1,
@@ -48,7 +49,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<Tcp>) -> Observed {
         current: None,
         owner: None,
         detail,
-        tcp,
+        tcp: tcp.copied(),
     };
     Observed {
         connection: event.tcp.is_some().then_some(ConnectionId(0x2a)),
@@ -59,6 +60,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<Tcp>) -> Observed {
         stack: Arc::new([]),
         rto: None,
         stage: None,
+        listener: Listening::Unknown,
     }
 }
 
@@ -145,7 +147,7 @@ pub(crate) fn timeout() -> Observed {
         owner: Some(Owner { process: process(4711, "curl"), source: OwnerSource::Connect }),
         rto: Some(Duration::from_millis(1632)),
         stage: Some(3),
-        ..observed(endpoint, detail, Some(tcp()))
+        ..observed(endpoint, detail, Some(&tcp()))
     }
 }
 
@@ -154,7 +156,11 @@ pub(crate) fn no_socket() -> Observed {
     let endpoint = endpoint("198.51.100.2:81", "198.51.100.1:40000", None);
     let trigger = Some(Segment { flags: 2, seq: 1, ack: 0, len: 0 });
     let detail = Detail::ResetSent { reason: Some(1), stack: None, trigger };
-    Observed { reset_reason: Some("NO_SOCKET".into()), ..observed(endpoint, detail, None) }
+    Observed {
+        reset_reason: Some("NO_SOCKET".into()),
+        listener: Listening::Nobody,
+        ..observed(endpoint, detail, None)
+    }
 }
 
 /// A close with unread bytes, seen with its stack.
@@ -165,7 +171,7 @@ pub(crate) fn abort_on_close() -> Observed {
         owner: Some(Owner { process: process(812, "payload-server"), source: OwnerSource::Lock }),
         reset_reason: Some("TCP_ABORT_ON_CLOSE".into()),
         stack: Arc::new(["tcp_send_active_reset".into(), "__tcp_close".into(), "tcp_close".into()]),
-        ..observed(endpoint, detail, Some(tcp()))
+        ..observed(endpoint, detail, Some(&tcp()))
     };
     observed.event.current = Some(Thread { process: process(812, "payload-server"), tid: 815 });
     observed
@@ -176,7 +182,7 @@ pub(crate) fn refused() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:81", Some(TcpState::SynSent));
     Observed {
         owner: Some(Owner { process: process(4712, "nc"), source: OwnerSource::Connect }),
-        ..observed(endpoint, Detail::ResetReceived, Some(tcp()))
+        ..observed(endpoint, Detail::ResetReceived, Some(&tcp()))
     }
 }
 
@@ -204,7 +210,7 @@ pub(crate) fn out_of_memory() -> Observed {
     let endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Established));
     let detail =
         Detail::BufLimitExceeded { direction: Direction::Receive, allocated: 16_385, protocol: "TCP".into() };
-    observed(endpoint, detail, Some(tcp()))
+    observed(endpoint, detail, Some(&tcp()))
 }
 
 /// A ping socket that nobody reads.
@@ -225,7 +231,7 @@ pub(crate) fn timed_out() -> Observed {
     };
     let mut tcp = tcp();
     tcp.raw.err = libc::ETIMEDOUT;
-    observed(endpoint, detail, Some(tcp))
+    observed(endpoint, detail, Some(&tcp))
 }
 
 /// A listener that closes.
@@ -233,13 +239,13 @@ pub(crate) fn listener_closed() -> Observed {
     let endpoint = endpoint("[::]:80", "[::]:0", Some(TcpState::Listen));
     let detail =
         Detail::StateChanged { old: TcpState::Listen, new: TcpState::Close, accept_queue: 3, backlog: 128 };
-    observed(endpoint, detail, Some(tcp()))
+    observed(endpoint, detail, Some(&tcp()))
 }
 
 /// The end of a socket.
 pub(crate) fn destroyed() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Close));
-    observed(endpoint, Detail::SockDestroyed, Some(tcp()))
+    observed(endpoint, Detail::SockDestroyed, Some(&tcp()))
 }
 
 /// One of each.

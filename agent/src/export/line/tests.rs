@@ -50,7 +50,7 @@ fn what_an_event_cannot_have_is_left_out() {
     }
     assert_eq!(
         line["reset"],
-        serde_json::json!({"reason": "NO_SOCKET", "active": false,
+        serde_json::json!({"reason": "NO_SOCKET", "active": false, "listening": false,
             "trigger": {"flags": "SYN", "seq": 1, "ack": 0, "len": 0}})
     );
 }
@@ -146,7 +146,9 @@ fn missed() -> super::Missed {
 #[test]
 fn the_schema_page_tells_every_field_and_no_other() {
     let mut written = BTreeSet::new();
-    full().iter().for_each(|line| paths("", line, &mut written));
+    for line in full() {
+        paths("", &line, &mut written);
+    }
     let told = SCHEMA.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let told: BTreeSet<String> = told.map(|(path, _)| path.to_owned()).collect();
     assert_eq!(told.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "only on the page");

@@ -1,6 +1,8 @@
-//! The text format 0.0.4: what OpenMetrics names by family, it names by series.
+//! The text format 0.0.4: what `OpenMetrics` names by family, it names by series.
 
-/// Rewrites our own OpenMetrics page, which has neither exemplars nor histograms.
+use std::fmt::Write as _;
+
+/// Rewrites our own `OpenMetrics` page, which has neither exemplars nor histograms.
 pub(super) fn from_open_metrics(page: &str) -> String {
     let mut out = String::with_capacity(page.len());
     let mut help = "";
@@ -11,7 +13,7 @@ pub(super) fn from_open_metrics(page: &str) -> String {
         {
             let (suffix, kind) = suffix(kind);
             let help = help.strip_prefix(name).unwrap_or_default();
-            out += &format!("# HELP {name}{suffix}{help}\n# TYPE {name}{suffix} {kind}\n");
+            let _ = write!(out, "# HELP {name}{suffix}{help}\n# TYPE {name}{suffix} {kind}\n");
         } else if !line.starts_with('#') {
             out += line;
             out.push('\n');

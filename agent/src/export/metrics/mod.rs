@@ -79,6 +79,10 @@ pub struct ProgramStats {
     pub run_time: Duration,
     /// Times it ran.
     pub runs: u64,
+    /// Times it was skipped because it would have interrupted itself: events not seen.
+    pub misses: u64,
+    /// Instructions the verifier walked at load.
+    pub instructions: u64,
 }
 
 /// One hook, and whether it is attached.
@@ -100,7 +104,7 @@ pub struct Probe {
 /// Form of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0.0.
+    /// `OpenMetrics` 1.0.0.
     OpenMetrics,
     /// The text format 0.0.4 that every scraper reads.
     Classic,
@@ -136,7 +140,7 @@ impl Format {
         }
     }
 
-    /// OpenMetrics only for who asks for it, and does not like plain text better (RFC 9110 §12.5.1).
+    /// `OpenMetrics` only for who asks for it, and does not like plain text better (RFC 9110 §12.5.1).
     pub fn negotiate(accept: &str) -> Self {
         let open = quality(accept, &["application/openmetrics-text"]);
         let plain = quality(accept, &["text/plain", "text/*", "*/*"]);

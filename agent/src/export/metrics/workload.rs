@@ -11,7 +11,10 @@ const MAX_WORKLOADS: usize = 512;
 
 /// Labels that say whose events these are; none for the host as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Workload(Option<Arc<[(&'static str, Box<str>)]>>);
+pub struct Workload(Option<Arc<[Label]>>);
+
+/// Name and value.
+type Label = (&'static str, Box<str>);
 
 /// Finds the workload of a counter's cgroup and network namespace.
 pub type Resolve = dyn Fn(&CountKey) -> Workload + Send + Sync;

@@ -32,7 +32,7 @@ const LINGER: Duration = Duration::from_millis(50);
 const BATCH: usize = 2048;
 
 /// Walks over all open files at most this often.
-const WALK_INTERVAL: Duration = Duration::from_secs(1);
+pub const WALK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Stacks told; as many as the kernel side's map holds.
 const MAX_STACKS: usize = 1024;
@@ -43,7 +43,7 @@ pub struct Ring {
     stacks: StackTraceMap<MapData>,
     ebpf: Ebpf,
     can_walk: bool,
-    host: Option<HostFacts>,
+    host: HostFacts,
     clock: Clock,
     symbols: Symbols,
     told_stacks: HashSet<i32>,
@@ -67,7 +67,7 @@ impl Ring {
             stacks,
             ebpf,
             can_walk,
-            host: Some(host),
+            host,
             clock: Clock::default(),
             symbols: Symbols::default(),
             told_stacks: HashSet::new(),
@@ -80,7 +80,6 @@ impl Ring {
 
     /// Waits for records and appends them to `frames`, each after the facts it needs. Cancel safe.
     pub async fn next(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
-        self.tell_facts(frames)?;
         while frames.is_empty() {
             self.wait().await?;
             self.drain(frames);
@@ -91,9 +90,9 @@ impl Ring {
         Ok(())
     }
 
-    fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
-        let Some(host) = self.host.take() else { return Ok(()) };
-        frames.push(Frame::fact(&Fact::Host(host)));
+    /// What must come first in the stream.
+    pub fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
+        frames.push(Frame::fact(&Fact::Host(self.host.clone())));
         if let Some(offset) = self.clock.step()? {
             frames.push(Frame::fact(&Fact::Clock { offset }));
         }
@@ -148,6 +147,11 @@ impl Ring {
     fn stack_addresses(&self, id: i32) -> Vec<u64> {
         let trace = self.stacks.get(&id.cast_unsigned(), 0);
         trace.map(|trace| trace.frames().iter().map(|frame| frame.ip).collect()).unwrap_or_default()
+    }
+
+    /// What does not change while the agent runs.
+    pub fn host(&self) -> &HostFacts {
+        &self.host
     }
 
     /// Walks over the open files of every process, unless it did a moment ago, and appends who holds which

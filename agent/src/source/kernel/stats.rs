@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::Duration;
 
 use agent_common::count::{Count, CountKey, Health, OTHER_CGROUP, REASON_ABSENT};
 use agent_common::{retransmit, signal};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
 
-use super::probes::ProbeStatus;
+use super::probes::{ProbeState, ProbeStatus};
+use crate::export::metrics::{self, HealthTable, Probe, ProgramStats, Reading};
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {
@@ -21,41 +23,45 @@ pub struct Counters {
     pub lost: Vec<&'static str>,
 }
 
-/// Cost of a program since it was loaded; the kernel measures it while `kernel.bpf_stats_enabled` is 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProgramStats {
-    /// The program's name.
-    pub name: &'static str,
-    /// Nanoseconds it ran.
-    pub run_time_ns: u64,
-    /// Times it ran.
-    pub run_count: u64,
-    /// Times it was skipped because it interrupted itself; each is an event not counted.
-    pub recursion_misses: u64,
-    /// Instructions the verifier walked.
-    pub verified_instructions: u64,
+impl metrics::Counters for Counters {
+    fn counts(&self) -> Reading<Vec<(CountKey, Count)>> {
+        let counts = self.counts.iter().map(|entry| entry.map(|(key, values)| (key, sum_counts(&values))));
+        Ok(counts.collect::<Result<_, _>>()?)
+    }
+
+    fn health(&self) -> Reading<HealthTable> {
+        let mut rows = HealthTable::default();
+        for (row, values) in rows.iter_mut().zip(self.health.iter()) {
+            *row = sum_health(&values?);
+        }
+        Ok(rows)
+    }
+
+    fn programs(&self) -> Reading<Vec<ProgramStats>> {
+        self.programs.iter().map(|(name, fd)| Ok(program_stats(name, &fdinfo(fd)?))).collect()
+    }
+
+    fn probes(&self) -> Vec<Probe> {
+        self.probes.iter().map(probe).collect()
+    }
+}
+
+fn probe(status: &ProbeStatus) -> Probe {
+    let ProbeStatus { probe, state } = status;
+    Probe {
+        name: probe.name.into(),
+        required: probe.required,
+        up: *state == ProbeState::Up,
+        error: match state {
+            ProbeState::Up => None,
+            ProbeState::Missing => Some(format!("needs Linux {}", probe.since)),
+            ProbeState::Refused(why) => Some(why.clone()),
+        },
+        lost_without: probe.without.into(),
+    }
 }
 
 impl Counters {
-    /// Every counter, summed over the CPUs.
-    pub fn counts(&self) -> Vec<(CountKey, Count)> {
-        self.counts.iter().filter_map(Result::ok).map(|(key, values)| (key, sum_counts(&values))).collect()
-    }
-
-    /// One row a signal, summed over the CPUs.
-    pub fn health(&self) -> [Health; signal::END as usize] {
-        let mut rows = [Health::default(); signal::END as usize];
-        for (row, values) in rows.iter_mut().zip(self.health.iter()) {
-            *row = values.map(|values| sum_health(&values)).unwrap_or_default();
-        }
-        rows
-    }
-
-    /// Cost of each program that is loaded.
-    pub fn programs(&self) -> Vec<ProgramStats> {
-        self.programs.iter().map(|(name, fd)| program_stats(name, fd)).collect()
-    }
-
     /// Makes the entries that take what does not fit, while the map has room.
     pub(super) fn reserve_other(&mut self) -> Result<(), aya::maps::MapError> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).unwrap_or(1);
@@ -100,23 +106,22 @@ fn sum_health(values: &[Health]) -> Health {
     })
 }
 
-fn program_stats(name: &'static str, fd: &ProgramFd) -> ProgramStats {
-    let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    parse_fdinfo(name, &fs::read_to_string(path).unwrap_or_default())
+/// `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c); numbers the running kernel does not tell are 0.
+fn fdinfo(fd: &ProgramFd) -> std::io::Result<String> {
+    fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
 }
 
-/// `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c).
-fn parse_fdinfo(name: &'static str, text: &str) -> ProgramStats {
+fn program_stats(name: &'static str, fdinfo: &str) -> ProgramStats {
     let field = |wanted: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(':'));
+        let value = fdinfo.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(':'));
         value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
     ProgramStats {
-        name,
-        run_time_ns: field("run_time_ns"),
-        run_count: field("run_cnt"),
-        recursion_misses: field("recursion_misses"),
-        verified_instructions: field("verified_insns"),
+        name: name.into(),
+        run_time: Duration::from_nanos(field("run_time_ns")),
+        runs: field("run_cnt"),
+        misses: field("recursion_misses"),
+        instructions: field("verified_insns"),
     }
 }
 
@@ -127,9 +132,9 @@ mod tests {
     #[test]
     fn reads_fdinfo() {
         let text = "pos:\t0\nprog_id:\t7\nrun_time_ns:\t1200\nrun_cnt:\t4\nrecursion_misses:\t1\nverified_insns:\t900\n";
-        let stats = parse_fdinfo("retransmit", text);
-        assert_eq!((stats.run_time_ns, stats.run_count), (1200, 4));
-        assert_eq!((stats.recursion_misses, stats.verified_instructions), (1, 900));
+        let stats = program_stats("retransmit", text);
+        assert_eq!((stats.run_time, stats.runs), (Duration::from_nanos(1200), 4));
+        assert_eq!((stats.misses, stats.instructions), (1, 900));
     }
 
     #[test]

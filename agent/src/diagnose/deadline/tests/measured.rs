@@ -1,4 +1,4 @@
-//! Lives measured on 6.18.44 at HZ=250, one 100-byte segment, from send() to ETIMEDOUT.
+//! Lives measured on 6.18.44 at HZ=250, one 100-byte segment, from `send()` to `ETIMEDOUT`.
 
 use std::time::Duration;
 

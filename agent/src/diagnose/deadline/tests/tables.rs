@@ -8,7 +8,7 @@ use super::super::schedule::{
     Params, hypothetical, hypothetical_syn, keepalive, longest, retries2_within, schedule, synack,
 };
 
-const RTO_MAX: Duration = Duration::from_secs(120);
+const RTO_MAX: Duration = Duration::from_mins(2);
 const SHORT_RTO_MAX: Duration = Duration::from_secs(10);
 
 fn ms(ms: u64) -> Duration {
@@ -128,9 +128,9 @@ fn data(retries: u8, rto: u64, rto_max: Duration) -> Params {
     Params { rto: ms(rto), rto_max, user_timeout: None, limit: Limit::Retries2(retries) }
 }
 
-fn check_lives(lives: [[(usize, f64); 5]; 16], rto_max: Duration) {
+fn check_lives(lives: &[[(usize, f64); 5]; 16], rto_max: Duration) {
     for (n, row) in (0u8..).zip(lives) {
-        for (rto, (sent, seconds)) in RTOS.into_iter().zip(row) {
+        for (rto, &(sent, seconds)) in RTOS.into_iter().zip(row) {
             let life = schedule(&data(n, rto, rto_max));
             let died = life.gives_up.1.as_secs_f64();
             assert_eq!(life.sent(), sent, "N={n} R={rto}: died after {died}");
@@ -142,12 +142,12 @@ fn check_lives(lives: [[(usize, f64); 5]; 16], rto_max: Duration) {
 
 #[test]
 fn connections_live_as_long_as_tabled() {
-    check_lives(LIVES, RTO_MAX);
+    check_lives(&LIVES, RTO_MAX);
 }
 
 #[test]
 fn connections_live_as_long_as_tabled_with_a_short_rto_max() {
-    check_lives(SHORT_LIVES, SHORT_RTO_MAX);
+    check_lives(&SHORT_LIVES, SHORT_RTO_MAX);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn more_retries_never_die_sooner_and_never_before_the_model() {
             let mut last = Duration::ZERO;
             for n in 0..40 {
                 let life = schedule(&data(n, rto, rto_max));
-                let since_first_retransmission = life.gives_up.1 - life.steps[0].elapsed;
+                let since_first_retransmission = life.gives_up.1.saturating_sub(life.steps[0].elapsed);
                 assert!(since_first_retransmission >= hypothetical_timeout(n, rto_max));
                 assert!(life.gives_up.1 >= last, "N={n} R={rto}");
                 assert!(life.steps.windows(2).all(|pair| pair[0].rto <= pair[1].rto));

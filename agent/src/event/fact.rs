@@ -1,0 +1,99 @@
+//! Facts about the host: what live code learns from the kernel and /proc, and a replay from its recording.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
+/// read back the integer keys of [`HostFacts::reset_reasons`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// First of all: what does not change while the agent runs.
+    Host(HostFacts),
+    /// Wall clock minus monotonic clock, ns; told again when it is set.
+    Clock {
+        /// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
+        offset: i64,
+    },
+    /// Functions of a kernel stack, innermost first.
+    Stack {
+        /// As in [`Detail::ResetSent`](super::Detail::ResetSent).
+        id: i32,
+        /// Names without offsets; hexadecimal addresses where symbols can't be read.
+        frames: Vec<Box<str>>,
+    },
+    /// A walk over all open files ended: whoever it did not name holds nothing.
+    WalkDone {
+        /// When it ended, ns of `CLOCK_MONOTONIC`.
+        time: u64,
+    },
+    /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
+    /// were told before.
+    Counts {
+        /// When they were read, ns of `CLOCK_MONOTONIC`.
+        time: u64,
+        /// Rows of the map `COUNTS`; many of them come in several facts.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<CountRow>,
+        /// Rows of the map `HEALTH`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        health: Vec<HealthRow>,
+    },
+    /// Records were lost in the ring since the last such fact.
+    Lost {
+        /// Signal word.
+        signal: Box<str>,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A row of the map `COUNTS`, all CPUs together: [`agent_common::count::CountKey`] and `Count`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountRow {
+    /// See `CountKey::cgroup`.
+    pub cgroup: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Number of the signal.
+    pub signal: u16,
+    /// The signal's own.
+    pub detail: u16,
+    /// Events.
+    pub events: u64,
+    /// TCP segments, for retransmissions.
+    pub segments: u64,
+    /// Payload bytes, for retransmissions.
+    pub bytes: u64,
+}
+
+/// A row of the map `HEALTH`, all CPUs together: [`agent_common::count::Health`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRow {
+    /// Number of the signal.
+    pub signal: u16,
+    /// Records written to the ring.
+    pub written: u64,
+    /// Records lost because the ring was full.
+    pub lost_ring: u64,
+    /// Events whose record could not be filled.
+    pub lost_read: u64,
+    /// Sockets not remembered.
+    pub lost_socket: u64,
+    /// Workloads counted under the bucket for the rest.
+    pub lost_count: u64,
+}
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Timer interrupts a second: the unit of jiffies.
+    pub hz: u32,
+    /// `uname -r`.
+    pub release: Box<str>,
+    /// Names of `enum sk_rst_reason` without the prefix `SK_RST_REASON_`; empty before 6.10.
+    pub reset_reasons: BTreeMap<i32, Box<str>>,
+    /// Bytes of a page.
+    pub page_size: u32,
+}

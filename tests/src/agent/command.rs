@@ -1,0 +1,82 @@
+//! The program's commands, run beside the agent.
+
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::program;
+use crate::wait::{self, PATIENCE};
+
+/// Runs a command to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.args(arguments).stdin(Stdio::null());
+    command.output().unwrap_or_else(|error| panic!("run {command:?}: {error}"))
+}
+
+/// A command that prints lines until it is ended.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Running {
+    /// Starts one.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(program());
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let lines = BufReader::new(child.stdout.take().expect("its standard output")).lines();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || forward(lines, &sender));
+        Self { child, lines: receiver }
+    }
+
+    /// Waits for a line for which `wanted` holds.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let mut others = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("no {what} among {others:#?}"));
+            if wanted(&line) {
+                return line;
+            }
+            others.push(line);
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("signal a running command");
+    }
+
+    /// Waits for its end; what it said on its standard error.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let status = wait::some("the command to end", || self.child.try_wait().expect("wait for a command"));
+        let mut errors = String::new();
+        let pipe = self.child.stderr.as_mut().expect("its standard error");
+        pipe.read_to_string(&mut errors).expect("read its standard error");
+        (status, errors)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(lines: Lines<BufReader<ChildStdout>>, sender: &mpsc::Sender<String>) {
+    for line in lines.map_while(Result::ok) {
+        if sender.send(line).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The agent's counts against the kernel's own: records by namespace, metrics by the whole host.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tests::agent::agent;
+use tests::agent::event::Event;
+use tests::agent::metrics::Metrics;
+use tests::link::{Family, Pair};
+use tests::live::{Watched, named};
+use tests::scenes::{memory, reset, retransmit};
+use tests::wait;
+
+/// One test of this file at a time, so that what a metric grows by is this test's own.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How much metrics grew. The rest of the host may add to them: what is asserted is a lower bound.
+struct Growth(Metrics);
+
+impl Growth {
+    fn new() -> Self {
+        Self(agent().metrics())
+    }
+
+    fn of(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        let before = self.0.sum(name, labels).unwrap_or_default() as u64;
+        agent().metrics().count(name, labels) - before
+    }
+
+    /// Waits until a counter has grown by `count`.
+    fn reach(&self, name: &str, labels: &[(&str, &str)], count: u64) {
+        wait::until(&format!("{name}{labels:?} to grow by {count}"), || self.of(name, labels) >= count);
+    }
+}
+
+#[test]
+fn resends_of_a_namespace_add_up_to_its_retrans_segs() {
+    let _alone = alone();
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let resent = retransmit::lossy_transfer(&watched.pair, family);
+        let events = watched.so_far(resent.side);
+        let resends = named(&events, "retransmit");
+        let segments: u64 = resends.iter().map(|event| event.number("/retransmit/segments")).sum();
+        assert_eq!(segments, resent.snmp.get("TcpRetransSegs"));
+        let last = resends.last().expect("a lossy path");
+        assert_eq!(totals(last), segments, "the connection's own totals agree: {last:?}");
+    });
+}
+
+/// Segments of every kind, failures aside, in the totals of a line.
+fn totals(event: &Event) -> u64 {
+    let kinds =
+        event.find("/totals/segments").and_then(serde_json::Value::as_object).expect("totals by kind");
+    kinds.values().filter_map(serde_json::Value::as_u64).sum()
+}
+
+#[test]
+fn metrics_of_resends_grow_with_the_kernels_counters() {
+    let _alone = alone();
+    let growth = Growth::new();
+    let resent = retransmit::timeouts(&Pair::without_probes(), Family::V4, 2);
+    let timeouts = resent.snmp.get("TcpExtTCPTimeouts");
+    growth.reach("tcpwhy_retransmits_total", &[("kind", "timeout")], timeouts);
+    growth.reach("tcpwhy_retransmitted_segments_total", &[("kind", "timeout")], timeouts);
+}
+
+#[test]
+fn metrics_of_every_kind_grow() {
+    let _alone = alone();
+    let growth = Growth::new();
+    retransmit::tail_loss_probe(&Pair::new(), Family::V4);
+    retransmit::fast(&Pair::new(), Family::V4);
+    retransmit::slow_start(&Pair::without_probes(), Family::V4);
+    retransmit::syn(&Pair::new(), Family::V4);
+    retransmit::synack(&Pair::new(), Family::V4);
+    let segments =
+        [("tail_loss_probe", 1), ("fast", 1), ("timeout", 1), ("slow_start", 9), ("syn", 1), ("synack", 1)];
+    for (kind, count) in segments {
+        growth.reach("tcpwhy_retransmitted_segments_total", &[("kind", kind)], count);
+    }
+}
+
+#[test]
+fn failures_are_counted_apart() {
+    let _alone = alone();
+    let growth = Growth::new();
+    let resent = retransmit::refused(&Pair::without_probes(), Family::V4, 2);
+    let failed = resent.snmp.get("TcpExtTCPRetransFail");
+    growth.reach("tcpwhy_retransmit_failures_total", &[("kind", "timeout")], failed);
+}
+
+#[test]
+fn metrics_of_resets_grow_by_reason_and_state() {
+    let _alone = alone();
+    let growth = Growth::new();
+    reset::no_socket(&Pair::new(), Family::V4);
+    reset::abort_on_close(&Pair::new(), Family::V6, 10);
+    growth.reach("tcpwhy_resets_sent_total", &[("reason", "NO_SOCKET")], 1);
+    growth.reach("tcpwhy_resets_sent_total", &[("reason", "TCP_ABORT_ON_CLOSE")], 1);
+    growth.reach("tcpwhy_resets_received_total", &[("state", "SYN_SENT")], 1);
+    growth.reach("tcpwhy_resets_received_total", &[("state", "ESTABLISHED")], 1);
+}
+
+#[test]
+fn metrics_of_a_full_queue_grow_by_each_packet() {
+    let _alone = alone();
+    let growth = Growth::new();
+    let full = memory::rcvqueue_full(&Pair::new(), Family::V4);
+    growth.reach("tcpwhy_rcvqueue_full_total", &[], full.refused);
+}
+
+#[test]
+fn a_burst_of_resets_is_counted_to_the_last() {
+    let _alone = alone();
+    let watched = Watched::new(Pair::new());
+    let burst = reset::burst(&watched.pair, Family::V4, 2000);
+    let events = watched.so_far(burst.sender);
+    let sent = named(&events, "reset_sent");
+    let told: u64 = sent.iter().map(|event| event.stands_for()).sum();
+    assert_eq!(told, burst.snmp.get("TcpOutRsts"), "lines stand for every reset, coalesced or not");
+}
+
+#[test]
+fn nothing_was_lost() {
+    let _alone = alone();
+    retransmit::tail_loss_probe(&Pair::new(), Family::V4);
+    assert_eq!(agent().metrics().count("tcpwhy_records_lost_total", &[]), 0);
+}

@@ -1,0 +1,132 @@
+//! Whose connections the agent says they are: never those of whoever happened to run.
+
+use std::sync::{Mutex, OnceLock};
+
+use tests::actor::{CHILD_NAME, NAME};
+use tests::agent::event::Event;
+use tests::link::{Family, Pair};
+use tests::live::{Watched, named};
+use tests::scenes::actors::Actors;
+use tests::scenes::{reset, server};
+
+/// A connection made before the agent started.
+struct Old {
+    watched: Watched,
+    actors: Actors,
+}
+
+/// One for each family; every test of this file comes by here before it starts the agent.
+fn old_connections() -> &'static [Mutex<Old>] {
+    static OLD: OnceLock<Vec<Mutex<Old>>> = OnceLock::new();
+    OLD.get_or_init(|| {
+        let old = Family::ALL.map(|family| {
+            let pair = Pair::new();
+            let actors = Actors::connected(&pair, family);
+            (pair, actors)
+        });
+        old.map(|(pair, actors)| Mutex::new(Old { watched: Watched::new(pair), actors })).into()
+    })
+}
+
+fn watch() -> Watched {
+    old_connections();
+    Watched::new(Pair::new())
+}
+
+/// Asserts that the line names this process as the owner, and how that may have been learnt.
+fn assert_owner(event: &Event, pid: u32, comm: &str, sources: &[&str]) {
+    assert_eq!(event.number("/process/pid"), u64::from(pid), "{event:?}");
+    assert_eq!(event.text("/process/comm"), comm, "{event:?}");
+    assert!(sources.contains(&event.text("/process/source")), "not by {sources:?}: {event:?}");
+}
+
+#[test]
+fn a_resend_of_the_timer_is_of_the_process_that_connected() {
+    Family::each(|family| {
+        let watched = watch();
+        let mut actors = Actors::connected(&watched.pair, family);
+        actors.client_resends(&watched.pair);
+        let side = actors.client_side;
+        let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
+        assert_owner(&told, actors.client.pid(), NAME, &["connect"]);
+        assert_eq!(told.find("/current"), None, "nobody holds the socket's lock in the timer");
+    });
+}
+
+#[test]
+fn a_resend_of_an_accepted_socket_is_of_the_process_that_serves_it() {
+    Family::each(|family| {
+        let watched = watch();
+        let mut actors = Actors::connected(&watched.pair, family);
+        actors.server_resends(&watched.pair);
+        let side = actors.server_side;
+        let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
+        assert_owner(&told, actors.server.pid(), NAME, &["file", "lock", "listener"]);
+    });
+}
+
+#[test]
+fn connections_older_than_the_agent_have_owners() {
+    for old in old_connections() {
+        let mut old = old.lock().expect("another test failed");
+        let Old { watched, actors } = &mut *old;
+        actors.client_resends(&watched.pair);
+        actors.server_resends(&watched.pair);
+        let ends = [(actors.client_side, actors.client.pid()), (actors.server_side, actors.server.pid())];
+        for (side, pid) in ends {
+            let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
+            assert_owner(&told, pid, NAME, &["file", "lock"]);
+        }
+    }
+}
+
+#[test]
+fn the_reset_of_a_forking_server_is_of_the_child_that_closed() {
+    Family::each(|family| {
+        let watched = watch();
+        let served = server::fork_per_connection(&watched.pair, family, 600 << 10);
+        let side = served.reset.sender;
+        let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+        assert_owner(&told, served.child, CHILD_NAME, &["file", "lock"]);
+        assert_eq!(told.number("/current/pid"), u64::from(served.child));
+        assert_eq!(told.text("/reset/reason"), "TCP_ABORT_ON_CLOSE");
+        assert_eq!(told.number("/reset/unread_bytes"), served.reset.unread);
+    });
+}
+
+#[test]
+fn the_reset_of_a_killed_process_keeps_its_name() {
+    Family::each(|family| {
+        let watched = watch();
+        let actors = Actors::connected(&watched.pair, family);
+        let side = actors.server_side;
+        let pid = actors.server_is_killed(&watched.pair, 100);
+        let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+        assert_owner(&told, pid, NAME, &["file", "lock"]);
+    });
+}
+
+#[test]
+fn a_socket_that_ss_kills_still_belongs_to_its_process() {
+    Family::each(|family| {
+        let watched = watch();
+        let killed = reset::killed(&watched.pair, family);
+        let side = killed.sender;
+        let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+        assert_eq!(told.number("/process/pid"), u64::from(std::process::id()), "{told:?}");
+        assert_eq!(told.text("/current/comm"), "ss");
+    });
+}
+
+#[test]
+fn a_reset_that_was_received_is_of_the_process_that_connected() {
+    Family::each(|family| {
+        let watched = watch();
+        let mut actors = Actors::connected(&watched.pair, family);
+        actors.server.order("abort");
+        let events = watched.so_far(actors.client_side);
+        let told = named(&events, "reset_received");
+        assert_eq!(told.len(), 1, "{events:#?}");
+        assert_owner(told[0], actors.client.pid(), NAME, &["connect"]);
+    });
+}

@@ -1,0 +1,175 @@
+//! What the agent says of resets, sent and received.
+
+use tests::agent::event::Event;
+use tests::link::{Family, Pair};
+use tests::live::{Watched, named, owned_by_this_process};
+use tests::scenes::forged::{self, Acknowledged};
+use tests::scenes::reset::{self, Reset};
+use tests::tcp::Side;
+
+/// Lets `scene` happen for both families and compares every line of a reset with the truth.
+fn both(scene: impl Fn(&Pair, Family) -> Reset + Sync) {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let reset = scene(&watched.pair, family);
+        assert_sent(&told(&watched, &reset), &reset);
+        if let Some(receiver) = reset.receiver {
+            assert_received(&watched, receiver);
+        }
+    });
+}
+
+/// The one line of the reset that was sent; as many lines as the kernel sent resets.
+fn told(watched: &Watched, reset: &Reset) -> Event {
+    let events = watched.so_far(reset.sender);
+    let sent = named(&events, "reset_sent");
+    assert_eq!(sent.iter().map(|event| event.stands_for()).sum::<u64>(), reset.snmp.get("TcpOutRsts"));
+    assert!(sent[0].is_of(reset.sender), "{:?} is not of {:?}", sent[0], reset.sender);
+    sent[0].clone()
+}
+
+fn assert_sent(event: &Event, reset: &Reset) {
+    assert_eq!(event.text("/reset/reason"), reset.reason, "{event:?}");
+    assert_eq!(
+        event.find("/reset/active").and_then(serde_json::Value::as_bool),
+        Some(reset.active),
+        "{event:?}"
+    );
+    assert_eq!(event.text("/family"), reset.sender.family().name());
+    if reset.unread > 0 {
+        assert_eq!(event.number("/reset/unread_bytes"), reset.unread);
+    }
+}
+
+fn assert_received(watched: &Watched, receiver: Side) {
+    let events = watched.so_far(receiver);
+    let resets = named(&events, "reset_received");
+    assert_eq!(resets.len(), 1, "{events:#?}");
+    assert!(resets[0].is_of(receiver), "{:?} is not of {receiver:?}", resets[0]);
+    owned_by_this_process(resets[0]);
+}
+
+#[test]
+fn no_socket() {
+    both(reset::no_socket);
+}
+
+#[test]
+fn no_socket_has_no_connection_and_no_process() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let reset = reset::no_socket(&watched.pair, family);
+        let told = told(&watched, &reset);
+        assert_eq!((told.find("/connection"), told.find("/process"), told.find("/tcp")), (None, None, None));
+        let receiver = reset.receiver.expect("the client");
+        let refused =
+            watched.tail(receiver).wait_for("the refusal", |event| event.is("reset_received", receiver));
+        assert_eq!(refused.text("/state"), "SYN_SENT");
+    });
+}
+
+#[test]
+fn abort_on_close() {
+    both(|pair, family| reset::abort_on_close(pair, family, 1000));
+}
+
+#[test]
+fn abort_on_close_shows_the_path_through_the_kernel() {
+    let watched = Watched::new(Pair::new());
+    let reset = reset::abort_on_close(&watched.pair, Family::V4, 1000);
+    let told = told(&watched, &reset);
+    owned_by_this_process(&told);
+    assert_eq!(told.number("/current/pid"), u64::from(std::process::id()));
+    let stack = told.find("/reset/stack").and_then(serde_json::Value::as_array).expect("a stack");
+    assert!(
+        stack.iter().any(|frame| frame.as_str().is_some_and(|frame| frame.contains("tcp_close"))),
+        "{stack:?}"
+    );
+}
+
+#[test]
+fn linger() {
+    both(reset::linger);
+}
+
+#[test]
+fn disconnect() {
+    both(reset::disconnect);
+}
+
+#[test]
+fn killed() {
+    both(reset::killed);
+}
+
+#[test]
+fn time_wait() {
+    both(reset::time_wait);
+}
+
+#[test]
+fn linger2() {
+    both(reset::linger2);
+}
+
+#[test]
+fn data_after_shutdown() {
+    both(reset::data_after_shutdown);
+}
+
+#[test]
+fn disconnect_with_data() {
+    both(reset::disconnect_with_data);
+}
+
+#[test]
+fn keepalive_timeout() {
+    both(reset::keepalive_timeout);
+}
+
+#[test]
+fn accept_queue_overflow() {
+    both(reset::accept_queue_overflow);
+}
+
+#[test]
+fn ack_to_listener() {
+    both(forged::ack_to_listener);
+}
+
+#[test]
+fn syn_in_window() {
+    both(forged::syn_in_window);
+}
+
+#[test]
+fn ack_in_syn_sent() {
+    both(forged::ack_in_syn_sent);
+}
+
+#[test]
+fn timestamp_in_syn_sent() {
+    both(forged::timestamp_in_syn_sent);
+}
+
+#[test]
+fn ack_in_syn_recv() {
+    for acknowledged in Acknowledged::ALL {
+        both(|pair, family| forged::ack_in_syn_recv(pair, family, acknowledged));
+    }
+}
+
+#[test]
+fn a_closed_listener_resets_each_of_its_queue() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let resets = reset::listener_closed(&watched.pair, family, 3);
+        let events = watched.so_far(resets[0].sender);
+        let sent = named(&events, "reset_sent");
+        assert_eq!(sent.len(), 3, "{events:#?}");
+        for reset in &resets {
+            let told = sent.iter().find(|event| event.is_of(reset.sender)).expect("a line for each client");
+            assert_sent(told, reset);
+        }
+    });
+}
