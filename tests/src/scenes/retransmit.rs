@@ -24,7 +24,7 @@ pub struct Resent {
 
 impl Resent {
     fn new(connection: Connection, snmp: Snmp) -> Self {
-        let Connection { client, server, client_side, server_side: _ } = connection;
+        let Connection { client, server, client_side, .. } = connection;
         Self { side: client_side, snmp, socket: client, peer: Some(server) }
     }
 
@@ -113,7 +113,7 @@ pub fn syn(pair: &Pair, family: Family) -> Resent {
     let client = tcp::connect(&pair.client, tcp::local_address(&listener));
     let snmp = meter.read();
     pair.server.pass();
-    Resent::new(Connection::accepted(pair, &listener, client), snmp)
+    Resent::new(Connection::accepted(pair, listener, client), snmp)
 }
 
 /// The third packet of the handshake is lost; the half-open connection's timer sends the SYN-ACK again
@@ -124,7 +124,7 @@ pub fn synack(pair: &Pair, family: Family) -> Resent {
     let meter = Meter::new(&pair.server);
     pair.server.drop_incoming(&Loss::bare_acks().first(1));
     let client = tcp::connect(&pair.client, tcp::local_address(&listener));
-    let Connection { client, server, server_side, .. } = Connection::accepted(pair, &listener, client);
+    let Connection { client, server, server_side, .. } = Connection::accepted(pair, listener, client);
     let snmp = meter.read();
     pair.server.pass();
     Resent { side: server_side, snmp, socket: client, peer: Some(server) }
