@@ -279,19 +279,21 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Bytes received in order that the application has not read (a FIN counts one in the kernel's
-    /// sequence space; it is left out once the receive side is shut down).
+    /// Bytes received in order that the application has not read, as FIONREAD tells them (`tcp_inq`): a
+    /// received FIN, which takes a sequence number, is known by `SOCK_DONE`. `sk_shutdown` is no witness,
+    /// since `close()` sets it before it resets.
     pub fn unread_bytes(&self) -> u32 {
         let unread = self.raw.rcv_nxt.wrapping_sub(self.raw.copied_seq);
-        unread.saturating_sub(u32::from(self.raw.shutdown & 1))
+        unread.saturating_sub(u32::from(self.raw.sock_flags & SOCK_DONE != 0))
     }
 
-    /// Bytes the application wrote that were never sent.
+    /// Bytes the application wrote that were never sent; with [`Self::unacked_bytes`] what TIOCOUTQ tells
+    /// of an established connection. Once the application closed, its FIN counts one.
     pub fn unsent_bytes(&self) -> u32 {
         self.raw.write_seq.wrapping_sub(self.raw.snd_nxt)
     }
 
-    /// Bytes sent and not acknowledged.
+    /// Bytes sent and not acknowledged; a SYN or FIN counts one.
     pub fn unacked_bytes(&self) -> u32 {
         self.raw.snd_nxt.wrapping_sub(self.raw.snd_una)
     }
@@ -336,6 +338,9 @@ impl Tcp {
         self.raw.sock_flags & 1 != 0
     }
 }
+
+/// Bit of `skc_flags` that `tcp_fin` sets.
+const SOCK_DONE: u64 = 1 << 1;
 
 fn present32(value: u32) -> Option<u32> {
     (value != ABSENT32).then_some(value)

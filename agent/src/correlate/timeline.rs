@@ -159,7 +159,11 @@ fn errno(err: i32) -> i16 {
 impl Entry {
     /// One event, whose stage is `stage`.
     pub fn of(event: &KernelEvent, stage: Option<u32>) -> Self {
-        let (unacked, unsent, unread) = event.tcp.as_ref().map_or((0, 0, 0), queues);
+        let (mut unacked, unsent, unread) = event.tcp.as_ref().map_or((0, 0, 0), queues);
+        if matches!(event.endpoint.state, Some(TcpState::SynSent | TcpState::SynRecv)) {
+            // Nothing but the SYN, which is no data (`SIOCOUTQ` tells 0 too).
+            unacked = 0;
+        }
         let what = What::of(event, stage);
         Self { time: event.time, span_ms: 0, count: event.stands_for, unacked, unsent, unread, what }
     }

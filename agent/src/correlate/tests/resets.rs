@@ -21,6 +21,7 @@ fn closed_with_unread_data(time: u64) -> RecordBytes {
     let mut record = record(signal::RESET_SENT, time).reset(11, true).state(CLOSE).flags(OWNED);
     put!(record, tcp.copied_seq, 1000_u32);
     put!(record, tcp.rcv_nxt, 1300_u32);
+    put!(record, tcp.shutdown, 3_u8);
     put!(record, totals.resets_sent, 1_u32);
     record.current(55, "child")
 }
@@ -62,6 +63,14 @@ fn a_close_with_unread_data() {
     assert_eq!(connection.timeline.entries()[0].unread, 300);
     assert_eq!((connection.died, connection.gone), (Some(SECOND), true), "nothing more will be told");
     assert_eq!(bench.0.correlator().sizes().history, 1);
+}
+
+#[test]
+fn a_fin_is_no_unread_byte() {
+    let mut bench = Bench::new();
+    let mut closed = closed_with_unread_data(SECOND);
+    put!(closed, tcp.sock_flags, 1_u64 << 1);
+    assert_eq!(bench.see(&closed).event.tcp.unwrap().unread_bytes(), 299);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_size: 4 << 20, max_sockets: 65_536 }
+        Self { ring_size: 2 << 20, max_sockets: 65_536 }
     }
 }
 
@@ -99,11 +99,23 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let host = facts::host(&btf)?;
     let stacks =
         StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
+    drop(btf);
+    drop(blob);
+    give_back_memory();
     let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
     // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
     let events =
         unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
     Ok((Ring::new(events, stacks, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
+}
+
+/// Loading takes 20 MB for a moment, most of it for BTF; without this the allocator keeps a part of it.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn refused(error: EbpfError) -> LoadError {
