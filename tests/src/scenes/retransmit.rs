@@ -34,19 +34,21 @@ impl Resent {
     }
 }
 
+/// Bytes of a single lost segment.
+pub const LENGTH: usize = 1000;
+
 /// Full-sized segments that a new connection may have in flight (`TCP_INIT_CWND`).
 const INITIAL_WINDOW: usize = 10;
 
-/// The peer is silent for `count` expiries of the retransmission timer (`tcp_retransmit_timer`), then
-/// answers the next. A pair without tail loss probes shows nothing else.
-pub fn timeouts(pair: &Pair, family: Family, count: u64) -> Resent {
+/// A segment of [`LENGTH`] bytes is lost, and again each of `count` times that the timer sends it
+/// (`tcp_retransmit_timer`); the next arrives. A pair without tail loss probes shows nothing else.
+pub fn timeouts(pair: &Pair, family: Family, count: u32) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
-    pair.server.drop_incoming(&Loss::all());
-    tcp::send(&connection.client, 100);
-    meter.reach("TcpExtTCPTimeouts", count);
-    pair.server.pass();
+    pair.server.drop_incoming(&Loss::data().first(1 + count));
+    tcp::send(&connection.client, LENGTH);
     tcp::acknowledged(&connection.client);
+    pair.server.pass();
     Resent::new(connection, meter.read())
 }
 
@@ -55,7 +57,7 @@ pub fn tail_loss_probe(pair: &Pair, family: Family) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::data().first(1));
-    tcp::send(&connection.client, 1000);
+    tcp::send(&connection.client, LENGTH);
     tcp::acknowledged(&connection.client);
     pair.server.pass();
     Resent::new(connection, meter.read())
@@ -136,7 +138,7 @@ pub fn refused(pair: &Pair, family: Family, count: u64) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::data().first(1));
-    tcp::send(&connection.client, 1000);
+    tcp::send(&connection.client, LENGTH);
     pair.client.refuse_outgoing(&Loss::data());
     meter.reach("TcpExtTCPRetransFail", count);
     pair.client.pass();
@@ -151,7 +153,7 @@ pub fn spurious(pair: &Pair, family: Family) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.client.drop_incoming(&Loss::all());
-    tcp::send(&connection.client, 1000);
+    tcp::send(&connection.client, LENGTH);
     meter.reach("TcpExtTCPTimeouts", 1);
     pair.client.pass();
     tcp::acknowledged(&connection.client);
