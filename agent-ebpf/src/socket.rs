@@ -3,6 +3,7 @@
 use agent_common::count::Socket;
 use agent_common::owner;
 use agent_common::record::{Task, Totals};
+use aya_ebpf::bindings::BPF_NOEXIST;
 
 use crate::emit;
 use crate::kernel::field;
@@ -38,6 +39,16 @@ fn remember(sk: *const u8, socket: &Socket, signal: u16) {
 #[inline(always)]
 pub fn begin(sk: *const u8, how: u32, signal: u16) {
     remember(sk, &Socket { owner: task::current(how), totals: NO_TOTALS }, signal);
+}
+
+/// A walk found the socket among a process's open files. Whoever is known better stays, and whoever was
+/// found first: holders beside it are the daemon's to keep. The file keeps the socket alive meanwhile, so
+/// what is remembered here is forgotten at its `tcp_destroy_sock`.
+#[inline(always)]
+pub fn found(sk: *const u8, holder: Task) {
+    let found = Socket { owner: holder, totals: NO_TOTALS };
+    // Refused if it is known already; a full map is told by sockets that have trouble.
+    let _ = SOCKETS.insert(&(sk as u64), &found, u64::from(BPF_NOEXIST));
 }
 
 /// Learns the owner if the task that runs holds the lock, since then it works on the socket, unless

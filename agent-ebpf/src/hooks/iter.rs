@@ -47,6 +47,9 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     if tp.is_null() {
         return false;
     }
+    let holder = holder(task);
+    // The connection's first event then names its process, though the daemon takes in no healthy socket.
+    socket::found(tp, holder);
     hooks::fill_tcp(record, tp, signal::SOCK_HELD, socket::find(tp));
     let inode = field!(file, file_inode, *const u8);
     let detail = SockHeld {
@@ -59,7 +62,7 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     // SAFETY: `record` is this CPU's scratch value.
     unsafe {
         (*record).record.header.flags &= !OWNED;
-        (*record).record.current = holder(task);
+        (*record).record.current = holder;
         (*record).record.detail.sock_held = detail;
     }
     true

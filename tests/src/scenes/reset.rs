@@ -174,10 +174,11 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     meter.reach("TcpPassiveOpens", 1);
     pair.server.drop_incoming(&Loss::bare_acks());
     let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
+    // Before the reset, which its next segment provokes, or the next SYN-ACK.
+    let side = Side::of(&pair.client, &overflows);
     pair.server.pass();
     tcp::send(&fits, 1);
     meter.reach("TcpPassiveOpens", 2);
-    let side = Side::of(&pair.client, &overflows);
     tcp::send(&overflows, 1);
     let errno = tcp::death(&overflows);
     let held = vec![listener.into(), waiting.into(), fits.into()];
@@ -191,7 +192,7 @@ fn by_server(
     act: impl FnOnce(TcpStream),
 ) -> Reset {
     let meter = Meter::new(&pair.server);
-    let Connection { client, server, client_side, server_side: _ } = connection;
+    let Connection { client, server, client_side, listener: _listener, server_side: _ } = connection;
     act(server);
     let errno = tcp::death(&client);
     Reset { active: true, ..answer(pair, reason, client_side, errno, &meter) }
