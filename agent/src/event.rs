@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod fact;
 
-pub use fact::{Fact, HostFacts};
+pub use fact::{CountRow, Fact, HealthRow, HostFacts};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::correlate::limits::Limits;
 use crate::export::feed::Feed;
@@ -12,10 +12,7 @@ use crate::export::metrics::{Tallies, Tally};
 use crate::pipeline::Pipeline;
 use crate::source::frame::Frame;
 use crate::source::kernel::facts;
-use crate::source::kernel::ring::Ring;
-
-/// How often it is asked, while no record comes, whether a walk over open files is due.
-const ASK_INTERVAL: Duration = Duration::from_secs(1);
+use crate::source::kernel::ring::{Ring, WALK_INTERVAL};
 
 /// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
 #[derive(Clone, Debug)]
@@ -46,27 +43,40 @@ impl Tallies for Shared {
     }
 }
 
-/// Feeds the pipeline for as long as the kernel can be read.
+/// Feeds the pipeline for as long as the kernel can be read. An idle host wakes nobody: without records
+/// it waits until a walk is due, or for ever.
 pub async fn run(mut ring: Ring, shared: Shared) -> anyhow::Result<()> {
     let mut frames = Vec::new();
     ring.tell_facts(&mut frames).context("ask the host")?;
     shared.push(&mut frames);
     // Listeners, stalls and holders from before the start.
-    walk(&mut ring, &shared, &mut frames)?;
+    let mut walked = walk(&mut ring, &shared, &mut frames)?;
     loop {
-        // Losing the race against the timeout loses nothing: `next` is cancel safe.
-        if let Ok(result) = timeout(ASK_INTERVAL, ring.next(&mut frames)).await {
-            result.context("read the ring")?;
+        // Losing the race against the clock loses nothing: `next` is cancel safe.
+        tokio::select! {
+            result = ring.next(&mut frames) => result.context("read the ring")?,
+            () = walk_due(&shared, walked)? => walked = walk(&mut ring, &shared, &mut frames)?,
         }
         shared.push(&mut frames);
-        if shared.lock().correlator().wants_walk(facts::monotonic()?) {
-            walk(&mut ring, &shared, &mut frames)?;
-        }
     }
 }
 
-fn walk(ring: &mut Ring, shared: &Shared, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+/// Ends when a walk over open files would tell something new.
+fn walk_due(shared: &Shared, walked: u64) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let due = shared.lock().correlator().walk_due();
+    let now = facts::monotonic()?;
+    let pause = due.map(|due| due.max(walked + WALK_INTERVAL.as_nanos() as u64).saturating_sub(now));
+    Ok(async move {
+        match pause {
+            Some(pause) => sleep(Duration::from_nanos(pause)).await,
+            None => std::future::pending().await,
+        }
+    })
+}
+
+/// Returns when it was, ns of `CLOCK_MONOTONIC`.
+fn walk(ring: &mut Ring, shared: &Shared, frames: &mut Vec<Frame>) -> anyhow::Result<u64> {
     ring.walk(frames).context("walk over the open files")?;
     shared.push(frames);
-    Ok(())
+    Ok(facts::monotonic()?)
 }

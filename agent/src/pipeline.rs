@@ -27,6 +27,7 @@ use crate::decode::{DecodeError, decode};
 use crate::event::{Detail, Event, Fact};
 use crate::export::feed::Feed;
 use crate::export::metrics::Tally;
+use crate::export::words::SIGNALS;
 use crate::source::frame::Frame;
 
 /// Takes what the pipeline makes.
@@ -46,20 +47,6 @@ impl Sink for Feed {
         self.publish(observed);
     }
 }
-
-/// Words of the signals, by their numbers in [`agent_common::signal`].
-pub const SIGNALS: [&str; signal::END as usize] = [
-    "none",
-    "retransmit",
-    "synack_retransmit",
-    "reset_sent",
-    "reset_received",
-    "buf_limit_exceeded",
-    "rcvqueue_full",
-    "state_changed",
-    "sock_destroyed",
-    "sock_held",
-];
 
 /// Signals told as lost: as many words as there are, and one more would be an invention.
 const LOST_WORDS: usize = SIGNALS.len();

@@ -1,12 +1,10 @@
 //! A pair of hosts that the agent watches.
 
-use std::net::Shutdown;
-
 use crate::agent::agent;
 use crate::agent::event::Event;
 use crate::agent::tail::Tail;
 use crate::link::{Family, Pair};
-use crate::tcp::{self, Connection, Side};
+use crate::tcp::{self, Side};
 
 /// A [`Pair`] with one reader of the agent's events for each host.
 #[derive(Debug)]
@@ -26,27 +24,27 @@ impl Watched {
 
     /// The events of the host that `side` is on.
     pub fn tail(&self, side: Side) -> &Tail {
-        if side.netns == self.pair.client.inode() { &self.client } else { &self.server }
+        if self.is_client(side) { &self.client } else { &self.server }
     }
 
-    /// All events of the host that `side` is on, up to now: a connection that ends cleanly marks the place.
+    /// All events of the host that `side` is on, up to now: a listener that opens marks the place.
     pub fn so_far(&self, side: Side) -> Vec<Event> {
-        self.pair.client.pass();
-        self.pair.server.pass();
-        let mark = self.mark(side);
-        let mut events = self.tail(side).until("the mark", |event| event.is("sock_destroyed", mark));
-        events.retain(|event| !event.is_of(mark));
+        let host = if self.is_client(side) { &self.pair.client } else { &self.pair.server };
+        let listener = tcp::listen(host, Family::V4, 1);
+        let mark = tcp::local_address(&listener);
+        let is_mark = |event: &Event| event.name() == "state_changed" && event.local() == Some(mark);
+        let mut events = self.tail(side).until("the mark", is_mark);
+        events.pop();
         events
     }
 
-    fn mark(&self, side: Side) -> Side {
-        let Connection { client, server, client_side, server_side } =
-            Connection::open(&self.pair, Family::V4);
-        client.shutdown(Shutdown::Write).expect("shutdown");
-        assert_eq!(tcp::drain(&server), (0, None));
-        drop(server);
-        assert_eq!(tcp::drain(&client), (0, None));
-        if side.netns == client_side.netns { client_side } else { server_side }
+    /// Those of `side` alone.
+    pub fn of(&self, side: Side) -> Vec<Event> {
+        self.so_far(side).into_iter().filter(|event| event.is_of(side)).collect()
+    }
+
+    fn is_client(&self, side: Side) -> bool {
+        side.netns == self.pair.client.inode()
     }
 }
 

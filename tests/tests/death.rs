@@ -10,9 +10,8 @@ use tests::scenes::death::{self, Death};
 /// Lets `scene` happen and returns the line of the end, with all lines of the socket.
 fn told(pair: Pair, scene: impl FnOnce(&Pair) -> Death) -> (Event, Vec<Event>, Death) {
     let watched = Watched::new(pair);
-    let mut death = scene(&watched.pair);
-    drop(death.socket.take());
-    let events = watched.tail(death.side).life(death.side);
+    let death = scene(&watched.pair);
+    let events = watched.of(death.side);
     let changes = named(&events, "state_changed");
     let end = changes.iter().find(|event| event.text("/state_change/new") == "CLOSE").expect("an end");
     assert_eq!(end.text("/state_change/old"), death.state);

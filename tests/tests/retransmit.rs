@@ -15,13 +15,13 @@ struct Told {
 }
 
 impl Told {
-    /// Lets `scene` happen, closes its sockets and reads their lines to the end.
+    /// Lets `scene` happen, closes its sockets and reads their lines.
     fn new(pair: Pair, family: Family, scene: impl FnOnce(&Pair) -> Resent) -> Self {
         let watched = Watched::new(pair);
         let resent = scene(&watched.pair);
         let (side, snmp, total) = (resent.side, resent.snmp.clone(), resent.total());
         drop(resent);
-        Self { family, events: watched.tail(side).life(side), snmp, total }
+        Self { family, events: watched.of(side), snmp, total }
     }
 
     fn resends(&self) -> Vec<&Event> {
@@ -116,7 +116,7 @@ fn a_fast_retransmission_is_one_line_of_its_kind() {
     Family::each(|family| {
         let told = Told::new(Pair::new(), family, |pair| retransmit::fast(pair, family));
         told.assert_all("fast", "ESTABLISHED");
-        assert!(told.only().number("/tcp/sacked") >= 3);
+        assert!(told.only().number("/tcp/sacked") > 0, "what arrived after the lost one tells of it");
     });
 }
 

@@ -19,7 +19,7 @@ use crate::source::kernel::probes::{ProbeState, ProbeStatus};
 #[command(next_help_heading = "Bounds, where it attaches")]
 pub(super) struct AttachArgs {
     /// Bytes of the ring from the kernel to the agent: a power of two, like 4M.
-    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "4M")]
+    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "2M")]
     pub(super) ring_size: Size,
     /// Sockets whose owner and totals the kernel side remembers.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_SOCKETS", default_value_t = 65_536,
@@ -38,7 +38,7 @@ pub(super) struct AttachArgs {
     pub(super) history_age: std::time::Duration,
 }
 
-fn age(text: &str) -> Result<std::time::Duration, String> {
+pub(super) fn age(text: &str) -> Result<std::time::Duration, String> {
     let age: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     std::time::Duration::try_from(age).map_err(|_| "must not be negative".to_owned())
 }
@@ -74,11 +74,11 @@ pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Attached> {
 }
 
 impl AttachArgs {
-    fn options(&self) -> kernel::Options {
+    pub(super) fn options(&self) -> kernel::Options {
         kernel::Options { ring_size: self.ring_size.0, max_sockets: self.max_sockets }
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits {
             connections: self.max_connections as usize,
             history: self.history as usize,
@@ -88,7 +88,7 @@ impl AttachArgs {
 }
 
 /// One line, and one more for each probe that is not up: what is lost without it.
-fn tell_probes(counters: &kernel::Counters) {
+pub(super) fn tell_probes(counters: &kernel::Counters) {
     let up = counters.probes.iter().filter(|status| status.state == ProbeState::Up).count();
     log::info!("{up} of {} probes up", counters.probes.len());
     for ProbeStatus { probe, state } in &counters.probes {

@@ -41,7 +41,7 @@ fn words(words: &'static [&'static str]) -> PossibleValuesParser {
     PossibleValuesParser::new(words)
 }
 
-fn netns(text: &str) -> Result<u32, String> {
+pub(super) fn netns(text: &str) -> Result<u32, String> {
     if let Ok(inode) = text.parse() {
         return Ok(inode);
     }

@@ -7,12 +7,14 @@ mod filter;
 mod output;
 mod paths;
 mod printer;
+mod record;
+mod replay;
 mod signals;
 mod size;
 mod tail;
-mod timeouts;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 mod usage;
 
 use std::ffi::OsString;
@@ -43,6 +45,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Agent),
+    Record(record::Record),
+    Replay(replay::Replay),
     Tail(tail::Tail),
     Timeouts(timeouts::Timeouts),
 }
@@ -75,6 +79,8 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Agent(agent) => run_async(agent.run()),
+            Command::Record(record) => run_async(record.run()),
+            Command::Replay(replay) => printed(replay.run()),
             Command::Tail(tail) => run_async(tail.run()),
             Command::Timeouts(timeouts) => printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())),
         }
@@ -84,7 +90,9 @@ impl Cli {
 /// The end of the output is the end of the command, not its failure.
 fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
     let is_broken_pipe = |error: &anyhow::Error| {
-        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     };
     result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }

@@ -45,7 +45,7 @@ impl Formatter {
         }
     }
 
-    fn item(&mut self, item: &Item) -> String {
+    pub(super) fn item(&mut self, item: &Item) -> String {
         match self {
             Self::Text(text) => text.line(item),
             Self::Json => item.to_json(),

@@ -76,10 +76,15 @@ impl Correlator {
         }
     }
 
-    /// Whether a walk over open files would tell something that is missing: the owner of a connection, or
-    /// what became of a stall. `now` in ns of `CLOCK_MONOTONIC`.
+    /// From when on a walk over open files would tell something that is missing: the owner of a connection,
+    /// or what became of a stall. Ns of `CLOCK_MONOTONIC`; `None` while nothing is missing.
+    pub fn walk_due(&self) -> Option<u64> {
+        self.walks.due()
+    }
+
+    /// Whether that time has come.
     pub fn wants_walk(&self, now: u64) -> bool {
-        self.walks.wanted(now)
+        self.walk_due().is_some_and(|due| due <= now)
     }
 
     /// What was forgotten for want of space.
@@ -102,6 +107,8 @@ impl Correlator {
             Fact::WalkDone { time } => self.end_walk(time),
             // The pipeline counts them; totals in later records make up for them.
             Fact::Lost { .. } => (),
+            // For the metrics of a replay.
+            Fact::Counts { .. } => (),
         }
     }
 

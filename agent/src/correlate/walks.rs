@@ -47,9 +47,9 @@ impl Walks {
         self.done.is_some()
     }
 
-    /// Whether one is due.
-    pub fn wanted(&self, now: u64) -> bool {
-        self.wants.values().any(|&due| due <= now)
+    /// From when on the next one would tell something new.
+    pub fn due(&self) -> Option<u64> {
+        self.wants.values().copied().min()
     }
 
     pub fn evicted(&self) -> u64 {

@@ -28,6 +28,18 @@ pub enum Fact {
         /// When it ended, ns of `CLOCK_MONOTONIC`.
         time: u64,
     },
+    /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
+    /// were told before.
+    Counts {
+        /// When they were read, ns of `CLOCK_MONOTONIC`.
+        time: u64,
+        /// Rows of the map `COUNTS`; many of them come in several facts.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rows: Vec<CountRow>,
+        /// Rows of the map `HEALTH`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        health: Vec<HealthRow>,
+    },
     /// Records were lost in the ring since the last such fact.
     Lost {
         /// Signal word.
@@ -35,6 +47,42 @@ pub enum Fact {
         /// How many.
         count: u64,
     },
+}
+
+/// A row of the map `COUNTS`, all CPUs together: [`agent_common::count::CountKey`] and `Count`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountRow {
+    /// See `CountKey::cgroup`.
+    pub cgroup: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Number of the signal.
+    pub signal: u16,
+    /// The signal's own.
+    pub detail: u16,
+    /// Events.
+    pub events: u64,
+    /// TCP segments, for retransmissions.
+    pub segments: u64,
+    /// Payload bytes, for retransmissions.
+    pub bytes: u64,
+}
+
+/// A row of the map `HEALTH`, all CPUs together: [`agent_common::count::Health`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthRow {
+    /// Number of the signal.
+    pub signal: u16,
+    /// Records written to the ring.
+    pub written: u64,
+    /// Records lost because the ring was full.
+    pub lost_ring: u64,
+    /// Events whose record could not be filled.
+    pub lost_read: u64,
+    /// Sockets not remembered.
+    pub lost_socket: u64,
+    /// Workloads counted under the bucket for the rest.
+    pub lost_count: u64,
 }
 
 /// What does not change while the agent runs.

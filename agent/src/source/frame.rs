@@ -1,5 +1,8 @@
 //! The unit of the stream before it is decoded, and of a recording.
 
+use std::mem::offset_of;
+
+use agent_common::record::{Endpoint, Record};
 use bytes::Bytes;
 
 use crate::event::Fact;
@@ -17,5 +20,19 @@ impl Frame {
     /// Encodes a fact.
     pub fn fact(fact: &Fact) -> Self {
         Self::Fact(serde_json::to_vec(fact).expect("a fact has only string keys").into())
+    }
+
+    /// Inode of the network namespace of a record; `None` of a fact, or where the record is too short.
+    pub fn netns(&self) -> Option<u32> {
+        let Self::Record(bytes) = self else { return None };
+        let at = offset_of!(Record, endpoint) + offset_of!(Endpoint, netns);
+        Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    }
+
+    /// What it is made of.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Record(bytes) | Self::Fact(bytes) => bytes,
+        }
     }
 }

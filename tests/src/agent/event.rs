@@ -31,8 +31,13 @@ impl Event {
     /// Whether it is of this side of this connection, port by port.
     pub fn is_of(&self, side: Side) -> bool {
         self.netns() == Some(side.netns)
-            && self.address("/local") == Some(side.local)
+            && self.local() == Some(side.local)
             && self.address("/remote") == Some(side.remote)
+    }
+
+    /// This host's side.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.address("/local")
     }
 
     /// Inode of the network namespace.

@@ -1,17 +1,22 @@
 //! The little of HTTP/1.1 that the agent's answers need.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 
 /// Sends `GET path` and returns the body; panics unless the status is 200.
-pub fn get<S: Read + Write>(mut stream: S, path: &str) -> Body<S> {
-    let headers = "Host: tcpwhy\r\nConnection: close\r\nAccept: application/openmetrics-text, */*";
+pub fn get<S: Read + Write>(stream: S, path: &str) -> Body<S> {
+    get_as(stream, path, "application/openmetrics-text, */*")
+}
+
+/// Likewise, in the form that `accept` asks for.
+pub fn get_as<S: Read + Write>(mut stream: S, path: &str, accept: &str) -> Body<S> {
+    let headers = format!("Host: tcpwhy\r\nConnection: close\r\nAccept: {accept}");
     write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n\r\n").expect("send a request");
     let mut reader = BufReader::new(stream);
-    let status = line(&mut reader);
+    let status = line(&mut reader).expect("an answer");
     assert_eq!(status.split(' ').nth(1), Some("200"), "GET {path}: {status}");
     let mut chunked = false;
     loop {
-        let header = line(&mut reader).to_ascii_lowercase();
+        let header = line(&mut reader).expect("a header").to_ascii_lowercase();
         if header.is_empty() {
             return Body { reader, left: if chunked { Left::Chunk(0) } else { Left::All } };
         }
@@ -38,47 +43,48 @@ enum Left {
 
 impl<S: Read> Body<S> {
     /// Bytes that may be read as they are; 0 at the end.
-    fn available(&mut self) -> usize {
+    fn available(&mut self) -> io::Result<usize> {
         match self.left {
-            Left::All => usize::MAX,
+            Left::All => Ok(usize::MAX),
             Left::Chunk(0) => self.next_chunk(),
-            Left::Chunk(left) => left,
-            Left::End => 0,
+            Left::Chunk(left) => Ok(left),
+            Left::End => Ok(0),
         }
     }
 
-    fn next_chunk(&mut self) -> usize {
-        let size = line(&mut self.reader);
+    fn next_chunk(&mut self) -> io::Result<usize> {
+        let size = line(&mut self.reader)?;
         let size =
             usize::from_str_radix(&size, 16).unwrap_or_else(|_| panic!("not the size of a chunk: {size}"));
         self.left = if size == 0 { Left::End } else { Left::Chunk(size) };
-        size
+        Ok(size)
     }
 
-    fn took(&mut self, count: usize) {
-        let Left::Chunk(left) = &mut self.left else { return };
+    fn took(&mut self, count: usize) -> io::Result<()> {
+        let Left::Chunk(left) = &mut self.left else { return Ok(()) };
         *left -= count;
         if *left == 0 {
-            assert_eq!(line(&mut self.reader), "", "a chunk ends with its line");
+            assert_eq!(line(&mut self.reader)?, "", "a chunk ends with its line");
         }
+        Ok(())
     }
 }
 
 impl<S: Read> Read for Body<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(self.available());
+        let wanted = buffer.len().min(self.available()?);
         if wanted == 0 {
             return Ok(0);
         }
         let count = self.reader.read(&mut buffer[..wanted])?;
-        self.took(count);
+        self.took(count)?;
         Ok(count)
     }
 }
 
-fn line(reader: &mut impl BufRead) -> String {
+/// A line without its end. One cut short is an error: the agent hung up, or the reader did.
+fn line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    reader.read_line(&mut line).expect("read an answer");
-    assert!(line.ends_with('\n'), "the agent hung up in the middle of an answer: {line:?}");
-    line.trim_end().to_owned()
+    reader.read_line(&mut line)?;
+    if line.ends_with('\n') { Ok(line.trim_end().to_owned()) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }

@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use super::event::Event;
 use super::http;
-use crate::tcp::Side;
 use crate::wait::PATIENCE;
 
 /// Events of one network namespace, from the moment this was made.
@@ -65,12 +64,6 @@ impl Tail {
         let mut events: Vec<Event> = self.passed.borrow_mut().drain(..).collect();
         events.push(end);
         events
-    }
-
-    /// All events of one side of a connection, up to the end of its socket: nothing more can follow.
-    pub fn life(&self, side: Side) -> Vec<Event> {
-        let events = self.until("end of the socket", |event| event.is("sock_destroyed", side));
-        events.into_iter().filter(|event| event.is_of(side)).collect()
     }
 
     fn next(&self, deadline: Instant) -> Option<Event> {

@@ -20,8 +20,8 @@ pub struct Death {
     pub after: Duration,
     /// The client's counters over the scene.
     pub snmp: Snmp,
-    /// The dead socket, if somebody still holds it.
-    pub socket: Option<TcpStream>,
+    /// The peer, whose end would meet no socket any more.
+    pub peer: Option<TcpStream>,
 }
 
 /// The peer falls silent; the client gives up as `tcp_retries2` says (`tcp_write_timeout`).
@@ -36,13 +36,13 @@ pub fn user_timeout(pair: &Pair, family: Family, timeout: Duration) -> Death {
 }
 
 fn unanswered(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Death {
-    let Connection { client, client_side, server: _server, .. } = Connection::open(pair, family);
+    let Connection { client, client_side, server, .. } = Connection::open(pair, family);
     set(&client);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::all());
     let start = Instant::now();
     tcp::send(&client, 100);
-    died(client_side, "ESTABLISHED", client, start, &meter)
+    Death { peer: Some(server), ..died(client_side, "ESTABLISHED", &client, start, &meter) }
 }
 
 /// Nobody answers the SYN; the client gives up as `tcp_syn_retries` says. With
@@ -54,36 +54,37 @@ pub fn connect(pair: &Pair, family: Family, syn_retries: u8) -> Death {
     let meter = Meter::new(&pair.client);
     let start = Instant::now();
     let (client, side) = tcp::start_connect(&pair.client, tcp::closed_port(&pair.server, family));
-    died(side, "SYN_SENT", client, start, &meter)
+    died(side, "SYN_SENT", &client, start, &meter)
 }
 
-fn died(side: Side, state: &'static str, client: TcpStream, start: Instant, meter: &Meter) -> Death {
-    let errno = Some(tcp::death(&client));
-    Death { side, state, errno, after: start.elapsed(), snmp: meter.read(), socket: Some(client) }
+fn died(side: Side, state: &'static str, client: &TcpStream, start: Instant, meter: &Meter) -> Death {
+    let errno = Some(tcp::death(client));
+    Death { side, state, errno, after: start.elapsed(), snmp: meter.read(), peer: None }
 }
 
 /// The application closes with data unsent to a silent peer; the orphan is given up as
 /// `tcp_orphan_retries` says.
 pub fn orphan(pair: &Pair, family: Family, orphan_retries: u8) -> Death {
     pair.client.sysctl("ipv4.tcp_orphan_retries", orphan_retries);
-    let Connection { client, client_side: side, server: _server, .. } = Connection::open(pair, family);
+    let Connection { client, client_side: side, server, .. } = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::all());
     let start = Instant::now();
     tcp::send(&client, 100);
     drop(client);
     meter.reach("TcpExtTCPAbortOnTimeout", 1);
-    Death { side, state: "FIN_WAIT1", errno: None, after: start.elapsed(), snmp: meter.read(), socket: None }
+    let (after, peer) = (start.elapsed(), Some(server));
+    Death { side, state: "FIN_WAIT1", errno: None, after, snmp: meter.read(), peer }
 }
 
 /// The client's own device goes down before data leaves: nothing was ever in flight, so zero-window
 /// probes kill it (`tcp_probe_timer`), with ETIMEDOUT and without one retransmission.
 pub fn own_device_down(pair: &Pair, family: Family, retries2: u8) -> Death {
     pair.client.sysctl("ipv4.tcp_retries2", retries2);
-    let Connection { client, client_side, server: _server, .. } = Connection::open(pair, family);
+    let Connection { client, client_side, server, .. } = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.client.down();
     let start = Instant::now();
     tcp::send(&client, 100);
-    died(client_side, "ESTABLISHED", client, start, &meter)
+    Death { peer: Some(server), ..died(client_side, "ESTABLISHED", &client, start, &meter) }
 }

@@ -118,7 +118,8 @@ fn connecting(client: &Host, server: &Host, peer: SocketAddr) -> (Forger, std::n
 fn reset(pair: &Pair, reason: &'static str, local: SocketAddr, meter: &Meter) -> Reset {
     let remote = pair.client.socket_address(Family::of(local), FORGED_PORT);
     let sender = Side { netns: pair.server.inode(), local, remote };
-    Reset { sender, reason, active: false, unread: 0, receiver: None, errno: None, snmp: meter.read() }
+    let (snmp, held) = (meter.read(), Vec::new());
+    Reset { sender, reason, active: false, unread: 0, receiver: None, errno: None, snmp, held }
 }
 
 /// `TSval` of the option (kind 8, length 10).

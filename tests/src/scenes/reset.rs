@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind::ConnectionRefused;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
 
 use crate::link::{Family, Loss, Pair};
 use crate::snmp::{self, Meter, Snmp};
@@ -9,7 +10,7 @@ use crate::tcp::{self, Connection, Side};
 use crate::wait;
 
 /// Who reset whom.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Reset {
     /// The side that sent it.
     pub sender: Side,
@@ -25,6 +26,8 @@ pub struct Reset {
     pub errno: Option<i32>,
     /// The sender's counters over the scene.
     pub snmp: Snmp,
+    /// Sockets whose own end would send one more reset.
+    pub held: Vec<OwnedFd>,
 }
 
 /// Nobody listens (`tcp_v4_rcv`, `no_tcp_socket`): connection refused.
@@ -147,7 +150,7 @@ pub fn disconnect_with_data(pair: &Pair, family: Family) -> Reset {
 
 /// The client's keepalive probes go unanswered (`tcp_keepalive_timer`); its reset is lost too.
 pub fn keepalive_timeout(pair: &Pair, family: Family) -> Reset {
-    let Connection { client, client_side, server: _server, .. } = Connection::open(pair, family);
+    let Connection { client, client_side, server, .. } = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::all());
     tcp::keepalive(&client, 1);
@@ -155,7 +158,8 @@ pub fn keepalive_timeout(pair: &Pair, family: Family) -> Reset {
     let snmp = meter.read();
     pair.server.pass();
     let reason = "TCP_KEEPALIVE_TIMEOUT";
-    Reset { sender: client_side, reason, active: true, unread: 0, receiver: None, errno: None, snmp }
+    let (sender, held) = (client_side, vec![server.into()]);
+    Reset { sender, reason, active: true, unread: 0, receiver: None, errno: None, snmp, held }
 }
 
 /// The accept queue is full when a handshake completes and `tcp_abort_on_overflow` is set
@@ -166,7 +170,7 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     let to = tcp::local_address(&listener);
     let meter = Meter::new(&pair.server);
     // A full queue refuses SYNs, so the two that will not both fit must be half-open before it is full.
-    let _waiting = tcp::connect(&pair.client, to);
+    let waiting = tcp::connect(&pair.client, to);
     meter.reach("TcpPassiveOpens", 1);
     pair.server.drop_incoming(&Loss::bare_acks());
     let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
@@ -176,7 +180,8 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     let side = Side::of(&pair.client, &overflows);
     tcp::send(&overflows, 1);
     let errno = tcp::death(&overflows);
-    answer(pair, "INVALID_SYN", side, errno, &meter)
+    let held = vec![listener.into(), waiting.into(), fits.into()];
+    Reset { held, ..answer(pair, "INVALID_SYN", side, errno, &meter) }
 }
 
 fn by_server(
@@ -196,5 +201,14 @@ fn by_server(
 fn answer(pair: &Pair, reason: &'static str, receiver: Side, errno: i32, meter: &Meter) -> Reset {
     let sender = receiver.reversed(&pair.server);
     let snmp = meter.read();
-    Reset { sender, reason, active: false, unread: 0, receiver: Some(receiver), errno: Some(errno), snmp }
+    Reset {
+        sender,
+        reason,
+        active: false,
+        unread: 0,
+        receiver: Some(receiver),
+        errno: Some(errno),
+        snmp,
+        held: Vec::new(),
+    }
 }

@@ -46,6 +46,7 @@ pub fn fork_per_connection(pair: &Pair, family: Family, payload: usize) -> Serve
         receiver: Some(receiver),
         errno,
         snmp: meter.read(),
+        held: Vec::new(),
     };
     Served { reset, parent: server.pid(), child, delivered }
 }

@@ -9,6 +9,7 @@ use super::{
     Family, Line, Listener, Memory, Owner, Queue, Reset, Retransmit, Settings, StateChange, Tcp, Thread,
     Totals, Trigger, VERSION,
 };
+use crate::correlate::listeners::Listening;
 use crate::correlate::observed::Observed;
 use crate::event::{Detail, KernelEvent, RetransmitKind, Segment, TcpState};
 use crate::export::words::{self, EventWord};
@@ -136,11 +137,20 @@ fn reset(observed: &Observed, reason: Option<i32>, trigger: Option<&Segment>) ->
     Reset {
         reason: observed.reset_reason.as_ref().map(ToString::to_string).or_else(number),
         active: trigger.is_none(),
+        listening: listening(&observed.listener),
         unread_bytes: tcp.map(crate::event::Tcp::unread_bytes),
         unsent_bytes: tcp.map(crate::event::Tcp::unsent_bytes),
         unacked_bytes: tcp.map(crate::event::Tcp::unacked_bytes),
         stack: observed.stack.iter().map(ToString::to_string).collect(),
         trigger: trigger.map(Trigger::from),
+    }
+}
+
+fn listening(listener: &Listening) -> Option<bool> {
+    match listener {
+        Listening::Unknown => None,
+        Listening::Nobody => Some(false),
+        Listening::Somebody(_) => Some(true),
     }
 }
 

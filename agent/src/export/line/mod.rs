@@ -178,6 +178,9 @@ pub struct Reset {
     pub reason: Option<String>,
     /// On this side's initiative, not in answer to a segment.
     pub active: bool,
+    /// Whether somebody listens on the local address and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listening: Option<bool>,
     /// Bytes received that the application had not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_bytes: Option<u32>,

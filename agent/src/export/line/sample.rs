@@ -156,7 +156,11 @@ pub(crate) fn no_socket() -> Observed {
     let endpoint = endpoint("198.51.100.2:81", "198.51.100.1:40000", None);
     let trigger = Some(Segment { flags: 2, seq: 1, ack: 0, len: 0 });
     let detail = Detail::ResetSent { reason: Some(1), stack: None, trigger };
-    Observed { reset_reason: Some("NO_SOCKET".into()), ..observed(endpoint, detail, None) }
+    Observed {
+        reset_reason: Some("NO_SOCKET".into()),
+        listener: Listening::Nobody,
+        ..observed(endpoint, detail, None)
+    }
 }
 
 /// A close with unread bytes, seen with its stack.

@@ -50,7 +50,7 @@ fn what_an_event_cannot_have_is_left_out() {
     }
     assert_eq!(
         line["reset"],
-        serde_json::json!({"reason": "NO_SOCKET", "active": false,
+        serde_json::json!({"reason": "NO_SOCKET", "active": false, "listening": false,
             "trigger": {"flags": "SYN", "seq": 1, "ack": 0, "len": 0}})
     );
 }

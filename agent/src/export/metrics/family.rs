@@ -94,6 +94,8 @@ families! {
         "Time spent in the program; only with kernel.bpf_stats_enabled";
     EBPF_RUNS: Counter "ebpf_runs" { PROGRAM }
         "Times that the program ran; only with kernel.bpf_stats_enabled";
+    EBPF_MISSES: Counter "ebpf_misses" { PROGRAM }
+        "Events not seen because the program would have interrupted itself";
     BUILD: Info "build" { ("version", "of tcpwhy"), ("kernel", "`uname -r`") }
         "What runs";
 }

@@ -111,7 +111,8 @@ impl Page {
         let rows = || measured().map(|program| (vec![("program", &*program.name)], program));
         let seconds = rows().map(|(labels, program)| (labels, program.run_time.as_secs_f64()));
         counters(to, &family::EBPF_RUN, seconds)?;
-        counters(to, &family::EBPF_RUNS, rows().map(|(labels, program)| (labels, program.runs)))
+        counters(to, &family::EBPF_RUNS, rows().map(|(labels, program)| (labels, program.runs)))?;
+        counters(to, &family::EBPF_MISSES, rows().map(|(labels, program)| (labels, program.misses)))
     }
 
     /// Sums what `label` names, from 0 on for each of `known`.

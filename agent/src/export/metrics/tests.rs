@@ -78,7 +78,7 @@ pub(crate) fn busy() -> Fake {
         count(1, signal::STATE_CHANGED, 7, 100),
     ];
     let run_time = Duration::from_micros(1500);
-    let program = |name, runs| ProgramStats { name, run_time, runs, misses: 0, instructions: 0 };
+    let program = |name, runs| ProgramStats { name, run_time, runs, misses: 0, instructions: 900 };
     let programs = vec![program("retransmit".into(), 12), program("reset_sent".into(), 0)];
     Fake { counts, programs, broken: false }
 }

@@ -6,6 +6,9 @@ use crate::export::escape::Escaped;
 use crate::export::line::{Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals};
 use crate::export::words::{self, EventWord};
 
+/// A SYN that the kernel found no socket for, or a port without a listener after all were looked at.
+const NOBODY: &str = "nobody listens";
+
 /// Comma-separated, may be empty.
 pub(super) fn words(line: &Line) -> String {
     let mut notes = Vec::new();
@@ -73,6 +76,9 @@ fn reset_sent(line: &Line, notes: &mut Vec<String>) {
     let Some(reset) = &line.reset else { return };
     let meaning = reset.reason.as_deref().and_then(|reason| meaning(reason, reset));
     notes.extend(meaning.map(str::to_owned));
+    if reset.reason.as_deref() == Some("NO_SOCKET") && meaning != Some(NOBODY) {
+        notes.extend((reset.listening == Some(false)).then(|| NOBODY.to_owned()));
+    }
     let of = |count: Option<u32>| count.unwrap_or_default();
     let counts =
         [(reset.unread_bytes, "unread"), (reset.unacked_bytes, "unacked"), (reset.unsent_bytes, "unsent")];
@@ -83,7 +89,7 @@ fn reset_sent(line: &Line, notes: &mut Vec<String>) {
 fn meaning(reason: &str, reset: &Reset) -> Option<&'static str> {
     let trigger = reset.trigger.as_ref();
     Some(match reason {
-        "NO_SOCKET" if trigger.is_some_and(|segment| segment.flags == "SYN") => "nobody listens",
+        "NO_SOCKET" if trigger.is_some_and(|segment| segment.flags == "SYN") => NOBODY,
         "NO_SOCKET" => "no such connection",
         "TCP_INVALID_ACK_SEQUENCE" => "the answer to our SYN acknowledges something else",
         "TCP_RFC7323_PAWS" => "timestamp out of range in the answer to our SYN",

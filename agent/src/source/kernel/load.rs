@@ -33,7 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_size: 4 << 20, max_sockets: 65_536 }
+        Self { ring_size: 2 << 20, max_sockets: 65_536 }
     }
 }
 
@@ -99,11 +99,23 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let host = facts::host(&btf)?;
     let stacks =
         StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
+    drop(btf);
+    drop(blob);
+    give_back_memory();
     let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
     // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
     let events =
         unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
     Ok((Ring::new(events, stacks, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
+}
+
+/// Loading takes 20 MB for a moment, most of it for BTF; without this the allocator keeps a part of it.
+fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 fn refused(error: EbpfError) -> LoadError {
@@ -216,6 +228,33 @@ mod tests {
             CountKey: CountKey, Count: Count, Health: Health, Socket: Socket,
         );
         assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
+    }
+
+    /// Changes with every name, place and size of a field of the ring's records.
+    fn fingerprint(btf: &btf::Btf<'_>) -> u32 {
+        let records =
+            ["TcpRecord", "Record", "Header", "Endpoint", "Task", "Tcp", "Netns", "Totals", "Detail"];
+        let details = [
+            "Retransmit",
+            "SynackRetransmit",
+            "ResetSent",
+            "BufLimitExceeded",
+            "RcvqueueFull",
+            "StateChanged",
+            "SockHeld",
+        ];
+        let layout: Vec<_> =
+            records.iter().chain(&details).map(|name| (name, btf.size_of(name), btf.members(name))).collect();
+        crc32fast::hash(format!("{layout:?}").as_bytes())
+    }
+
+    #[test]
+    fn recordings_know_the_abi() {
+        let file = object::File::parse(OBJECT).unwrap();
+        let section = file.section_by_name(".BTF").unwrap().uncompressed_data().unwrap();
+        let found = fingerprint(&btf::Btf::parse(&section).unwrap());
+        let told = crate::source::recording::ABI;
+        assert_eq!(told, found, "the records changed: recording::ABI is {found:#010x} now");
     }
 
     fn assert_tiles(btf: &btf::Btf<'_>, name: &str, size: u32) {

@@ -8,6 +8,8 @@ pub mod probes;
 pub mod ring;
 mod stats;
 mod symbols;
+mod told;
 
 pub use load::{LoadError, Options, load};
 pub use stats::Counters;
+pub use told::Told;

@@ -32,7 +32,7 @@ const LINGER: Duration = Duration::from_millis(50);
 const BATCH: usize = 2048;
 
 /// Walks over all open files at most this often.
-const WALK_INTERVAL: Duration = Duration::from_secs(1);
+pub const WALK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Stacks told; as many as the kernel side's map holds.
 const MAX_STACKS: usize = 1024;

@@ -1,0 +1,143 @@
+//! `tcpwhy replay`
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::filter::FilterArgs;
+use super::output::{Formatter, Output};
+use crate::correlate::limits::Limits;
+use crate::correlate::observed::Observed;
+use crate::export::api::select;
+use crate::export::feed::{Feed, Heard};
+use crate::export::filter::Filter;
+use crate::export::metrics::{Format, Metrics, Tally};
+use crate::pipeline::{Pipeline, Sink};
+use crate::source::frame::Frame;
+use crate::source::recording::{Counted, Problem, Reader};
+
+/// Problems that are told one by one.
+const TOLD: usize = 10;
+
+/// Run a recording through the same road as live events, and print what `tcpwhy tail` prints.
+///
+/// Needs no rights and no kernel. Frames that are damaged or missing are told on the standard error; what
+/// comes before and after them is printed all the same.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  tcpwhy replay trouble.rec
+  tcpwhy replay --port 443 -o json trouble.rec | jq .reset
+  tcpwhy replay --metrics trouble.rec         what a scrape gave at the end of it
+  ssh HOST tcpwhy record --duration 30s - | tcpwhy replay -
+
+Ends with 0 if the recording is whole, else with 1.")]
+pub(super) struct Replay {
+    /// The recording; - is the standard input.
+    file: PathBuf,
+    /// Form of the output.
+    #[arg(short, long, value_enum, env = "TCPWHY_OUTPUT", default_value = "text", value_name = "FORM")]
+    output: Output,
+    /// Print the metrics at the end of the recording in place of events.
+    #[arg(long, conflicts_with_all = ["output"])]
+    metrics: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl Replay {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let Self { file, output, metrics, filter } = self;
+        let to = io::stdout().lock();
+        if metrics { print_metrics(&file, to) } else { print_events(&file, output, &filter.into(), to) }
+    }
+}
+
+/// What one frame made.
+#[derive(Debug, Default)]
+struct Gathered(Vec<Arc<Observed>>);
+
+impl Sink for Gathered {
+    fn observed(&mut self, observed: Arc<Observed>) {
+        self.0.push(observed);
+    }
+}
+
+/// Prints what `tail` would have printed.
+fn print_events(path: &Path, output: Output, filter: &Filter, to: impl Write) -> anyhow::Result<()> {
+    let mut to = BufWriter::new(to);
+    let mut formatter = Formatter::new(output);
+    to.write_all(formatter.header().as_bytes())?;
+    let mut pipeline = Pipeline::new(Limits::default(), Gathered::default());
+    let whole = frames(path, |frame| {
+        pipeline.push(&frame);
+        let hz = pipeline.correlator().host().hz;
+        let observed = pipeline.sink_mut().0.drain(..);
+        let mut items = observed.filter_map(|observed| select(Heard::Event(observed), filter, hz));
+        items.try_for_each(|item| to.write_all(formatter.item(&item).as_bytes()))
+    });
+    // Whatever came before a failure is printed before it is told.
+    to.flush()?;
+    whole
+}
+
+/// Prints what a scrape would have given at the end.
+fn print_metrics(path: &Path, mut to: impl Write) -> anyhow::Result<()> {
+    let (mut pipeline, mut counted) =
+        (Pipeline::new(Limits::default(), |_: Arc<Observed>| ()), Counted::default());
+    let whole = frames(path, |frame| {
+        counted.take(&frame);
+        pipeline.push(&frame);
+        Ok(())
+    });
+    let host = Arc::new(pipeline.correlator().host().clone());
+    let tally: Arc<std::sync::Mutex<Tally>> = Arc::new(pipeline.tally().into());
+    let metrics = Metrics::new(Arc::new(counted), tally, Feed::default(), host);
+    to.write_all(metrics.render(Format::OpenMetrics)?.as_bytes())?;
+    to.flush()?;
+    whole
+}
+
+/// Hands every frame that can be read to `each`. Fails with the first failure of `each`, or at the end if the
+/// recording is not whole.
+pub(super) fn frames(path: &Path, each: impl FnMut(Frame) -> io::Result<()>) -> anyhow::Result<()> {
+    let read = || format!("read {}", path.display());
+    let input: Box<dyn Read> = match path.to_str() {
+        Some("-") => Box::new(io::stdin().lock()),
+        _ => Box::new(File::open(path).with_context(read)?),
+    };
+    let problems = hand_on(Reader::new(input).with_context(read)?, each)?;
+    if problems > 0 {
+        bail!("{} is not whole", path.display());
+    }
+    Ok(())
+}
+
+/// Returns the number of problems, of which it tells the first ones.
+fn hand_on(
+    reader: impl Iterator<Item = Result<Frame, Problem>>,
+    mut each: impl FnMut(Frame) -> io::Result<()>,
+) -> io::Result<usize> {
+    let mut problems = 0;
+    for item in reader {
+        match item {
+            Ok(frame) => each(frame)?,
+            Err(problem) => {
+                tell(problems, problem);
+                problems += 1;
+            }
+        }
+    }
+    Ok(problems)
+}
+
+fn tell(before: usize, problem: Problem) {
+    match before {
+        ..TOLD => log::warn!("{:#}", anyhow::Error::new(problem)),
+        TOLD => log::warn!("and more of the kind"),
+        _ => (),
+    }
+}
