@@ -105,10 +105,9 @@ impl Correlator {
             Fact::Clock { offset } => self.host.set_clock(offset),
             Fact::Stack { id, frames } => self.host.add_stack(id, frames),
             Fact::WalkDone { time } => self.end_walk(time),
-            // The pipeline counts them; totals in later records make up for them.
-            Fact::Lost { .. } => (),
-            // For the metrics of a replay.
-            Fact::Counts { .. } => (),
+            // The pipeline counts the lost, and totals in later records make up for them; the counts are for
+            // the metrics of a replay.
+            Fact::Lost { .. } | Fact::Counts { .. } => (),
         }
     }
 
