@@ -241,6 +241,8 @@ pub fn info(stream: &TcpStream) -> libc::tcp_info {
 /// TCP states, as the kernel numbers them.
 pub const FIN_WAIT2: u8 = 5;
 /// See [`FIN_WAIT2`].
+pub const CLOSE: u8 = 7;
+/// See [`FIN_WAIT2`].
 pub const CLOSE_WAIT: u8 = 8;
 /// See [`FIN_WAIT2`].
 pub const LAST_ACK: u8 = 9;
