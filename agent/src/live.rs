@@ -17,6 +17,12 @@ use crate::source::kernel::ring::Ring;
 /// How often it is asked, while no record comes, whether a walk over open files is due.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same, while deaths wait to be judged.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Events younger than this, ns, may not have been read yet.
+const IN_THE_RING: u64 = 50_000_000;
+
 /// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
 #[derive(Clone, Debug)]
 pub struct Shared(Arc<Mutex<Pipeline<Feed>>>);
@@ -55,10 +61,12 @@ pub async fn run(mut ring: Ring, shared: Shared) -> anyhow::Result<()> {
     walk(&mut ring, &shared, &mut frames)?;
     loop {
         // Losing the race against the timeout loses nothing: `next` is cancel safe.
-        if let Ok(result) = timeout(ASK_INTERVAL, ring.next(&mut frames)).await {
+        let wait = if shared.lock().tracker().is_waiting() { SETTLE_INTERVAL } else { ASK_INTERVAL };
+        if let Ok(result) = timeout(wait, ring.next(&mut frames)).await {
             result.context("read the ring")?;
         }
         shared.push(&mut frames);
+        shared.lock().settle(facts::monotonic()?.saturating_sub(IN_THE_RING));
         if shared.lock().correlator().wants_walk(facts::monotonic()?) {
             walk(&mut ring, &shared, &mut frames)?;
         }

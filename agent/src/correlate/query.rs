@@ -97,6 +97,11 @@ impl Correlator {
         self.table.by_ends(connection.identity.remote(), connection.identity.local()).next()
     }
 
+    /// The connection that the last finding of a walk was of.
+    pub fn last_held(&self) -> Option<ConnectionId> {
+        self.held
+    }
+
     /// All known listeners, in no order.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter()

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::feed::{Feed, Heard, Reader};
 use super::filter::Filter;
 use super::http::{TextBody, refuse_method, text, typed};
-use super::line::{Item, Line, VERSION};
+use super::line::{Diagnosis, Item, Line, VERSION};
 use super::listener::{Limits, Stop};
 use super::metrics::{Metrics, Probe};
 use crate::event::HostFacts;
@@ -182,6 +182,9 @@ impl Stream {
 pub fn select(heard: Heard, filter: &Filter, hz: u32) -> Option<Item> {
     match heard {
         Heard::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
+        Heard::Diagnosis(diagnosed) => {
+            filter.wants_diagnosis(&diagnosed).then(|| Diagnosis::new(&diagnosed).into())
+        }
         Heard::Missed(count) => Some(Item::missed(count)),
     }
 }
