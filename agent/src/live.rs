@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use crate::correlate::limits::Limits;
 use crate::export::feed::Feed;
 use crate::export::metrics::{Tallies, Tally};
+use crate::export::why::{self, Report, Stories, Wanted};
 use crate::pipeline::Pipeline;
 use crate::source::frame::Frame;
 use crate::source::kernel::facts;
@@ -49,6 +50,13 @@ impl Shared {
 impl Tallies for Shared {
     fn tally(&self) -> Tally {
         self.lock().tally()
+    }
+}
+
+impl Stories for Shared {
+    fn why(&self, wanted: &Wanted) -> Option<Report> {
+        let pipeline = self.lock();
+        why::report(pipeline.correlator(), pipeline.tracker(), &wanted.0)
     }
 }
 

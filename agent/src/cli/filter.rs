@@ -52,6 +52,8 @@ fn words(words: &'static [&'static str]) -> PossibleValuesParser {
     PossibleValuesParser::new(words)
 }
 
+pub(super) use crate::export::filter::cut;
+
 pub(super) fn netns(text: &str) -> Result<u32, String> {
     if let Ok(inode) = text.parse() {
         return Ok(inode);

@@ -220,7 +220,7 @@ fn processes(observed: &Observed) -> impl Iterator<Item = &crate::event::Process
 }
 
 /// A name as the kernel would have cut it.
-fn cut(name: &str) -> &str {
+pub fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(COMM_BYTES)]
 }
 

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
+pub(super) use self::json::nanos;
 pub use self::tcp::{Settings, Tcp, Totals};
 use super::words::EventWord;
 use crate::event::{Direction, OwnerSource, RetransmitKind, TcpState};
@@ -323,6 +324,11 @@ impl Item {
             Self::Missed(missed) => json::line(missed),
         }
     }
+}
+
+/// Any value as one line of JSON, with what a terminal would obey escaped.
+pub(super) fn json_line(value: &impl Serialize) -> String {
+    json::line(value)
 }
 
 impl From<Line> for Item {

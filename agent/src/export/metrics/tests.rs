@@ -58,6 +58,12 @@ impl Tallies for Fake {
     }
 }
 
+impl crate::export::why::Stories for Fake {
+    fn why(&self, _: &crate::export::why::Wanted) -> Option<crate::export::why::Report> {
+        None
+    }
+}
+
 fn count(cgroup: u64, signal: u16, detail: u16, events: u64) -> (CountKey, Count) {
     let key = CountKey { cgroup, netns: 4_026_531_840, signal, detail };
     (key, Count { events, segments: events * 2, bytes: events * 2896 })
