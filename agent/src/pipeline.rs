@@ -201,6 +201,7 @@ impl<S: Sink> Pipeline<S> {
                 ("wants", wants),
             ]),
             connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
+            stats: self.tracker.stats().clone(),
         }
     }
 

@@ -54,6 +54,7 @@ impl Tallies for Fake {
             decode_errors: [("short", 0), ("signal", 1)].into(),
             evicted: [("connections", 2)].into(),
             connections: [("dead", 4), ("live", 17)].into(),
+            stats: crate::diagnose::stats::tests::some(),
         }
     }
 }
