@@ -15,6 +15,8 @@ pub mod deadline;
 mod path;
 pub mod stats;
 pub mod story;
+#[cfg(test)]
+mod tests;
 pub mod tracker;
 mod wording;
 
