@@ -1,7 +1,7 @@
 //! The road of one event, in one place: **read this first**.
 //!
 //! ```text
-//! source -> Frame -> decode -> Event -> correlate -> Observed -> Sink
+//! source -> Frame -> decode -> Event -> correlate -> Observed -> diagnose -> Sink
 //! ```
 //!
 //! 1. A source (`source::kernel`, or a recording) gives [`Frame`]s: bytes as the kernel side wrote them,
@@ -9,13 +9,15 @@
 //!    from a replay. Nothing that follows reads a clock, /proc or the kernel.
 //! 2. [`decode`](crate::decode) makes a typed [`Event`] of it, or an error that is counted under its reason.
 //! 3. [`correlate`](crate::correlate) ties it to a connection, an owner and a listener, and remembers.
-//! 4. The [`Sink`] gets kernel events, correlated: it prints, counts and diagnoses. Queries read what
+//! 4. [`diagnose`](crate::diagnose) says why a connection stalled or died.
+//! 5. The [`Sink`] gets kernel events, correlated, and diagnoses: it prints and counts. Queries read what
 //!    [`Pipeline::correlator`] remembers.
 //!
 //! All of it is synchronous and runs where the source is read; a slow reader of the output is the sink's
 //! business and never holds up the source.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_common::signal;
@@ -24,7 +26,9 @@ use crate::correlate::Correlator;
 use crate::correlate::limits::{Evicted, Limits};
 use crate::correlate::observed::Observed;
 use crate::decode::{DecodeError, decode};
-use crate::event::{Detail, Event, Fact};
+use crate::diagnose::Diagnosis;
+use crate::diagnose::tracker::Tracker;
+use crate::event::{Detail, Event, Fact, Owner, Process};
 use crate::export::feed::Feed;
 use crate::export::metrics::Tally;
 use crate::export::words::SIGNALS;
@@ -34,17 +38,44 @@ use crate::source::frame::Frame;
 pub trait Sink {
     /// A kernel event with all that was known about it when it came.
     fn observed(&mut self, observed: Arc<Observed>);
+    /// Why a connection stalled or died.
+    fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>);
+}
+
+/// A diagnosis, with what a line about it needs to name the connection.
+#[derive(Clone, Debug)]
+pub struct Diagnosed {
+    /// Why.
+    pub diagnosis: Diagnosis,
+    /// Wall clock then, ns since 1970 UTC.
+    pub realtime: i64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// This host's side.
+    pub local: SocketAddr,
+    /// The peer.
+    pub remote: SocketAddr,
+    /// The best known owner.
+    pub owner: Option<Owner>,
+    /// Who ended the connection.
+    pub ended_by: Option<Process>,
 }
 
 impl<F: FnMut(Arc<Observed>)> Sink for F {
     fn observed(&mut self, observed: Arc<Observed>) {
         self(observed);
     }
+
+    fn diagnosed(&mut self, _: Arc<Diagnosed>) {}
 }
 
 impl Sink for Feed {
     fn observed(&mut self, observed: Arc<Observed>) {
         self.publish(observed);
+    }
+
+    fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
+        self.publish_diagnosis(diagnosed);
     }
 }
 
@@ -68,6 +99,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Pipeline<S> {
     correlator: Correlator,
+    tracker: Tracker,
     counts: Counts,
     sink: S,
 }
@@ -75,7 +107,12 @@ pub struct Pipeline<S> {
 impl<S: Sink> Pipeline<S> {
     /// An empty pipeline.
     pub fn new(limits: Limits, sink: S) -> Self {
-        Self { correlator: Correlator::new(limits), counts: Counts::default(), sink }
+        Self {
+            correlator: Correlator::new(limits),
+            tracker: Tracker::default(),
+            counts: Counts::default(),
+            sink,
+        }
     }
 
     /// Takes one frame all the way.
@@ -91,9 +128,53 @@ impl<S: Sink> Pipeline<S> {
 
     fn apply(&mut self, event: Event) {
         self.counts.count(&event);
-        if let Some(observed) = self.correlator.apply(event) {
-            self.sink.observed(Arc::new(observed));
+        let held = match &event {
+            Event::Kernel(kernel) => {
+                self.settle(kernel.time);
+                None
+            }
+            Event::Held(held) => Some(held.time),
+            Event::Fact(Fact::WalkDone { .. }) => {
+                self.tracker.prune(&self.correlator);
+                None
+            }
+            Event::Fact(_) => None,
+        };
+        if let Some(time) = held {
+            return self.held(time, event);
         }
+        if let Some(observed) = self.correlator.apply(event) {
+            let observed = Arc::new(observed);
+            self.sink.observed(Arc::clone(&observed));
+            let told = self.tracker.follow(&mut self.correlator, &observed);
+            told.into_iter().for_each(|diagnosis| self.tell(diagnosis, Some(&observed)));
+        }
+    }
+
+    fn held(&mut self, time: u64, event: Event) {
+        self.correlator.apply(event);
+        let Some(id) = self.correlator.last_held() else { return };
+        if let Some(diagnosis) = self.tracker.follow_held(&self.correlator, id, time) {
+            self.tell(diagnosis, None);
+        }
+    }
+
+    /// Judges what waited for more to be told, until `now` of `CLOCK_MONOTONIC`.
+    pub fn settle(&mut self, now: u64) {
+        for (diagnosis, stray) in self.tracker.settle(&mut self.correlator, now) {
+            self.tell(diagnosis, stray.as_deref());
+        }
+    }
+
+    fn tell(&mut self, diagnosis: Diagnosis, observed: Option<&Observed>) {
+        if let Some(diagnosed) = self.correlator.name(diagnosis, observed) {
+            self.sink.diagnosed(Arc::new(diagnosed));
+        }
+    }
+
+    /// What waits to be judged, and what was counted of stalls and deaths.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
     }
 
     /// What is remembered.
@@ -120,6 +201,7 @@ impl<S: Sink> Pipeline<S> {
                 ("wants", wants),
             ]),
             connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
+            stats: self.tracker.stats().clone(),
         }
     }
 

@@ -62,10 +62,10 @@ pub(super) async fn serve(
     tail: bool,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let Attached { counters, tallies, feed, host, ended } = attached;
+    let Attached { counters, tallies, stories, feed, host, ended } = attached;
     let metrics = Arc::new(Metrics::new(counters, tallies, feed.clone(), Arc::clone(&host)));
     let reader = tail.then(|| feed.subscribe());
-    let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host) });
+    let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host), stories });
     let printed = async {
         match reader {
             Some(reader) => print_feed(reader, &Filter::default(), host.hz, Output::Text).await,

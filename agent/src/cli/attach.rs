@@ -10,6 +10,7 @@ use crate::correlate::limits::Limits;
 use crate::event::HostFacts;
 use crate::export::feed::Feed;
 use crate::export::metrics::{Counters, Tallies};
+use crate::export::why::Stories;
 use crate::live::{self, Shared};
 use crate::source::kernel;
 use crate::source::kernel::probes::{ProbeState, ProbeStatus};
@@ -49,6 +50,8 @@ pub(super) struct Attached {
     pub(super) counters: Arc<dyn Counters>,
     /// The pipeline's.
     pub(super) tallies: Arc<dyn Tallies>,
+    /// What the pipeline remembers.
+    pub(super) stories: Arc<dyn Stories>,
     /// Where the pipeline publishes.
     pub(super) feed: Feed,
     /// What the source learnt of the host before the first event.
@@ -70,7 +73,14 @@ pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Attached> {
         // Nobody listens once the command ended.
         let _ = tell.send(live::run(ring, pipeline).await);
     });
-    Ok(Attached { counters: Arc::new(counters), tallies: Arc::new(shared), feed, host, ended })
+    Ok(Attached {
+        counters: Arc::new(counters),
+        tallies: Arc::new(shared.clone()),
+        stories: Arc::new(shared),
+        feed,
+        host,
+        ended,
+    })
 }
 
 impl AttachArgs {

@@ -54,8 +54,20 @@ pub(super) struct Lines {
     rest: Vec<u8>,
 }
 
+/// The whole answer to `path_and_query`.
+pub(super) async fn ask(socket: &Path, path_and_query: &str) -> Result<String, ClientError> {
+    let body = request(socket, path_and_query).await?.into_body();
+    let body = http_body_util::Limited::new(body, LINE_BYTES).collect().await;
+    let bytes = body.map_err(|_| ClientError::Endless)?.to_bytes();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Opens `path_and_query` of the agent at `socket`.
 pub(super) async fn open(socket: &Path, path_and_query: &str) -> Result<Lines, ClientError> {
+    Ok(Lines { body: request(socket, path_and_query).await?.into_body(), rest: Vec::new() })
+}
+
+async fn request(socket: &Path, path_and_query: &str) -> Result<Response<Incoming>, ClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| connect_error(socket, error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the body, and the body tells how.
@@ -66,7 +78,7 @@ pub(super) async fn open(socket: &Path, path_and_query: &str) -> Result<Lines, C
     if response.status() != StatusCode::OK {
         return Err(refusal(response).await);
     }
-    Ok(Lines { body: response.into_body(), rest: Vec::new() })
+    Ok(response)
 }
 
 fn connect_error(socket: &Path, source: io::Error) -> ClientError {

@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
-use crate::export::filter::{Filter, Kind, Network};
+use crate::diagnose::Cause;
+use crate::export::filter::{Filter, Kind, Network, Show};
 use crate::export::words::{self, EventWord};
 
 /// Which events to show. Values of one flag are alternatives; all flags must hold.
@@ -35,11 +36,23 @@ pub(super) struct FilterArgs {
     #[arg(long, value_delimiter = ',',
         value_parser = words(EventWord::WORDS).try_map(|word| word.parse::<EventWord>()))]
     event: Vec<EventWord>,
+    /// Cause of a diagnosis; events are not shown then.
+    #[arg(long, value_delimiter = ',',
+        value_parser = words(Cause::WORDS).try_map(|word| word.parse::<Cause>()))]
+    cause: Vec<Cause>,
+    /// Diagnoses alone, without events.
+    #[arg(long, conflicts_with = "no_diagnoses")]
+    diagnoses: bool,
+    /// Events alone, without diagnoses.
+    #[arg(long)]
+    no_diagnoses: bool,
 }
 
 fn words(words: &'static [&'static str]) -> PossibleValuesParser {
     PossibleValuesParser::new(words)
 }
+
+pub(super) use crate::export::filter::cut;
 
 pub(super) fn netns(text: &str) -> Result<u32, String> {
     if let Ok(inode) = text.parse() {
@@ -51,7 +64,13 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
 
 impl From<FilterArgs> for Filter {
     fn from(args: FilterArgs) -> Self {
-        let FilterArgs { netns, address, port, pid, comm, kind, event } = args;
-        Self { netns, address, port, pid, comm, kind, event }
+        let FilterArgs { netns, address, port, pid, comm, kind, event, cause, diagnoses, no_diagnoses } =
+            args;
+        let show = match (diagnoses, no_diagnoses) {
+            (true, _) => Show::Diagnoses,
+            (_, true) => Show::Events,
+            (false, false) => Show::All,
+        };
+        Self { netns, address, port, pid, comm, kind, event, cause, show }
     }
 }

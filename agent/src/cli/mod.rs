@@ -16,6 +16,7 @@ mod tail;
 mod tests;
 mod timeouts;
 mod usage;
+mod why;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -49,6 +50,7 @@ enum Command {
     Replay(replay::Replay),
     Tail(tail::Tail),
     Timeouts(timeouts::Timeouts),
+    Why(why::Why),
 }
 
 impl Cli {
@@ -82,6 +84,7 @@ impl Cli {
             Command::Record(record) => run_async(record.run()),
             Command::Replay(replay) => printed(replay.run()),
             Command::Tail(tail) => run_async(tail.run()),
+            Command::Why(why) => run_async(why.run()),
             Command::Timeouts(timeouts) => printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())),
         }
     }

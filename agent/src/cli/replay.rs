@@ -16,7 +16,7 @@ use crate::export::api::select;
 use crate::export::feed::{Feed, Heard};
 use crate::export::filter::Filter;
 use crate::export::metrics::{Format, Metrics, Tally};
-use crate::pipeline::{Pipeline, Sink};
+use crate::pipeline::{Diagnosed, Pipeline, Sink};
 use crate::source::frame::Frame;
 use crate::source::recording::{Counted, Problem, Reader};
 
@@ -58,11 +58,15 @@ impl Replay {
 
 /// What one frame made.
 #[derive(Debug, Default)]
-struct Gathered(Vec<Arc<Observed>>);
+struct Gathered(Vec<Heard>);
 
 impl Sink for Gathered {
     fn observed(&mut self, observed: Arc<Observed>) {
-        self.0.push(observed);
+        self.0.push(Heard::Event(observed));
+    }
+
+    fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
+        self.0.push(Heard::Diagnosis(diagnosed));
     }
 }
 
@@ -74,14 +78,24 @@ fn print_events(path: &Path, output: Output, filter: &Filter, to: impl Write) ->
     let mut pipeline = Pipeline::new(Limits::default(), Gathered::default());
     let whole = frames(path, |frame| {
         pipeline.push(&frame);
-        let hz = pipeline.correlator().host().hz;
-        let observed = pipeline.sink_mut().0.drain(..);
-        let mut items = observed.filter_map(|observed| select(Heard::Event(observed), filter, hz));
-        items.try_for_each(|item| to.write_all(formatter.item(&item).as_bytes()))
+        print_gathered(&mut pipeline, filter, &mut formatter, &mut to)
     });
+    pipeline.settle(u64::MAX);
+    print_gathered(&mut pipeline, filter, &mut formatter, &mut to)?;
     // Whatever came before a failure is printed before it is told.
     to.flush()?;
     whole
+}
+
+fn print_gathered(
+    pipeline: &mut Pipeline<Gathered>,
+    filter: &Filter,
+    formatter: &mut Formatter,
+    to: &mut impl Write,
+) -> io::Result<()> {
+    let hz = pipeline.correlator().host().hz;
+    let mut items = pipeline.sink_mut().0.drain(..).filter_map(|heard| select(heard, filter, hz));
+    items.try_for_each(|item| to.write_all(formatter.item(&item).as_bytes()))
 }
 
 /// Prints what a scrape would have given at the end.
@@ -93,6 +107,7 @@ fn print_metrics(path: &Path, mut to: impl Write) -> anyhow::Result<()> {
         pipeline.push(&frame);
         Ok(())
     });
+    pipeline.settle(u64::MAX);
     let host = Arc::new(pipeline.correlator().host().clone());
     let tally: Arc<std::sync::Mutex<Tally>> = Arc::new(pipeline.tally().into());
     let metrics = Metrics::new(Arc::new(counted), tally, Feed::default(), host);

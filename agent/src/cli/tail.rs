@@ -68,7 +68,7 @@ impl Tail {
 }
 
 async fn standalone(attached: Attached, filter: &Filter, output: Output) -> anyhow::Result<()> {
-    let Attached { counters: _, tallies: _, feed, host, ended } = attached;
+    let Attached { counters: _, tallies: _, stories: _, feed, host, ended } = attached;
     let reader = feed.subscribe();
     drop(feed);
     tokio::select! {

@@ -89,8 +89,14 @@ async fn start(name: &str) -> Agent {
     let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), &socket).await.unwrap();
     let (feed, fake) = (Feed::default(), Arc::new(busy()));
     let (end, ended) = oneshot::channel();
-    let attached =
-        Attached { counters: Arc::clone(&fake) as _, tallies: fake, feed: feed.clone(), host: host(), ended };
+    let attached = Attached {
+        counters: Arc::clone(&fake) as _,
+        tallies: Arc::clone(&fake) as _,
+        stories: fake,
+        feed: feed.clone(),
+        host: host(),
+        ended,
+    };
     let task = tokio::spawn(agent::serve(bound, attached, false, Signals::new().unwrap()));
     Agent { socket, feed, end, task }
 }

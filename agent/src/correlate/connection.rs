@@ -9,6 +9,7 @@ use super::identity::Identity;
 use super::observed::ConnectionId;
 use super::timeline::{Entry, Room, Timeline};
 use super::{owner, state};
+use crate::diagnose::Cause;
 use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Process, Tcp, TcpState};
 
 /// A connection that had trouble. Read-only outside of `correlate`: queries lend it.
@@ -46,6 +47,8 @@ pub struct Connection {
     pub timeline: Timeline,
     /// Events seen.
     pub events: u64,
+    /// Why it died, once that was said.
+    pub verdict: Option<Cause>,
     /// Time under which the table ranks it.
     pub(super) ranked: u64,
     /// Hash of its two ends, under which the table finds it.
@@ -71,6 +74,7 @@ impl Connection {
             accepted: false,
             timeline: Timeline::default(),
             events: 0,
+            verdict: None,
             ranked: time,
             ends: 0,
         }
@@ -112,6 +116,7 @@ impl Connection {
     /// `connect()` on a closed socket: what was known of its end and its numbers is of an earlier life.
     fn begin_again(&mut self) {
         (self.died, self.tcp, self.ended_by, self.error) = (None, None, None, 0);
+        self.verdict = None;
     }
 
     fn learn_owner(&mut self, event: &KernelEvent) {

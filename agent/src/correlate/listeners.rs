@@ -133,7 +133,8 @@ impl Listeners {
         by_sk.or_else(|| self.on(endpoint.netns, endpoint.local))
     }
 
-    fn on(&self, netns: u32, local: SocketAddr) -> Option<&Arc<Listener>> {
+    /// The listener on a local address and port.
+    pub fn on(&self, netns: u32, local: SocketAddr) -> Option<&Arc<Listener>> {
         let range = (netns, local.port(), 0)..=(netns, local.port(), u64::MAX);
         let candidates = self.by_port.range(range).filter_map(|(_, _, sk)| self.by_sk.get(sk));
         candidates

@@ -16,11 +16,13 @@ mod owner;
 pub mod query;
 mod stage;
 mod state;
+mod stories;
 mod table;
 pub mod timeline;
 mod walks;
 
 use agent_common::record::Totals;
+pub use stage::from_jiffies as stage_duration;
 
 use self::connection::Connection;
 use self::host::Host;
@@ -48,6 +50,8 @@ pub struct Correlator {
     listeners: Listeners,
     walks: Walks,
     host: Host,
+    /// The connection that the last finding of a walk was of.
+    held: Option<ConnectionId>,
 }
 
 impl Correlator {
@@ -58,6 +62,7 @@ impl Correlator {
             listeners: Listeners::default(),
             walks: Walks::default(),
             host: Host::default(),
+            held: None,
         }
     }
 
@@ -119,12 +124,14 @@ impl Correlator {
 
     fn held(&mut self, held: &Held) {
         let walk = self.walks.found(held.time);
+        self.held = None;
         if held.endpoint.state == Some(TcpState::Listen) {
             self.listeners.absorb_held(held, walk);
         } else if let Some(id) = self.held_connection(held) {
             self.table.change(id, |connection, room| connection.absorb_held(held, walk, room));
             self.accept(id, &held.endpoint);
             self.ask_for_walk(id);
+            self.held = Some(id);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Questions to what is remembered. Connections are lent: read, not changed.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Correlator;
 use super::connection::Connection;
@@ -15,6 +15,8 @@ use crate::event::{HostFacts, Process};
 pub enum Selector {
     /// Its name.
     Id(ConnectionId),
+    /// Address and port of either end.
+    End(SocketAddr),
     /// The address of either end.
     Address(IpAddr),
     /// The port of either end.
@@ -33,6 +35,7 @@ impl Selector {
         let ends = [connection.identity.local(), connection.identity.remote()];
         match self {
             Self::Id(id) => connection.id == *id,
+            Self::End(end) => ends.contains(end),
             Self::Address(address) => ends.iter().any(|end| end.ip() == *address),
             Self::Port(port) => ends.iter().any(|end| end.port() == *port),
             Self::Netns(netns) => connection.identity.netns == *netns,
@@ -99,6 +102,11 @@ impl Correlator {
         let Identity { netns, .. } = connection.identity;
         let peers = self.table.by_ends(connection.identity.remote(), connection.identity.local());
         peers.min_by_key(|peer| peer.identity.netns != netns)
+    }
+
+    /// The connection that the last finding of a walk was of.
+    pub fn last_held(&self) -> Option<ConnectionId> {
+        self.held
     }
 
     /// All known listeners, in no order.

@@ -12,6 +12,7 @@ use super::limits::{ENTRIES, Evicted, Limits};
 use super::observed::ConnectionId;
 use super::owner::Owners;
 use super::timeline::Room;
+use crate::diagnose::Cause;
 use crate::event::Endpoint;
 
 /// A living connection's rank is brought up to date when it is older than this, ns.
@@ -165,6 +166,13 @@ impl Table {
             self.reindex(id);
         }
         self.rerank(id);
+    }
+
+    /// Keeps why it died.
+    pub fn judge(&mut self, id: ConnectionId, cause: Cause) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.verdict = Some(cause);
+        }
     }
 
     /// Changes every living connection.

@@ -1,3 +1,114 @@
 //! Says why: pure functions over what correlation kept of a connection.
+//!
+//! [`diagnose`] asks the rules of [`causes`] in the order of their table; the first that recognises the
+//! [`Story`] answers. [`tracker`] says when to ask. No rule reads a clock, /proc or the kernel.
 
+use serde::{Deserialize, Serialize};
+
+use crate::correlate::observed::ConnectionId;
+use crate::event::HostFacts;
+use deadline::{Era, Facts, Outlook};
+
+pub mod cause;
+mod causes;
 pub mod deadline;
+mod path;
+pub mod stats;
+pub mod story;
+#[cfg(test)]
+mod tests;
+pub mod tracker;
+mod wording;
+
+pub use cause::Cause;
+pub use story::Story;
+
+/// What has come of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It is over.
+    Died,
+    /// It lives, and waits.
+    Stalled,
+    /// It lives, and what held it up is over.
+    Recovered,
+}
+
+/// How sure something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// The kernel told it.
+    Observed,
+    /// It follows from what the kernel told, if nothing unseen interfered.
+    Inferred,
+}
+
+/// One thing that speaks for the cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// What it is.
+    pub text: String,
+}
+
+/// Why a connection stalled or died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Why.
+    pub cause: Cause,
+    /// What has come of it.
+    pub phase: Phase,
+    /// Whose; `None` for a connection that never was one.
+    pub connection: Option<ConnectionId>,
+    /// The other end, if it lives on this host: both ends tell of one problem.
+    pub peer: Option<ConnectionId>,
+    /// When it died, stalled or recovered, ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// One line.
+    pub summary: String,
+    /// What speaks for it.
+    pub evidence: Vec<Evidence>,
+    /// What comes if the peer stays silent; of a stall.
+    pub outlook: Option<Outlook>,
+    /// What to change, and what that costs.
+    pub advice: Vec<String>,
+}
+
+/// Says why. `None` if nothing is wrong.
+pub fn diagnose(story: &Story) -> Option<Diagnosis> {
+    let finding = causes::find(story)?;
+    let causes::Finding { cause, summary, evidence, advice } = finding;
+    Some(Diagnosis {
+        cause,
+        phase: story.phase,
+        connection: story.connection.map(|connection| connection.id),
+        peer: story.peer.map(|peer| peer.id),
+        time: story.time,
+        summary,
+        evidence,
+        outlook: story.outlook,
+        advice,
+    })
+}
+
+/// What comes for the connection if its peer stays silent; `None` where nothing can be said.
+pub fn outlook(
+    connection: &crate::correlate::connection::Connection,
+    sight: &story::Sight,
+    host: &HostFacts,
+) -> Option<Outlook> {
+    let (tcp, state) = (connection.tcp.as_ref()?, connection.state?);
+    let facts = Facts {
+        time: sight.time,
+        hz: host.hz,
+        state,
+        moment: sight.moment,
+        era: Era::default(),
+        lrcvtime: None,
+        tcp,
+    };
+    (host.hz > 0 && connection.is_live()).then(|| deadline::outlook(&facts))
+}

@@ -17,9 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::feed::{Feed, Heard, Reader};
 use super::filter::Filter;
 use super::http::{TextBody, refuse_method, text, typed};
-use super::line::{Item, Line, VERSION};
+use super::line::{Diagnosis, Item, Line, VERSION, json_line};
 use super::listener::{Limits, Stop};
 use super::metrics::{Metrics, Probe};
+use super::servers::Services;
+use super::why::{Stories, Wanted};
 use crate::event::HostFacts;
 
 /// Readers of the stream stay as long as they like.
@@ -33,12 +35,15 @@ const CHUNK_EVENTS: usize = 256;
 /// Chunks that wait for a slow reader; whatever comes meanwhile, the feed keeps or counts as missed.
 const CHUNKS: usize = 2;
 
+const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the dead after --history-age\n";
+
 /// What the API answers from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Api {
     metrics: Arc<Metrics>,
     feed: Feed,
     host: Arc<HostFacts>,
+    stories: Arc<dyn Stories>,
     streams: Arc<Semaphore>,
     stop: Stop,
 }
@@ -66,8 +71,9 @@ pub struct Status {
 type ApiBody = Either<TextBody, Lines>;
 
 impl Api {
-    pub(super) fn new(metrics: Arc<Metrics>, feed: Feed, host: Arc<HostFacts>, stop: Stop) -> Self {
-        Self { metrics, feed, host, streams: Arc::new(Semaphore::new(STREAMS)), stop }
+    pub(super) fn new(services: Services, stop: Stop) -> Self {
+        let Services { metrics, feed, host, stories } = services;
+        Self { metrics, feed, host, stories, streams: Arc::new(Semaphore::new(STREAMS)), stop }
     }
 
     /// Answers one request.
@@ -77,8 +83,10 @@ impl Api {
         }
         match request.uri().path() {
             "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
+            "/v1/why" => self.why(request.uri().query().unwrap_or_default()).map(Either::Left),
             "/v1/status" => self.status().map(Either::Left),
-            _ => text(StatusCode::NOT_FOUND, "there are /v1/events and /v1/status\n").map(Either::Left),
+            _ => text(StatusCode::NOT_FOUND, "there are /v1/events, /v1/why and /v1/status\n")
+                .map(Either::Left),
         }
     }
 
@@ -95,6 +103,17 @@ impl Api {
         match serde_json::to_vec(&status) {
             Ok(json) => typed(StatusCode::OK, "application/json", json),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("write the status: {error}\n")),
+        }
+    }
+
+    fn why(&self, query: &str) -> Response<TextBody> {
+        let wanted = match Wanted::parse(query) {
+            Ok(wanted) => wanted,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        match self.stories.why(&wanted) {
+            Some(report) => typed(StatusCode::OK, "application/json", json_line(&report)),
+            None => text(StatusCode::NOT_FOUND, NO_MATCH),
         }
     }
 
@@ -182,6 +201,9 @@ impl Stream {
 pub fn select(heard: Heard, filter: &Filter, hz: u32) -> Option<Item> {
     match heard {
         Heard::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
+        Heard::Diagnosis(diagnosed) => {
+            filter.wants_diagnosis(&diagnosed).then(|| Diagnosis::new(&diagnosed).into())
+        }
         Heard::Missed(count) => Some(Item::missed(count)),
     }
 }

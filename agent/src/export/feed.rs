@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 use crate::correlate::observed::Observed;
+use crate::pipeline::Diagnosed;
 
 /// Events a reader may lie behind, a power of two: some 40 ms of the worst storm that one core can
 /// produce, and at most 4 MiB of events while anybody reads.
@@ -15,14 +16,20 @@ pub const CAPACITY: usize = 4096;
 /// Where the pipeline publishes. Clones publish to the same readers.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    sender: broadcast::Sender<Arc<Observed>>,
+    sender: broadcast::Sender<Published>,
     missed: Arc<AtomicU64>,
+}
+
+#[derive(Clone, Debug)]
+enum Published {
+    Event(Arc<Observed>),
+    Diagnosis(Arc<Diagnosed>),
 }
 
 /// One reader's place in the feed.
 #[derive(Debug)]
 pub struct Reader {
-    receiver: broadcast::Receiver<Arc<Observed>>,
+    receiver: broadcast::Receiver<Published>,
     missed: Arc<AtomicU64>,
 }
 
@@ -31,6 +38,8 @@ pub struct Reader {
 pub enum Heard {
     /// The next event.
     Event(Arc<Observed>),
+    /// The next diagnosis.
+    Diagnosis(Arc<Diagnosed>),
     /// This many events came and went.
     Missed(u64),
 }
@@ -50,7 +59,13 @@ impl Feed {
     /// Hands an event to all readers there are. Never waits.
     pub fn publish(&self, observed: Arc<Observed>) {
         // An error means that nobody reads.
-        let _ = self.sender.send(observed);
+        let _ = self.sender.send(Published::Event(observed));
+    }
+
+    /// Hands a diagnosis to all readers there are. Never waits.
+    pub fn publish_diagnosis(&self, diagnosed: Arc<Diagnosed>) {
+        // As above.
+        let _ = self.sender.send(Published::Diagnosis(diagnosed));
     }
 
     /// A reader of everything published from now on.
@@ -73,7 +88,7 @@ impl Reader {
     /// Waits for the next event; `None` once every [`Feed`] is gone. Safe to cancel.
     pub async fn next(&mut self) -> Option<Heard> {
         match self.receiver.recv().await {
-            Ok(observed) => Some(Heard::Event(observed)),
+            Ok(published) => Some(published.into()),
             Err(RecvError::Lagged(count)) => Some(self.note(count)),
             Err(RecvError::Closed) => None,
         }
@@ -82,7 +97,7 @@ impl Reader {
     /// The next event if there is one already.
     pub fn try_next(&mut self) -> Option<Heard> {
         match self.receiver.try_recv() {
-            Ok(observed) => Some(Heard::Event(observed)),
+            Ok(published) => Some(published.into()),
             Err(TryRecvError::Lagged(count)) => Some(self.note(count)),
             Err(TryRecvError::Empty | TryRecvError::Closed) => None,
         }
@@ -91,6 +106,15 @@ impl Reader {
     fn note(&self, count: u64) -> Heard {
         self.missed.fetch_add(count, Ordering::Relaxed);
         Heard::Missed(count)
+    }
+}
+
+impl From<Published> for Heard {
+    fn from(published: Published) -> Self {
+        match published {
+            Published::Event(observed) => Self::Event(observed),
+            Published::Diagnosis(diagnosed) => Self::Diagnosis(diagnosed),
+        }
     }
 }
 
@@ -103,7 +127,7 @@ mod tests {
         let (mut events, mut missed) = (0, 0);
         while let Some(heard) = reader.try_next() {
             match heard {
-                Heard::Event(_) => events += 1,
+                Heard::Event(_) | Heard::Diagnosis(_) => events += 1,
                 Heard::Missed(count) => missed += count,
             }
         }

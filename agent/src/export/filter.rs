@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 use super::words::{self, EventWord, NoSuchWord};
 use crate::correlate::observed::Observed;
+use crate::diagnose::Cause;
 use crate::event::{Detail, KernelEvent, RetransmitKind};
+use crate::pipeline::Diagnosed;
 
 /// Bytes of a name that the kernel keeps.
 const COMM_BYTES: usize = agent_common::COMM_LEN - 1;
@@ -29,6 +31,46 @@ pub struct Filter {
     pub kind: Vec<Kind>,
     /// What happened.
     pub event: Vec<EventWord>,
+    /// Causes of diagnoses; no event has one.
+    pub cause: Vec<Cause>,
+    /// Events, diagnoses, or both.
+    pub show: Show,
+}
+
+/// Which of the two sorts of lines is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Show {
+    /// Both.
+    #[default]
+    All,
+    /// Events alone.
+    Events,
+    /// Diagnoses alone.
+    Diagnoses,
+}
+
+/// Not a sort of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not one of all, events, diagnoses")]
+pub struct NoShow;
+
+impl Show {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Events => "events",
+            Self::Diagnoses => "diagnoses",
+        }
+    }
+}
+
+impl FromStr for Show {
+    type Err = NoShow;
+
+    fn from_str(text: &str) -> Result<Self, NoShow> {
+        let all = [Self::All, Self::Events, Self::Diagnoses];
+        all.into_iter().find(|show| show.as_str() == text).ok_or(NoShow)
+    }
 }
 
 /// An address or a network: `198.51.100.7`, `198.51.100.0/24`, `2001:db8::/32`.
@@ -53,7 +95,7 @@ pub enum FilterError {
         problem: String,
     },
     /// No parameter of that name.
-    #[error("{0:?} is no parameter; there are netns, address, port, pid, comm, kind and event")]
+    #[error("{0:?} is no parameter; there are netns, address, port, pid, comm, kind, event, cause and show")]
     Parameter(String),
 }
 
@@ -98,6 +140,8 @@ impl Filter {
             "comm" => self.comm.push(value.to_owned()),
             "kind" => self.kind.push(read("kind", value)?),
             "event" => self.event.push(read("event", value)?),
+            "cause" => self.cause.push(read("cause", value)?),
+            "show" => self.show = read("show", value)?,
             other => return Err(FilterError::Parameter(other.to_owned())),
         }
         Ok(())
@@ -105,7 +149,7 @@ impl Filter {
 
     /// The query string that [`Self::parse`] reads back.
     pub fn to_query(&self) -> String {
-        let Self { netns, address, port, pid, comm, kind, event } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, show } = self;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(netns.iter().map(|netns| ("netns", netns.to_string())));
         query.extend_pairs(address.iter().map(|network| ("address", network.0.to_string())));
@@ -114,20 +158,42 @@ impl Filter {
         query.extend_pairs(comm.iter().map(|comm| ("comm", comm)));
         query.extend_pairs(kind.iter().map(|kind| ("kind", words::kind(kind.0))));
         query.extend_pairs(event.iter().map(|event| ("event", event.as_str())));
+        query.extend_pairs(cause.iter().map(|cause| ("cause", cause.as_str())));
+        query.extend_pairs((*show != Show::All).then(|| ("show", show.as_str())));
         query.finish()
     }
 
     /// Whether the reader wants this event.
     pub fn matches(&self, observed: &Observed) -> bool {
-        let Self { netns, address, port, pid, comm, kind, event } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, show } = self;
         let ends = [observed.event.endpoint.local, observed.event.endpoint.remote];
-        wants(netns, |&netns| netns == observed.event.endpoint.netns)
+        *show != Show::Diagnoses
+            && cause.is_empty()
+            && wants(netns, |&netns| netns == observed.event.endpoint.netns)
             && wants(address, |network| ends.iter().any(|end| network.0.contains(&end.ip())))
             && wants(port, |&port| ends.iter().any(|end| end.port() == port))
             && wants(event, |&word| word == EventWord::of(&observed.event.detail))
             && wants(kind, |kind| Some(kind.0) == kind_of(&observed.event))
             && wants(pid, |&pid| processes(observed).any(|process| process.pid == pid))
             && wants(comm, |name| processes(observed).any(|process| *process.comm == *cut(name)))
+    }
+}
+
+impl Filter {
+    /// Whether the reader wants this diagnosis: who asks for some events or kinds wants events.
+    pub fn wants_diagnosis(&self, diagnosed: &Diagnosed) -> bool {
+        let Self { netns, address, port, pid, comm, kind, event, cause, show } = self;
+        let ends = [diagnosed.local, diagnosed.remote];
+        let processes = || diagnosed.owner.iter().map(|owner| &owner.process).chain(&diagnosed.ended_by);
+        *show != Show::Events
+            && event.is_empty()
+            && kind.is_empty()
+            && wants(netns, |&netns| netns == diagnosed.netns)
+            && wants(address, |network| ends.iter().any(|end| network.0.contains(&end.ip())))
+            && wants(port, |&port| ends.iter().any(|end| end.port() == port))
+            && wants(cause, |&cause| cause == diagnosed.diagnosis.cause)
+            && wants(pid, |&pid| processes().any(|process| process.pid == pid))
+            && wants(comm, |name| processes().any(|process| *process.comm == *cut(name)))
     }
 }
 
@@ -154,7 +220,7 @@ fn processes(observed: &Observed) -> impl Iterator<Item = &crate::event::Process
 }
 
 /// A name as the kernel would have cut it.
-fn cut(name: &str) -> &str {
+pub fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(COMM_BYTES)]
 }
 

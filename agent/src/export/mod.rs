@@ -13,4 +13,5 @@ pub mod metrics;
 pub mod servers;
 pub mod socket;
 pub mod text;
+pub mod why;
 pub mod words;

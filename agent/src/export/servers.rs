@@ -18,6 +18,7 @@ use super::http;
 use super::listener::{self, Stop};
 use super::metrics::Metrics;
 use super::socket::{Socket, SocketError, SocketFile};
+use super::why::Stories;
 use crate::event::HostFacts;
 
 /// A listener cannot be opened.
@@ -57,7 +58,7 @@ pub struct Servers {
 }
 
 /// What they answer from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Services {
     /// For `/metrics`, `/readyz` and `/v1/status`.
     pub metrics: Arc<Metrics>,
@@ -65,6 +66,8 @@ pub struct Services {
     pub feed: Feed,
     /// For the lines.
     pub host: Arc<HostFacts>,
+    /// For `/v1/why`.
+    pub stories: Arc<dyn Stories>,
 }
 
 impl Bound {
@@ -82,9 +85,9 @@ impl Bound {
     /// Starts to answer, and says where the metrics are.
     pub fn serve(self, services: &Services) -> Servers {
         let Self { tcp, address, socket } = self;
-        let Services { metrics, feed, host } = services.clone();
+        let metrics = Arc::clone(&services.metrics);
         let (sender, stop) = Stop::new();
-        let api = Api::new(Arc::clone(&metrics), feed, host, stop.clone());
+        let api = Api::new(services.clone(), stop.clone());
         let web = move |request: Request<Incoming>| http::handle(Arc::clone(&metrics), request);
         let query = move |request: Request<Incoming>| std::future::ready(api.handle(&request));
         let mut tasks = JoinSet::new();

@@ -4,6 +4,7 @@
 //! New fields may come without a new version; a field never changes its meaning or its unit within one.
 
 mod build;
+mod diagnosis;
 mod json;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -15,6 +16,8 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
+pub(super) use self::json::nanos;
 pub use self::tcp::{Settings, Tcp, Totals};
 use super::words::EventWord;
 use crate::event::{Direction, OwnerSource, RetransmitKind, TcpState};
@@ -27,6 +30,8 @@ pub const VERSION: u32 = 1;
 pub enum Item {
     /// An event.
     Event(Box<Line>),
+    /// Why a connection stalled or died.
+    Diagnosis(Box<Diagnosis>),
     /// What this reader was too slow for.
     Missed(Missed),
 }
@@ -305,6 +310,7 @@ impl Item {
         let head: Head = serde_json::from_slice(line)?;
         match (head.v, head.event.as_str()) {
             (VERSION, "missed") => Ok(Self::Missed(serde_json::from_slice(line)?)),
+            (VERSION, "diagnosis") => Ok(Self::Diagnosis(serde_json::from_slice(line)?)),
             (VERSION, _) => Ok(Self::Event(serde_json::from_slice(line)?)),
             (other, _) => Err(LineError::Version(other)),
         }
@@ -314,14 +320,26 @@ impl Item {
     pub fn to_json(&self) -> String {
         match self {
             Self::Event(line) => json::line(line.as_ref()),
+            Self::Diagnosis(diagnosis) => json::line(diagnosis.as_ref()),
             Self::Missed(missed) => json::line(missed),
         }
     }
 }
 
+/// Any value as one line of JSON, with what a terminal would obey escaped.
+pub(super) fn json_line(value: &impl Serialize) -> String {
+    json::line(value)
+}
+
 impl From<Line> for Item {
     fn from(line: Line) -> Self {
         Self::Event(Box::new(line))
+    }
+}
+
+impl From<Diagnosis> for Item {
+    fn from(diagnosis: Diagnosis) -> Self {
+        Self::Diagnosis(Box::new(diagnosis))
     }
 }
 

@@ -8,10 +8,14 @@ use agent_common::record;
 
 use crate::correlate::listeners::Listening;
 use crate::correlate::observed::{ConnectionId, Observed};
+use crate::diagnose::deadline::clock::Window;
+use crate::diagnose::deadline::{Outlook, Rule, Timer};
+use crate::diagnose::{Cause, Certainty, Diagnosis, Evidence, Phase};
 use crate::event::{
     Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
     TcpState, Thread,
 };
+use crate::pipeline::Diagnosed;
 
 /// Timer interrupts a second of the samples' kernel.
 pub(crate) const HZ: u32 = 250;
@@ -246,6 +250,44 @@ pub(crate) fn listener_closed() -> Observed {
 pub(crate) fn destroyed() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Close));
     observed(endpoint, Detail::SockDestroyed, Some(&tcp()))
+}
+
+/// Why the third timeout's connection waits.
+pub(crate) fn diagnosed() -> Diagnosed {
+    let outlook = Outlook {
+        timer: Timer::Retransmit,
+        rule: Rule::TcpRetries2,
+        stage: 3,
+        rto: Duration::from_millis(3264),
+        fires: None,
+        next_rto: Some(Duration::from_millis(6528)),
+        runs_left: 13,
+        death: Some(Window { earliest: 61_900_000_000_000, latest: 61_900_500_000_000 }),
+    };
+    let evidence = |certainty, text: &str| Evidence { certainty, text: text.to_owned() };
+    let diagnosis = Diagnosis {
+        cause: Cause::RetransmissionTimeout,
+        phase: Phase::Stalled,
+        connection: Some(ConnectionId(0x2a)),
+        peer: Some(ConnectionId(0x2b)),
+        time: 61_003_123_456_789,
+        summary: "no answer to 3 timeouts".to_owned(),
+        evidence: vec![
+            evidence(Certainty::Observed, "stage 3, RTO 1.632s"),
+            evidence(Certainty::Inferred, "the peer is dead"),
+        ],
+        outlook: Some(outlook),
+        advice: vec!["TCP_USER_TIMEOUT".to_owned()],
+    };
+    Diagnosed {
+        diagnosis,
+        realtime: 1_795_308_063_123_456_789,
+        netns: 4_026_531_840,
+        local: address("198.51.100.1:40000"),
+        remote: address("198.51.100.2:5001"),
+        owner: Some(Owner { process: process(4711, "curl"), source: OwnerSource::Connect }),
+        ended_by: Some(process(4711, "curl")),
+    }
 }
 
 /// One of each.

@@ -136,7 +136,26 @@ fn paths(prefix: &str, value: &Value, into: &mut BTreeSet<String>) {
 fn full() -> Vec<Value> {
     let mut error = sample::timed_out();
     error.event.current = sample::abort_on_close().event.current;
-    sample::all().iter().chain([&error]).map(json).chain([serde_json::to_value(missed()).unwrap()]).collect()
+    let events = sample::all().into_iter().chain([error]);
+    let others = [serde_json::to_value(missed()).unwrap(), diagnosis()];
+    events.map(|observed| json(&observed)).chain(others).collect()
+}
+
+fn diagnosis() -> Value {
+    let item = Item::from(super::Diagnosis::new(&sample::diagnosed()));
+    let text = item.to_json();
+    assert_eq!(Item::parse(text.as_bytes()).unwrap(), item);
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_diagnosis_tells_cause_and_deadline() {
+    let line = diagnosis();
+    assert_eq!((&line["event"], &line["cause"]), (&"diagnosis".into(), &"retransmission_timeout".into()));
+    assert_eq!(line["outlook"]["deadline"]["rule"], "tcp_retries2");
+    assert_eq!(line["outlook"]["deadline"]["earliest"], "2026-11-22T00:56:00.000000000Z");
+    assert_eq!(line["outlook"]["next_rto_ms"], 6528);
+    assert_eq!(line["evidence"][1]["certainty"], "inferred");
 }
 
 fn missed() -> super::Missed {

@@ -87,6 +87,21 @@ families! {
         "Events that readers of the stream were too slow for";
     CONNECTIONS: Gauge "connections" { ("state", "as the agent keeps it") }
         "Connections that the agent remembers";
+    DIAGNOSES: Counter "diagnoses" { ("cause", "a cause of docs/causes") }
+        "Connections that died, and connection attempts that failed, by cause; two ends on this host count once";
+    STALLED: Gauge "stalled_connections" { ("stage", "`1` to `15`, `16+`: consecutive timeouts or probes without an answer") }
+        "Living connections whose peer does not answer";
+    #[Seconds]
+    STALL_DURATION: Histogram "stall_duration" {}
+        "Time from a stall's first timeout to its recovery or the connection's death";
+    #[Seconds]
+    TIMEOUT_RTO: Histogram "timeout_rto" {}
+        "Retransmission timeouts that burnt, SYNs included";
+    RECOVERY_STAGE: Histogram "recovery_stage" {}
+        "Consecutive timeouts that stalls had when the peer answered at last: what tcp_retries2 must allow";
+    #[Seconds]
+    DEADLINE_ERROR: Histogram "deadline_error" { ("side", "`early` or `late`: the death came before or after the middle") }
+        "Distance of deaths by a timer from the middle of the interval that was predicted";
     PROBE_UP: Gauge "probe_up" { ("probe", "the signal that it gives") }
         "1 if the probe is attached";
     #[Seconds]

@@ -26,6 +26,7 @@ use self::page::Page;
 use self::workload::Admission;
 pub use self::workload::{Resolve, Workload};
 use super::feed::Feed;
+use crate::diagnose::stats::Stats;
 use crate::event::HostFacts;
 
 /// One row of health for each signal.
@@ -53,7 +54,7 @@ pub trait Tallies: Send + Sync {
 }
 
 /// Counts of the pipeline; every word that can be counted is there from the start, with 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Records that could not be decoded, by reason.
     pub decode_errors: BTreeMap<&'static str, u64>,
@@ -61,6 +62,8 @@ pub struct Tally {
     pub evicted: BTreeMap<&'static str, u64>,
     /// Connections remembered, by state.
     pub connections: BTreeMap<&'static str, u64>,
+    /// Stalls and deaths.
+    pub stats: Stats,
 }
 
 /// The pipeline lives on a thread of its own and writes a copy here now and then.

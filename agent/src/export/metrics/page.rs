@@ -13,6 +13,8 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricE
 use super::family::{self, Family};
 use super::workload::{Counts, Workload, add};
 use super::{HealthTable, Probe, ProgramStats, Tally};
+use crate::diagnose::Cause;
+use crate::diagnose::stats::{Histogram, STAGE_WORDS, Stats};
 use crate::event::HostFacts;
 use crate::export::words;
 
@@ -101,8 +103,24 @@ impl Page {
     fn agent(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let connections = self.tally.connections.iter();
         gauges(to, &family::CONNECTIONS, connections.map(|(state, count)| (*state, *count)))?;
+        self.stalls(to)?;
         let probes = self.probes.iter().map(|probe| (&*probe.name, u64::from(probe.up)));
         gauges(to, &family::PROBE_UP, probes)
+    }
+
+    fn stalls(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Stats { deaths, stalled, durations, timeouts, recoveries, early, late } = &self.tally.stats;
+        let deaths = Cause::WORDS.iter().zip(deaths);
+        counters(to, &family::DIAGNOSES, deaths.map(|(cause, count)| (vec![("cause", *cause)], *count)))?;
+        gauges(to, &family::STALLED, STAGE_WORDS.into_iter().zip(stalled.iter().copied()))?;
+        histogram(to, &family::STALL_DURATION, durations)?;
+        histogram(to, &family::TIMEOUT_RTO, timeouts)?;
+        histogram(to, &family::RECOVERY_STAGE, recoveries)?;
+        let mut errors = descriptor(to, &family::DEADLINE_ERROR)?;
+        for (side, values) in [("early", early), ("late", late)] {
+            encode(&mut errors.encode_family(&vec![("side", side)])?, values)?;
+        }
+        Ok(())
     }
 
     /// Nothing at all of what the kernel does not measure: absent is not zero.
@@ -205,6 +223,14 @@ fn gauges<'a>(
         metric.encode_family(&vec![(label, word)])?.encode_gauge(&value)?;
     }
     Ok(())
+}
+
+fn histogram(to: &mut DescriptorEncoder<'_>, family: &Family, values: &Histogram) -> fmt::Result {
+    encode(&mut descriptor(to, family)?, values)
+}
+
+fn encode(to: &mut MetricEncoder<'_>, values: &Histogram) -> fmt::Result {
+    to.encode_histogram::<NoLabelSet>(values.sum(), values.count(), &values.buckets(), None)
 }
 
 /// A counter with the workload's labels and at most one of its own.

@@ -54,7 +54,14 @@ impl Tallies for Fake {
             decode_errors: [("short", 0), ("signal", 1)].into(),
             evicted: [("connections", 2)].into(),
             connections: [("dead", 4), ("live", 17)].into(),
+            stats: crate::diagnose::stats::tests::some(),
         }
+    }
+}
+
+impl crate::export::why::Stories for Fake {
+    fn why(&self, _: &crate::export::why::Wanted) -> Option<crate::export::why::Report> {
+        None
     }
 }
 

@@ -45,8 +45,9 @@ async fn bind(scratch: &Scratch) -> Result<Bound, super::BindError> {
 
 async fn start(scratch: &Scratch) -> (Servers, Feed) {
     let (feed, fake) = (Feed::new(8), Arc::new(busy()));
-    let metrics = Arc::new(Metrics::new(Arc::clone(&fake) as _, fake, feed.clone(), host()));
-    let services = Services { metrics, feed: feed.clone(), host: host() };
+    let metrics =
+        Arc::new(Metrics::new(Arc::clone(&fake) as _, Arc::clone(&fake) as _, feed.clone(), host()));
+    let services = Services { metrics, feed: feed.clone(), host: host(), stories: fake };
     (bind(scratch).await.unwrap().serve(&services), feed)
 }
 

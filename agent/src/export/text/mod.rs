@@ -10,9 +10,10 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 
-use super::escape::Escaped;
-use super::line::{End, Item, Line, Owner};
+use super::escape::{Escaped, is_plain};
+use super::line::{Diagnosis, End, Item, Line, Owner};
 use super::words::EventWord;
+use crate::diagnose::Phase;
 use crate::event::OwnerSource;
 
 /// What a column may grow to; a longer text is cut, so that no name moves its neighbours.
@@ -71,6 +72,7 @@ impl Text {
     pub fn line(&mut self, item: &Item) -> String {
         match item {
             Item::Event(line) => self.event_line(line),
+            Item::Diagnosis(diagnosis) => self.diagnosis_line(diagnosis),
             Item::Missed(missed) => {
                 let note = format!("({} events missed: this reader is too slow)", missed.count);
                 self.paint(BOLD, &note) + "\n"
@@ -98,12 +100,31 @@ impl Text {
         row
     }
 
+    fn diagnosis_line(&self, diagnosis: &Diagnosis) -> String {
+        let Diagnosis { cause, phase, summary, local, remote, .. } = diagnosis;
+        let why = self.paint(cause_style(*phase), &format!("why  {cause}"));
+        format!("  {why}: {} ({local} -- {remote})\n", printable(summary))
+    }
+
     fn time(&self, line: &Line) -> String {
         line.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S.%3f").to_string()
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
         if self.colour && !style.is_plain() { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}
+
+/// A summary has names that are escaped already; one from elsewhere may not be.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if is_plain(c) { c } else { '?' }).collect()
+}
+
+fn cause_style(phase: Phase) -> Style {
+    match phase {
+        Phase::Died => RED.bold(),
+        Phase::Stalled => YELLOW.bold(),
+        Phase::Recovered => BOLD,
     }
 }
 

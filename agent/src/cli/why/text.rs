@@ -1,0 +1,176 @@
+//! The post-mortem for people.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+
+use crate::diagnose::Certainty;
+use crate::event::{OwnerSource, Process};
+use crate::export::escape::Escaped;
+use crate::export::line::{Diagnosis, Outlook};
+use crate::export::why::{Happening, Report};
+use crate::export::words;
+
+const BOLD: Style = Style::new().bold();
+
+/// Wrapped at `width`.
+pub(super) fn page(report: &Report, width: usize, colour: bool) -> String {
+    let mut page = Page { text: String::new(), width, colour };
+    page.identity(report);
+    page.timeline(report);
+    match &report.diagnosis {
+        Some(diagnosis) => page.diagnosis(diagnosis),
+        None => page.section("Cause", &["nothing is wrong with it that tcpwhy can see".to_owned()]),
+    }
+    page.text
+}
+
+struct Page {
+    text: String,
+    width: usize,
+    colour: bool,
+}
+
+impl Page {
+    fn identity(&mut self, report: &Report) {
+        let Report { local, remote, connection, .. } = report;
+        self.title(&format!("{local} -- {remote}"));
+        let state = report.state.map_or("unknown", words::state);
+        let alive = if report.alive { "alive" } else { "dead" };
+        let error = report.error.as_ref().map_or(String::new(), |error| format!(", {}", Escaped(error)));
+        self.item(
+            "",
+            &format!("connection {connection}, network namespace {}, {alive}, {state}{error}", report.netns),
+        );
+        self.people(report);
+        if report.matches > 1 {
+            self.item(
+                "",
+                &format!("{} connections match; this is the one with the last event", report.matches),
+            );
+        }
+    }
+
+    fn people(&mut self, report: &Report) {
+        if let Some(owner) = &report.process {
+            let doubt = if owner.source == OwnerSource::Listener {
+                " (it listens; the owner itself is not known)"
+            } else {
+                ""
+            };
+            self.item("", &format!("process {}[{}]{doubt}", Escaped(&owner.comm), owner.pid));
+        }
+        if let Some(ender) = &report.ended_by {
+            self.item("", &format!("ended by {}", name(ender)));
+        }
+        let holders = report.holders.iter();
+        let names: Vec<_> = holders
+            .map(|one| format!("{} (parent {}, fd {})", name(&one.process), one.parent, one.fd))
+            .collect();
+        if !names.is_empty() {
+            self.item("", &format!("held by {}", names.join(", ")));
+        }
+        if let Some(peer) = &report.peer {
+            self.item("", &format!("the other end is on this host: connection {peer}"));
+        }
+    }
+
+    fn timeline(&mut self, report: &Report) {
+        self.title("Timeline");
+        for (index, happening) in report.timeline.iter().enumerate() {
+            if index == crate::correlate::limits::FIRST_ENTRIES && report.left_out > 0 {
+                self.item("", &format!("({} events left out)", report.left_out));
+            }
+            let (at, text) = entry(happening);
+            self.item(&at, &text);
+        }
+    }
+
+    fn diagnosis(&mut self, diagnosis: &Diagnosis) {
+        self.section("Cause", &[format!("{}: {}", diagnosis.cause, diagnosis.summary)]);
+        let evidence: Vec<_> =
+            diagnosis.evidence.iter().map(|one| format!("{} {}", mark(one.certainty), one.text)).collect();
+        self.section("Evidence", &evidence);
+        if let Some(outlook) = &diagnosis.outlook {
+            self.section("Outlook", &[comes(outlook)]);
+        }
+        self.section("Advice", &diagnosis.advice);
+    }
+
+    fn section(&mut self, title: &str, items: &[String]) {
+        self.title(title);
+        items.iter().for_each(|item| self.item("-", item));
+    }
+
+    fn title(&mut self, title: &str) {
+        let style = if self.colour { BOLD } else { Style::new() };
+        let _ = writeln!(self.text, "{style}{title}{style:#}");
+    }
+
+    /// A mark, and a text wrapped beside it.
+    fn item(&mut self, mark: &str, text: &str) {
+        let indent = if mark.is_empty() { 2 } else { 3 + mark.chars().count() };
+        let mut line = if mark.is_empty() { "  ".to_owned() } else { format!("  {mark} ") };
+        let mut column = indent;
+        for word in text.split_whitespace() {
+            let wide = word.chars().count();
+            if column > indent && column + wide > self.width {
+                self.text += line.trim_end();
+                self.text.push('\n');
+                line = " ".repeat(indent);
+                column = indent;
+            }
+            line += word;
+            line.push(' ');
+            column += wide + 1;
+        }
+        self.text += line.trim_end();
+        self.text.push('\n');
+    }
+}
+
+fn name(process: &Process) -> String {
+    format!("{}[{}]", Escaped(&process.comm), process.pid)
+}
+
+fn mark(certainty: Certainty) -> &'static str {
+    match certainty {
+        Certainty::Observed => "observed:",
+        Certainty::Inferred => "inferred:",
+    }
+}
+
+/// `+1.632s`, and what happened then.
+fn entry(happening: &Happening) -> (String, String) {
+    let ms = happening.after_ms;
+    let mut text = happening.text.clone();
+    if let Some(stage) = happening.stage {
+        let _ = write!(text, " #{stage}");
+    }
+    if let Some(rto) = happening.rto_ms {
+        let _ = write!(text, ", RTO {rto}ms");
+    }
+    if happening.count > 1 {
+        let _ = write!(text, ", {} times", happening.count);
+    }
+    let queues = [
+        (happening.unacked_bytes, "unacked"),
+        (happening.unsent_bytes, "unsent"),
+        (happening.unread_bytes, "unread"),
+    ];
+    for (bytes, word) in queues.into_iter().filter(|(bytes, _)| *bytes > 0) {
+        let _ = write!(text, ", {bytes} {word}");
+    }
+    (format!("{:>11}", format!("+{}.{:03}s", ms / 1000, ms % 1000)), text)
+}
+
+fn comes(outlook: &Outlook) -> String {
+    let next = outlook.next_rto_ms.map_or(String::new(), |next| format!(", the next {next}ms"));
+    let rule = outlook.deadline.as_ref().map(|deadline| {
+        let rule = serde_json::to_value(deadline.rule).ok();
+        let rule = rule.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        format!("; the kernel gives up between {:.3} and {:.3} by {rule}", deadline.earliest, deadline.latest)
+    });
+    let rule = rule.unwrap_or_else(|| "; nothing ends it".to_owned());
+    format!("stage {}, RTO {}ms{next}, if the peer stays silent{rule}", outlook.stage, outlook.rto_ms)
+}

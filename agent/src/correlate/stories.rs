@@ -1,0 +1,113 @@
+//! What diagnosis gets to see of a connection.
+
+use super::Correlator;
+use super::connection::Connection;
+use super::listeners::Listening;
+use super::observed::{ConnectionId, Observed};
+use super::timeline::What;
+use crate::diagnose::deadline::Outlook;
+use crate::diagnose::{Cause, Diagnosis, Phase, Story};
+use crate::event::Endpoint;
+use crate::pipeline::Diagnosed;
+
+/// How far apart the last events of two ends may be, ns: a slowest retransmission.
+const SAME_TIME: u64 = super::LATE_SEGMENTS;
+
+impl Correlator {
+    /// The story of a connection.
+    pub fn story<'a>(
+        &'a self,
+        connection: &'a Connection,
+        phase: Phase,
+        outlook: Option<Outlook>,
+    ) -> Story<'a> {
+        let stack = connection.timeline.entries().iter().rev().find_map(|entry| match entry.what {
+            What::ResetSent { stack, .. } => Some(stack),
+            _ => None,
+        });
+        Story {
+            phase,
+            time: connection.died.unwrap_or(connection.last),
+            connection: Some(connection),
+            peer: self.other_end(connection),
+            stray: None,
+            listening: self.listening_for(connection),
+            host: self.host(),
+            stack: self.host.stack(stack.flatten().map(i32::from)),
+            outlook,
+            memory: None,
+        }
+    }
+
+    /// The story of an event without a connection.
+    pub fn stray_story<'a>(&'a self, observed: &'a Observed) -> Story<'a> {
+        let endpoint = &observed.event.endpoint;
+        Story {
+            phase: if observed.stage.is_some() { Phase::Stalled } else { Phase::Died },
+            time: observed.event.time,
+            connection: None,
+            peer: self
+                .table
+                .by_ends(endpoint.remote, endpoint.local)
+                .find(|peer| is_near(peer, observed.event.time)),
+            stray: Some(observed),
+            listening: observed.listener.clone(),
+            host: self.host(),
+            stack: observed.stack.clone(),
+            outlook: None,
+            memory: None,
+        }
+    }
+
+    /// The other end of a connection that lives, or lived until just now, on this host. Loopback addresses
+    /// mean each namespace's own.
+    pub fn other_end(&self, connection: &Connection) -> Option<&Connection> {
+        let identity = &connection.identity;
+        let loopback = identity.local().ip().is_loopback();
+        let mut others = self.table.by_ends(identity.remote(), identity.local());
+        others.find(|peer| {
+            peer.id != connection.id
+                && is_near(peer, connection.last)
+                && (!loopback || peer.identity.netns == identity.netns)
+        })
+    }
+
+    fn listening_for(&self, connection: &Connection) -> Listening {
+        let identity = &connection.identity;
+        match self.listeners.on(identity.netns, identity.local()).filter(|_| connection.accepted) {
+            Some(listener) => Listening::Somebody(listener.clone()),
+            None => Listening::Unknown,
+        }
+    }
+
+    /// Names the connection of a diagnosis; the event does if there is none.
+    pub fn name(&self, diagnosis: Diagnosis, observed: Option<&Observed>) -> Option<Diagnosed> {
+        let realtime = self.realtime(diagnosis.time);
+        let Some(connection) = diagnosis.connection.and_then(|id| self.connection_by_id(id)) else {
+            let Observed { event, owner, .. } = observed?;
+            let Endpoint { netns, local, remote, .. } = event.endpoint;
+            return Some(Diagnosed {
+                diagnosis,
+                realtime,
+                netns,
+                local,
+                remote,
+                owner: owner.clone(),
+                ended_by: None,
+            });
+        };
+        let Connection { identity, owner, ended_by, .. } = connection;
+        let (netns, local, remote) = (identity.netns, identity.local(), identity.remote());
+        let owner = owner.as_deref().cloned();
+        Some(Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by: ended_by.clone() })
+    }
+
+    /// Keeps why a connection died.
+    pub fn judge(&mut self, id: ConnectionId, cause: Cause) {
+        self.table.judge(id, cause);
+    }
+}
+
+fn is_near(peer: &Connection, time: u64) -> bool {
+    peer.last.abs_diff(time) < SAME_TIME
+}

@@ -1,0 +1,87 @@
+//! A listener's queues overflow: the accept queue (`sk_acceptq_is_full`) or that of half-open connections
+//! (`inet_csk_reqsk_queue_is_full`). Both have the backlog of `listen()` as their limit.
+
+use super::{Finding, Story};
+use crate::correlate::listeners::Listener;
+use crate::diagnose::path::Path;
+use crate::diagnose::wording::{plural, process};
+use crate::diagnose::{Cause, Certainty};
+use crate::event::Detail;
+
+/// What a SYN-ACK sent again tells of its listener.
+struct Queues {
+    accept: u32,
+    syn: u32,
+    backlog: u32,
+}
+
+pub(super) fn rule(story: &Story) -> Option<Finding> {
+    let queues = queues(story)?;
+    match () {
+        // The kernel refuses once the queue exceeds its limit.
+        () if queues.accept > queues.backlog => Some(accept_full(story, &queues)),
+        () if queues.syn >= queues.backlog && queues.backlog > 0 => Some(syn_full(story, &queues)),
+        () => None,
+    }
+}
+
+/// Of a SYN-ACK sent again, or of a half-open connection that was reset (`tcp_abort_on_overflow`).
+fn queues(story: &Story) -> Option<Queues> {
+    let stray = story.stray?;
+    match stray.event.detail {
+        Detail::SynackRetransmit { accept_queue, syn_queue, backlog, .. } => {
+            Some(Queues { accept: accept_queue, syn: syn_queue, backlog })
+        }
+        Detail::ResetSent { .. } => {
+            let request = matches!(story.path(), Some((Path::Request | Path::ToListener, _)));
+            story.listener().filter(|_| request).map(|listener| of(listener))
+        }
+        _ => None,
+    }
+}
+
+fn of(listener: &Listener) -> Queues {
+    Queues { accept: listener.accept_queue, syn: listener.syn_queue, backlog: listener.backlog }
+}
+
+fn who(story: &Story) -> String {
+    let owner = story.listener().and_then(|listener| listener.owner.as_ref());
+    let owner = owner
+        .map(|owner| &owner.process)
+        .or(story.stray.and_then(|stray| stray.owner.as_ref()).map(|owner| &owner.process));
+    owner.map_or_else(|| "the listening process".to_owned(), process)
+}
+
+fn is_reset(story: &Story) -> bool {
+    story.reset().is_some()
+}
+
+fn accept_full(story: &Story, queues: &Queues) -> Finding {
+    let Queues { accept, backlog, .. } = *queues;
+    let who = who(story);
+    let told = if is_reset(story) { Certainty::Inferred } else { Certainty::Observed };
+    Finding::new(Cause::AcceptQueueFull, format!("{who} does not accept fast enough: {accept} connections wait, its backlog is {backlog}"))
+        .with(told, format!("the accept queue has {accept} of {backlog} (it is full above its limit)"))
+        .saw_if(synack(story))
+        .saw_if(is_reset(story).then(|| "the half-open connection was reset: tcp_abort_on_overflow is set, or the client's ACK came for a request that the listener had dropped".to_owned()))
+        .infer("the client believes that it is connected, the kernel drops its last ACK and sends the SYN-ACK again; this is no refused connection")
+        .advise(format!("in {who}: accept() sooner (more threads or processes, or no slow work between two accepts); a longer queue only hides it"))
+        .advise(format!("for bursts: listen() with more than {backlog}, and net.core.somaxconn at least as high; each waiting connection costs some 2 KiB and its client's patience"))
+}
+
+fn syn_full(story: &Story, queues: &Queues) -> Finding {
+    let Queues { syn, backlog, .. } = *queues;
+    let who = who(story);
+    Finding::new(Cause::SynQueueFull, format!("{syn} half-open connections at the listener of {who}, its backlog is {backlog}"))
+        .saw(format!("half-open connections: {syn}, limit {backlog}"))
+        .saw_if(synack(story))
+        .infer("clients do not answer the SYN-ACK: spoofed SYNs (a flood), or SYN-ACKs lost on the way back; the kernel shortens their life or sends SYN cookies")
+        .advise("leave net.ipv4.tcp_syncookies at 1: no client is refused, but options other than MSS are lost without timestamps")
+        .advise(format!("if the clients are honest and slow: listen() with more than {backlog}, with net.core.somaxconn and tcp_max_syn_backlog as high; 300 bytes each"))
+}
+
+fn synack(story: &Story) -> Option<String> {
+    let stray = story.stray?;
+    let stage = stray.stage?;
+    Some(format!("the SYN-ACK to {} was sent again {}", stray.event.endpoint.remote, plural(stage, "time")))
+}

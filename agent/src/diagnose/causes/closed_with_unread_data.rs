@@ -1,0 +1,44 @@
+//! `__tcp_close` finds data that nobody read: it must reset, so that the peer learns that it was lost
+//! (RFC 1122 §4.2.2.13, MIB `TCPAbortOnClose`).
+
+use super::common::{closer, holders, listener, reason, sent, went};
+use super::{Finding, Story};
+use crate::diagnose::Cause;
+use crate::diagnose::path::Path;
+use crate::diagnose::wording::bytes;
+use crate::event::Tcp;
+
+pub(super) fn rule(story: &Story) -> Option<Finding> {
+    let certainty = went(story, Path::UnreadData)?;
+    let unread = story.tcp().map_or(0, Tcp::unread_bytes);
+    let undelivered = story.undelivered();
+    let who = closer(story);
+    let summary =
+        format!("{who} closed with {} unread: reset, {} lost to the peer", bytes(unread), bytes(undelivered));
+    let finding = Finding::new(Cause::ClosedWithUnreadData, summary)
+        .with(certainty, reason(story, certainty))
+        .saw(format!("{who} called close() with {} in the receive queue", bytes(unread)))
+        .saw_if(sent(story))
+        .saw_if(listener(story))
+        .saw_if(holders(story))
+        .infer(lost_to_the_peer(undelivered));
+    Some(advice(finding, story, unread))
+}
+
+fn lost_to_the_peer(undelivered: u32) -> String {
+    format!(
+        "the reset takes {} from the peer, and what its application had not read yet: a reset overtakes data",
+        bytes(undelivered)
+    )
+}
+
+fn advice(finding: Finding, story: &Story, unread: u32) -> Finding {
+    let read = format!(
+        "in {}: shutdown(fd, SHUT_WR), then read until 0 (here at least {}), then close(); it costs one round trip and a thread or an event for as long as the peer sends, so bound it by a timeout",
+        closer(story),
+        bytes(unread)
+    );
+    finding.advise(read).advise(
+        "if the unread bytes are a request that nobody wants: answer and read it up to a limit; SO_LINGER does not help, the reset comes first",
+    )
+}

@@ -1,0 +1,37 @@
+//! Keepalive probes went unanswered (`tcp_keepalive_timer`): a reset, then ETIMEDOUT.
+
+use super::common::{owner, reason, went};
+use super::{Finding, Story};
+use crate::diagnose::Cause;
+use crate::diagnose::path::Path;
+use crate::diagnose::wording::{jiffies, plural};
+
+pub(super) fn rule(story: &Story) -> Option<Finding> {
+    let certainty = went(story, Path::Keepalive)?;
+    let probes = story.raw().map_or(0, |raw| u32::from(raw.probes_out));
+    let probes = plural(probes, "keepalive probe");
+    let finding =
+        Finding::new(Cause::KeepaliveTimeout, format!("the peer did not answer {probes}: given up"))
+            .with(certainty, reason(story, certainty))
+            .saw(format!("{probes} went unanswered while nothing was in flight"))
+            .saw_if(settings(story))
+            .infer("the peer is gone, or something between (a NAT, a firewall) has forgotten the connection");
+    Some(finding.advise(format!(
+        "if the path forgets idle connections: in {}, TCP_KEEPIDLE below its limit (often 300 s); each probe is one small packet",
+        owner(story)
+    )))
+}
+
+/// The socket's own, else the namespace's.
+fn settings(story: &Story) -> Option<String> {
+    let tcp = story.tcp()?;
+    let (raw, netns, hz) = (&tcp.raw, &tcp.netns, story.host.hz);
+    let or = |own: u32, shared: u32| if own == 0 { shared } else { own };
+    let probes = or(raw.keepalive_probes.into(), netns.keepalive_probes.into());
+    let idle = jiffies(or(raw.keepalive_time, netns.keepalive_time), hz);
+    let interval = jiffies(or(raw.keepalive_intvl, netns.keepalive_intvl), hz);
+    Some(format!(
+        "keepalive starts after {idle}, then {probes} probes every {interval}; TCP_USER_TIMEOUT {} ms",
+        raw.user_timeout
+    ))
+}

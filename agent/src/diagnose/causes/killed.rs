@@ -1,0 +1,28 @@
+//! `tcp_abort`: `ss -K`, `bpf_sock_destroy`, an Android network change. The socket's error is ECONNABORTED.
+
+use super::common::{lost, owner, reason, sent, state_then, went};
+use super::{Finding, Story};
+use crate::diagnose::path::{ECONNABORTED, Path};
+use crate::diagnose::wording::process;
+use crate::diagnose::{Cause, Certainty};
+
+pub(super) fn rule(story: &Story) -> Option<Finding> {
+    let aborted = story.is_dead() && story.error() == ECONNABORTED;
+    let certainty = if aborted { Certainty::Observed } else { went(story, Path::Killed)? };
+    let killer = story.connection.and_then(|connection| connection.ended_by.as_ref()).map(process);
+    let by = killer.as_ref().map_or_else(|| "from outside".to_owned(), |killer| format!("by {killer}"));
+    let told = if aborted {
+        "the socket's error is ECONNABORTED, which only tcp_abort leaves".to_owned()
+    } else {
+        reason(story, certainty)
+    };
+    Some(
+        Finding::new(Cause::Killed, format!("killed {by}, not by its own process {}", owner(story)))
+            .with(certainty, told)
+            .saw(state_then(story))
+            .saw_if(killer.map(|killer| format!("the reset was sent while {killer} ran")))
+            .saw_if(sent(story))
+            .saw_if(lost(story))
+            .advise("find what runs `ss -K` or bpf_sock_destroy: an operator, a network policy agent, a load balancer's drain; the connection itself had no fault"),
+    )
+}

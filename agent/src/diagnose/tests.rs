@@ -1,0 +1,163 @@
+//! Stories in records of the ABI, and what is said of them.
+
+use std::sync::Arc;
+
+use agent_common::record::{OWNED, REQUEST, TIME_WAIT, TcpRecord};
+use agent_common::{owner, retransmit, signal};
+
+use super::{Cause, Certainty, Diagnosis, Phase};
+use crate::correlate::limits::Limits;
+use crate::correlate::observed::Observed;
+use crate::event::{Fact, HostFacts};
+use crate::fixture::{ESTABLISHED, RecordBytes, put};
+use crate::pipeline::{Diagnosed, Pipeline, Sink};
+use crate::source::frame::Frame;
+
+mod living;
+mod resets;
+mod silence;
+mod storm;
+
+pub const SYN_SENT: u8 = 2;
+pub const FIN_WAIT1: u8 = 4;
+pub const FIN_WAIT2: u8 = 5;
+pub const CLOSE: u8 = 7;
+pub const LISTEN: u8 = 10;
+pub const SECOND: u64 = 1_000_000_000;
+pub const SK: u64 = 0xffff_8880_1234_5600;
+pub const HZ: u32 = 250;
+const SERVER: &str = "10.0.0.1:80";
+const CLIENT: &str = "10.0.0.2:5555";
+
+/// Keeps diagnoses.
+#[derive(Default)]
+pub struct Kept(pub Vec<Diagnosis>);
+
+impl Sink for Kept {
+    fn observed(&mut self, _: Arc<Observed>) {}
+
+    fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
+        self.0.push(diagnosed.diagnosis.clone());
+    }
+}
+
+pub struct Bench(pub Pipeline<Kept>);
+
+impl Bench {
+    /// A kernel that names its reasons.
+    pub fn new() -> Self {
+        Self::with(&[
+            (1, "NO_SOCKET"),
+            (8, "TCP_ABORT_ON_DATA"),
+            (9, "TCP_TIMEWAIT_SOCKET"),
+            (10, "INVALID_SYN"),
+            (11, "TCP_ABORT_ON_CLOSE"),
+            (12, "TCP_ABORT_ON_LINGER"),
+            (13, "TCP_ABORT_ON_MEMORY"),
+            (14, "TCP_STATE"),
+            (15, "TCP_KEEPALIVE_TIMEOUT"),
+            (99, "SOMETHING_NEW"),
+        ])
+    }
+
+    /// Before 6.10.
+    pub fn old() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(reasons: &[(i32, &str)]) -> Self {
+        let mut bench = Self(Pipeline::new(Limits::default(), Kept::default()));
+        let reset_reasons = reasons.iter().map(|&(number, name)| (number, name.into())).collect();
+        bench.fact(&Fact::Host(HostFacts { hz: HZ, release: "6.12".into(), reset_reasons, page_size: 4096 }));
+        bench.fact(&Fact::WalkDone { time: 1 });
+        bench
+    }
+
+    pub fn fact(&mut self, fact: &Fact) {
+        self.0.push(&Frame::fact(fact));
+    }
+
+    pub fn stack(&mut self, frames: &[&str]) {
+        let frames = frames.iter().map(|&name| name.into()).collect();
+        self.fact(&Fact::Stack { id: 7, frames });
+    }
+
+    pub fn push(&mut self, record: &RecordBytes) {
+        self.0.push(&record.frame());
+    }
+
+    /// What was said since it was asked before.
+    pub fn told(&mut self) -> Vec<Diagnosis> {
+        self.0.settle(u64::MAX);
+        std::mem::take(&mut self.0.sink_mut().0)
+    }
+
+    /// The only thing said.
+    pub fn only(&mut self) -> Diagnosis {
+        let mut told = self.told();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        told.remove(0)
+    }
+
+    pub fn deaths(&self, cause: Cause) -> u64 {
+        self.0.tracker().stats().deaths[cause as usize]
+    }
+}
+
+/// A server's connection.
+pub fn record(signal: u16, time: u64) -> RecordBytes {
+    let mut record = RecordBytes::tcp(signal, time).socket(SK, 42).ends(SERVER, CLIENT);
+    put!(record, netns.retries2, 15_u8);
+    put!(record, netns.syn_retries, 6_u8);
+    put!(record, netns.fin_timeout, 15_000_u32);
+    put!(record, tcp.rto_max, 30_000_u32);
+    put!(record, tcp.snd_wnd, 64_000_u32);
+    put!(record, totals.resets_sent, 1_u32);
+    record
+}
+
+/// A reset on this side's initiative, with the stack that was told.
+pub fn reset(time: u64, reason: i32) -> RecordBytes {
+    let mut record = record(signal::RESET_SENT, time).reset(reason, true).state(CLOSE).flags(OWNED);
+    put!(record, record.detail.reset_sent.stack, 7_i32);
+    record.current(55, "child")
+}
+
+pub fn closed(time: u64, old: u8, err: i32) -> RecordBytes {
+    let mut record = record(signal::STATE_CHANGED, time).change(old, CLOSE);
+    put!(record, tcp.err, err);
+    record
+}
+
+pub fn timeout(time: u64, stage: u8, rto: u32) -> RecordBytes {
+    let mut record = record(signal::RETRANSMIT, time).retransmit(retransmit::TIMEOUT);
+    silent(&mut record, stage);
+    put!(record, tcp.rto, rto);
+    record
+}
+
+/// `stage` timeouts with 1448 bytes in flight and 100 unsent.
+pub fn silent(record: &mut RecordBytes, stage: u8) {
+    put!(record, tcp.retransmits, stage);
+    put!(record, tcp.snd_una, 1000_u32);
+    put!(record, tcp.snd_nxt, 2448_u32);
+    put!(record, tcp.write_seq, 2548_u32);
+    put!(record, tcp.packets_out, 1_u32);
+    let at = std::mem::offset_of!(TcpRecord, totals.segments) + 4 * usize::from(retransmit::TIMEOUT);
+    record.put(at, &u32::from(stage).to_ne_bytes());
+}
+
+pub fn listen(backlog: u32) -> RecordBytes {
+    let mut record = RecordBytes::tcp(signal::STATE_CHANGED, 2).socket(0x1000, 1).ends(SERVER, "0.0.0.0:0");
+    put!(record, record.detail.state_changed.backlog, backlog);
+    record.change(CLOSE, LISTEN).owner(100, "nginx", owner::LISTEN)
+}
+
+pub fn certainty(diagnosis: &Diagnosis) -> Certainty {
+    diagnosis.evidence[0].certainty
+}
+
+pub fn says(diagnosis: &Diagnosis, part: &str) {
+    let found = diagnosis.evidence.iter().any(|one| one.text.contains(part));
+    assert!(found || diagnosis.summary.contains(part), "no {part:?} in {diagnosis:#?}");
+}

@@ -1,0 +1,105 @@
+use super::*;
+use crate::diagnose::story::TcpMemory;
+use crate::diagnose::{Story, diagnose};
+
+/// What is said of the connection of one record, as it lives on.
+fn of(record: &RecordBytes, change: impl Fn(&mut Story)) -> Option<Diagnosis> {
+    let mut bench = Bench::new();
+    bench.push(record);
+    let correlator = bench.0.correlator();
+    let mut story = correlator.story(correlator.last().unwrap(), Phase::Recovered, None);
+    change(&mut story);
+    diagnose(&story)
+}
+
+fn cause(record: &RecordBytes) -> Option<Cause> {
+    of(record, |_| ()).map(|told| told.cause)
+}
+
+fn resent(kind: u16, segments: u32) -> RecordBytes {
+    let mut record = record(signal::RETRANSMIT, SECOND).retransmit(kind);
+    let at = std::mem::offset_of!(TcpRecord, totals.segments) + 4 * usize::from(kind);
+    record.put(at, &segments.to_ne_bytes());
+    put!(record, tcp.data_segs_out, 200_u32);
+    record
+}
+
+#[test]
+fn kinds_of_retransmission_tell_of_the_path() {
+    assert_eq!(cause(&resent(retransmit::FAST, 10)), Some(Cause::LossyPath));
+    assert_eq!(cause(&resent(retransmit::TAIL_LOSS_PROBE, 3)), Some(Cause::TailLoss));
+    assert_eq!(cause(&resent(retransmit::REORDER, 3)), Some(Cause::Reordering));
+    let mut spurious = resent(retransmit::TIMEOUT, 2);
+    put!(spurious, tcp.dsack_dups, 2_u32);
+    assert_eq!(cause(&spurious), Some(Cause::SpuriousRetransmit));
+    says(&of(&resent(retransmit::FAST, 10), |_| ()).unwrap(), "5.0 % of the data segments");
+}
+
+#[test]
+fn buffers_that_are_full() {
+    let mut receive = resent(retransmit::FAST, 1);
+    put!(receive, tcp.rcv_nxt, 5000_u32);
+    put!(receive, tcp.rmem_alloc, 131_073_u32);
+    put!(receive, tcp.rcvbuf, 131_072_u32);
+    assert_eq!(cause(&receive), Some(Cause::ReceiveBufferFull));
+    let mut shut = resent(retransmit::FAST, 1);
+    silent(&mut shut, 0);
+    put!(shut, tcp.snd_wnd, 0_u32);
+    assert_eq!(cause(&shut), Some(Cause::ZeroWindow));
+    let mut send = record(signal::RESET_SENT, SECOND).reset(99, false);
+    put!(send, tcp.wmem_queued, 90_000_u32);
+    put!(send, tcp.sndbuf, 87_040_u32);
+    assert_eq!(cause(&send), Some(Cause::SendBufferFull));
+}
+
+fn refused() -> RecordBytes {
+    let mut record = record(signal::BUF_LIMIT_EXCEEDED, SECOND);
+    put!(record, record.detail.buf_limit_exceeded.allocated, 5000_i64);
+    put!(record, totals.buf_limit_exceeded, 4_u32);
+    record
+}
+
+#[test]
+fn refused_memory_is_no_more_certain_than_what_was_told() {
+    let mut bench = Bench::new();
+    bench.push(&refused());
+    let told = bench.only();
+    assert_eq!((told.cause, told.evidence[1].certainty), (Cause::MemoryPressure, Certainty::Inferred));
+    says(&told, "4 refusals of memory to send, TCP had 5000 pages");
+    for (limits, cause) in [
+        ([1000, 2000, 4000], Cause::OutOfTcpMemory),
+        ([6000, 7000, 8000], Cause::CgroupMemoryLimit),
+        ([1000, 4000, 8000], Cause::MemoryPressure),
+    ] {
+        let memory = TcpMemory { limits, orphans: 0, max_orphans: 1000 };
+        let told = of(&refused(), |story| story.memory = Some(memory)).unwrap();
+        assert_eq!(told.cause, cause);
+    }
+}
+
+fn synack(accept: u32, syn: u32) -> RecordBytes {
+    let mut record = RecordBytes::plain(signal::SYNACK_RETRANSMIT, SECOND).socket(0x1000, 0).state(12);
+    put!(record, record.detail.synack_retransmit.accept_queue, accept);
+    put!(record, record.detail.synack_retransmit.syn_queue, syn);
+    put!(record, record.detail.synack_retransmit.backlog, 128_u32);
+    record.ends(SERVER, CLIENT).flags(REQUEST).owner(100, "nginx", owner::LISTEN)
+}
+
+#[test]
+fn a_listener_that_overflows_is_not_refusing() {
+    let mut bench = Bench::new();
+    bench.push(&listen(128));
+    bench.push(&synack(129, 1));
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::AcceptQueueFull);
+    says(&told, "nginx[100] does not accept fast enough: 129 connections wait, its backlog is 128");
+    bench.push(&synack(3, 128));
+    assert_eq!(bench.only().cause, Cause::SynQueueFull);
+    bench.push(&synack(128, 3));
+    assert_eq!(bench.told().len(), 0, "one lost SYN-ACK is nobody's fault");
+}
+
+#[test]
+fn a_healthy_connection_has_no_cause() {
+    assert_eq!(cause(&record(signal::RESET_SENT, SECOND).reset(99, false)), None);
+}

@@ -1,0 +1,284 @@
+//! When to ask why: at a death, at each timeout of a stall, at its recovery; and what is counted of it.
+//!
+//! A received RST is not judged at once. The other end may live on this host, and its own reset is told
+//! after the one that it caused; and `tcp_reset` also makes up a RST for data after close, whose true reason
+//! only the reset that follows has. Such deaths wait [`HOLD`] of the events' own clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deadline::Moment;
+use super::deadline::clock::Window;
+use super::stats::Stats;
+use super::story::Sight;
+use super::{Diagnosis, Phase, Story, diagnose, outlook};
+use crate::correlate::Correlator;
+use crate::correlate::connection::Connection;
+use crate::correlate::observed::{ConnectionId, Observed};
+use crate::correlate::timeline::What;
+use crate::event::{Detail, RetransmitKind};
+
+/// How long a death whose reason may yet be told waits, ns.
+pub const HOLD: u64 = 50_000_000;
+
+/// Deaths that wait at a time; the oldest is judged early when there are more.
+const HELD: usize = 16_384;
+
+/// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
+const STALLS: usize = 50_000;
+
+/// A diagnosis, and the event if it has no connection.
+type Told = (Diagnosis, Option<Arc<Observed>>);
+
+/// Follows connections from stall to end.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    stalls: HashMap<ConnectionId, Stall>,
+    held: VecDeque<Held>,
+    stats: Stats,
+}
+
+/// A stall that is going on.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    since: u64,
+    stage: u32,
+    sight: Sight,
+    death: Option<Window>,
+}
+
+/// Something whose reason may yet be told.
+#[derive(Debug)]
+struct Held {
+    due: u64,
+    of: Subject,
+}
+
+#[derive(Debug)]
+enum Subject {
+    Connection(ConnectionId),
+    Stray(Arc<Observed>),
+}
+
+impl Tracker {
+    /// What was counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether something waits to be judged.
+    pub fn is_waiting(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// When and at which point of the kernel's work a stalled connection's numbers were read.
+    pub fn sight(&self, id: ConnectionId) -> Option<Sight> {
+        self.stalls.get(&id).map(|stall| stall.sight)
+    }
+
+    /// Judges what waited until `now`, ns of `CLOCK_MONOTONIC`.
+    pub fn settle(&mut self, correlator: &mut Correlator, now: u64) -> Vec<Told> {
+        let mut told = Vec::new();
+        while self.held.front().is_some_and(|held| held.due <= now || self.held.len() > HELD) {
+            let Some(held) = self.held.pop_front() else { break };
+            told.extend(self.judge(correlator, held));
+        }
+        told
+    }
+
+    fn judge(&mut self, correlator: &mut Correlator, held: Held) -> Option<Told> {
+        match held.of {
+            Subject::Connection(id) => self.death(correlator, id).map(|diagnosis| (diagnosis, None)),
+            Subject::Stray(observed) => {
+                self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
+            }
+        }
+    }
+
+    /// Follows a kernel event, which correlation has taken in.
+    pub fn follow(&mut self, correlator: &mut Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
+        let Some(id) = observed.connection else { return self.follow_stray(correlator, observed) };
+        let ended = correlator.connection_by_id(id).is_some_and(|known| known.died.is_some());
+        if !ended {
+            return self.follow_living(correlator, id, observed).into_iter().collect();
+        }
+        match observed.event.detail {
+            Detail::ResetReceived => {
+                self.hold(Subject::Connection(id), observed.event.time);
+                Vec::new()
+            }
+            _ => self.death(correlator, id).into_iter().collect(),
+        }
+    }
+
+    fn hold(&mut self, of: Subject, time: u64) {
+        self.held.push_back(Held { due: time.saturating_add(HOLD), of });
+    }
+
+    fn follow_stray(&mut self, correlator: &Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
+        match observed.event.detail {
+            Detail::ResetSent { .. } => {
+                self.hold(Subject::Stray(Arc::clone(observed)), observed.event.time);
+                Vec::new()
+            }
+            Detail::SynackRetransmit { .. } => self.stray(correlator, observed).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A refused connect() whose client lives on this host is told of the client, where the process is known.
+    fn stray(&mut self, correlator: &Correlator, observed: &Observed) -> Option<Diagnosis> {
+        let story = correlator.stray_story(observed);
+        let told_of_client = story.peer.is_some_and(|peer| peer.error != 0);
+        let diagnosis = diagnose(&story).filter(|_| !told_of_client)?;
+        if diagnosis.phase == Phase::Died {
+            self.stats.died(diagnosis.cause, observed.event.stands_for.into());
+        }
+        Some(diagnosis)
+    }
+
+    fn death(&mut self, correlator: &mut Correlator, id: ConnectionId) -> Option<Diagnosis> {
+        let connection = correlator.connection_by_id(id)?;
+        let (died, told) = (connection.died?, connection.verdict.is_some());
+        self.end(connection, died);
+        let diagnosis = diagnose(&correlator.story(connection, Phase::Died, None)).filter(|_| !told)?;
+        let twin = is_twin(correlator, connection);
+        correlator.judge(id, diagnosis.cause);
+        if !twin {
+            self.stats.died(diagnosis.cause, 1);
+        }
+        Some(diagnosis)
+    }
+
+    /// The stall that the death ends.
+    fn end(&mut self, connection: &Connection, died: u64) {
+        let Some(stall) = self.stalls.remove(&connection.id) else { return };
+        self.stats.unstall(stall.stage);
+        self.stats.stalled_for(Duration::from_nanos(died.saturating_sub(stall.since)));
+        if let Some(window) = stall.death.filter(|_| is_by_timer(connection)) {
+            self.stats.predicted(window, died);
+        }
+    }
+
+    fn follow_living(
+        &mut self,
+        correlator: &Correlator,
+        id: ConnectionId,
+        observed: &Observed,
+    ) -> Option<Diagnosis> {
+        let connection = correlator.connection_by_id(id)?;
+        if !connection.is_stalled() {
+            return self
+                .recover(correlator, id, observed.event.time)
+                .or_else(|| refused(correlator, id, observed));
+        }
+        let sight = Sight { time: observed.event.time, moment: moment(&observed.event.detail) };
+        observed.event.tcp.as_ref()?;
+        let story = self.stall(correlator, connection, sight);
+        observed.stage?;
+        if let Some(rto) = observed.rto {
+            self.stats.timed_out(rto);
+        }
+        diagnose(&story)
+    }
+
+    /// Takes in the finding of a walk over open files.
+    pub fn follow_held(&mut self, correlator: &Correlator, id: ConnectionId, time: u64) -> Option<Diagnosis> {
+        let connection = correlator.connection_by_id(id)?;
+        if !connection.is_stalled() {
+            return self.recover(correlator, id, time);
+        }
+        let known = self.stalls.contains_key(&id);
+        let story = self.stall(correlator, connection, Sight { time, moment: Moment::Rest });
+        diagnose(&story).filter(|_| !known)
+    }
+
+    /// A stall begins or goes on.
+    fn stall<'a>(
+        &mut self,
+        correlator: &'a Correlator,
+        connection: &'a Connection,
+        sight: Sight,
+    ) -> Story<'a> {
+        let outlook = outlook(connection, &sight, correlator.host());
+        let mut story = correlator.story(connection, Phase::Stalled, outlook);
+        story.time = sight.time;
+        let stage = connection
+            .tcp
+            .as_ref()
+            .map_or(0, |tcp| u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff)));
+        let death = outlook.and_then(|outlook| outlook.death);
+        self.note(connection.id, Stall { since: sight.time, stage, sight, death });
+        story
+    }
+
+    fn note(&mut self, id: ConnectionId, new: Stall) {
+        if let Some(known) = self.stalls.get_mut(&id) {
+            self.stats.unstall(known.stage);
+            *known = Stall { since: known.since, ..new };
+        } else if self.stalls.len() < STALLS {
+            self.stalls.insert(id, new);
+        } else {
+            return;
+        }
+        self.stats.stall(new.stage);
+    }
+
+    fn recover(&mut self, correlator: &Correlator, id: ConnectionId, time: u64) -> Option<Diagnosis> {
+        let stall = self.stalls.remove(&id)?;
+        self.stats.unstall(stall.stage);
+        self.stats.recovered(stall.stage, Duration::from_nanos(time.saturating_sub(stall.since)));
+        let connection = correlator.connection_by_id(id)?;
+        let mut story = correlator.story(connection, Phase::Recovered, None);
+        story.time = time;
+        diagnose(&story)
+    }
+
+    /// Forgets stalls of connections that are remembered no more.
+    pub fn prune(&mut self, correlator: &Correlator) {
+        let stats = &mut self.stats;
+        self.stalls.retain(|id, stall| {
+            let stays = correlator.connection_by_id(*id).is_some_and(Connection::is_live);
+            if !stays {
+                stats.unstall(stall.stage);
+            }
+            stays
+        });
+    }
+}
+
+/// Memory was refused: told when it begins.
+fn refused(correlator: &Correlator, id: ConnectionId, observed: &Observed) -> Option<Diagnosis> {
+    let connection = correlator.connection_by_id(id)?;
+    let begins = connection.timeline.entries().last().is_some_and(|entry| {
+        entry.count == observed.event.stands_for && matches!(entry.what, What::BufLimitExceeded { .. })
+    });
+    begins.then(|| correlator.story(connection, Phase::Stalled, None)).as_ref().and_then(diagnose)
+}
+
+/// Whether the other end, on this host, has told of the same death.
+fn is_twin(correlator: &Correlator, connection: &Connection) -> bool {
+    correlator.other_end(connection).is_some_and(|peer| peer.verdict.is_some())
+}
+
+/// The deadline was a timer's, and nothing else came between.
+fn is_by_timer(connection: &Connection) -> bool {
+    connection.error != 0
+        && connection.error != super::path::ECONNABORTED
+        && !connection.timeline.entries().iter().any(|entry| matches!(entry.what, What::ResetReceived { .. }))
+}
+
+fn moment(detail: &Detail) -> Moment {
+    let Detail::Retransmit { kind, err, .. } = *detail else { return Moment::Recovery };
+    match kind {
+        RetransmitKind::Timeout | RetransmitKind::Syn if err == 1 => Moment::LocalDrop,
+        RetransmitKind::Timeout | RetransmitKind::Syn => Moment::Timeout,
+        RetransmitKind::TailLossProbe => Moment::LossProbe,
+        RetransmitKind::Unknown
+        | RetransmitKind::Fast
+        | RetransmitKind::Reorder
+        | RetransmitKind::SlowStart
+        | RetransmitKind::Synack => Moment::Recovery,
+    }
+}

@@ -1,0 +1,65 @@
+//! How numbers, names and times are said.
+
+use std::time::Duration;
+
+use super::deadline::Rule;
+use crate::correlate::stage_duration as from_jiffies;
+use crate::event::{Process, TcpState};
+use crate::export::escape::Escaped;
+use crate::export::words;
+
+/// `1 byte`, `999 bytes`, `614400 bytes`.
+pub(super) fn bytes(count: impl Into<u64>) -> String {
+    plural(count, "byte")
+}
+
+/// `1 timeout`, `3 timeouts`.
+pub(super) fn plural(count: impl Into<u64>, word: &str) -> String {
+    let count = count.into();
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `nginx[812]`; whoever named the process can't give orders to a terminal.
+pub(super) fn process(process: &Process) -> String {
+    format!("{}[{}]", Escaped(&process.comm), process.pid)
+}
+
+/// `204ms`, `1.632s`, `924.6s`.
+pub(super) fn time(time: Duration) -> String {
+    let ms = time.as_millis();
+    if ms < 1000 {
+        return format!("{ms}ms");
+    }
+    let seconds = format!("{}.{:03}", ms / 1000, ms % 1000);
+    format!("{}s", seconds.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// The same, of a time in jiffies; `?` while the kernel's HZ is not known.
+pub(super) fn jiffies(jiffies: u32, hz: u32) -> String {
+    from_jiffies(jiffies, hz).map_or_else(|| "?".to_owned(), time)
+}
+
+/// `CLOSE_WAIT`, `an unknown state`.
+pub(super) fn state(state: Option<TcpState>) -> &'static str {
+    state.map_or("an unknown state", words::state)
+}
+
+/// `ETIMEDOUT`
+pub(super) fn errno(errno: i32) -> String {
+    words::errno(errno)
+}
+
+/// The setting that ends the connection.
+pub(super) fn rule(rule: Rule) -> &'static str {
+    match rule {
+        Rule::TcpRetries2 => "tcp_retries2",
+        Rule::TcpUserTimeout => "TCP_USER_TIMEOUT",
+        Rule::TcpSynRetries => "tcp_syn_retries",
+        Rule::TcpSynackRetries => "tcp_synack_retries",
+        Rule::TcpOrphanRetries => "tcp_orphan_retries",
+        Rule::Keepalive => "keepalive",
+        Rule::ZeroWindowProbes => "zero-window probes",
+        Rule::TcpFinTimeout => "tcp_fin_timeout",
+        Rule::None => "nothing",
+    }
+}

@@ -1,0 +1,185 @@
+//! The post-mortem of one connection: what `GET /v1/why` answers.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::line::{Diagnosis, End, Owner, VERSION};
+use super::words;
+use crate::correlate::Correlator;
+use crate::correlate::connection::Connection;
+use crate::correlate::query::Selector;
+use crate::correlate::timeline::Entry;
+use crate::diagnose::tracker::Tracker;
+use crate::diagnose::{Phase, diagnose, outlook};
+use crate::event::{Process, TcpState};
+
+mod query;
+mod timeline;
+
+pub use self::query::{Wanted, WhyError};
+
+/// Who answers.
+pub trait Stories: Send + Sync {
+    /// The story of the connection that is wanted, the one with the last event if there are several.
+    fn why(&self, wanted: &Wanted) -> Option<Report>;
+}
+
+/// One connection's post-mortem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of the schema.
+    pub v: u32,
+    /// Connections that were meant, this one included.
+    pub matches: usize,
+    /// Names the connection for the host's uptime, hexadecimal.
+    pub connection: String,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// cgroup v2 id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// This host's side.
+    pub local: End,
+    /// The peer.
+    pub remote: End,
+    /// Newest state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<TcpState>,
+    /// It lives.
+    pub alive: bool,
+    /// errno that the application was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The socket's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Owner>,
+    /// The process that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<Process>,
+    /// Processes that have it open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
+    /// Further open files that name no process.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_holders: u32,
+    /// The other end, if it lives on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// What happened.
+    pub timeline: Vec<Happening>,
+    /// Events left out after the first ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
+    /// Why; absent if nothing is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// A process that has the socket open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Who.
+    #[serde(flatten)]
+    pub process: Process,
+    /// Its parent's process id.
+    pub parent: u32,
+    /// Its file descriptor.
+    pub fd: u32,
+}
+
+/// An entry of the timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// Wall clock at the (first) event.
+    #[serde(with = "super::line::nanos")]
+    pub time: Timestamp,
+    /// Time since the first entry, ms.
+    pub after_ms: u64,
+    /// Events.
+    pub count: u32,
+    /// What, in words.
+    pub text: String,
+    /// n-th consecutive timeout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u32>,
+    /// The timeout that burnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<u64>,
+    /// Bytes sent and not acknowledged.
+    pub unacked_bytes: u32,
+    /// Bytes written and not sent.
+    pub unsent_bytes: u32,
+    /// Bytes received and not read.
+    pub unread_bytes: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// The post-mortem of the connection that meets all conditions.
+pub fn report(correlator: &Correlator, tracker: &Tracker, conditions: &[Selector]) -> Option<Report> {
+    let found = if conditions.is_empty() {
+        correlator.last().into_iter().collect()
+    } else {
+        correlator.select(conditions)
+    };
+    let connection = *found.first()?;
+    Some(Report {
+        matches: found.len(),
+        diagnosis: judge(correlator, tracker, connection),
+        ..plain(correlator, connection)
+    })
+}
+
+/// As it stands now; a stall with what comes.
+fn judge(correlator: &Correlator, tracker: &Tracker, connection: &Connection) -> Option<Diagnosis> {
+    let phase = match (connection.is_live(), connection.is_stalled()) {
+        (false, _) => Phase::Died,
+        (true, true) => Phase::Stalled,
+        (true, false) => Phase::Recovered,
+    };
+    let sight = tracker.sight(connection.id).filter(|_| phase == Phase::Stalled);
+    let outlook = sight.and_then(|sight| outlook(connection, &sight, correlator.host()));
+    let mut story = correlator.story(connection, phase, outlook);
+    if let Some(sight) = sight {
+        story.time = sight.time;
+    }
+    let diagnosed = correlator.name(diagnose(&story)?, None)?;
+    Some(Diagnosis::new(&diagnosed))
+}
+
+fn plain(correlator: &Correlator, connection: &Connection) -> Report {
+    let identity = &connection.identity;
+    let error = (connection.error != 0).then(|| words::errno(connection.error));
+    Report {
+        v: VERSION,
+        matches: 1,
+        connection: connection.id.to_string(),
+        netns: identity.netns,
+        cgroup: identity.cgroup.map(Into::into),
+        local: identity.local().into(),
+        remote: identity.remote().into(),
+        state: connection.state,
+        alive: connection.is_live(),
+        error,
+        process: connection.owner.as_deref().map(Owner::from),
+        ended_by: connection.ended_by.clone(),
+        holders: holders(connection),
+        more_holders: connection.holders.more(),
+        peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),
+        timeline: happenings(correlator, connection.timeline.entries()),
+        left_out: connection.timeline.dropped(),
+        diagnosis: None,
+    }
+}
+
+fn holders(connection: &Connection) -> Vec<Holder> {
+    let named = connection.holders.named().iter();
+    named.map(|one| Holder { process: one.process.clone(), parent: one.parent, fd: one.fd }).collect()
+}
+
+fn happenings(correlator: &Correlator, entries: &[Entry]) -> Vec<Happening> {
+    let first = entries.first().map_or(0, |entry| entry.time);
+    entries.iter().map(|entry| timeline::happening(correlator, entry, first)).collect()
+}

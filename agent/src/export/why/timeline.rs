@@ -1,0 +1,70 @@
+//! An entry of the timeline in words.
+
+use jiff::Timestamp;
+
+use super::Happening;
+use crate::correlate::timeline::{Entry, What};
+use crate::correlate::{Correlator, stage_duration};
+use crate::event::RetransmitKind;
+use crate::export::words;
+
+/// `first` is the time of the first entry.
+pub(super) fn happening(correlator: &Correlator, entry: &Entry, first: u64) -> Happening {
+    let (stage, rto) = match entry.what {
+        What::Retransmit { stage, rto, .. } if stage > 0 => {
+            (Some(stage.into()), stage_duration(rto, correlator.host().hz))
+        }
+        What::SynackRetransmit { stage, .. } => (Some(stage.into()), None),
+        _ => (None, None),
+    };
+    let realtime = correlator.realtime(entry.time);
+    Happening {
+        time: Timestamp::from_nanosecond(realtime.into()).unwrap_or(Timestamp::UNIX_EPOCH),
+        after_ms: entry.time.saturating_sub(first) / 1_000_000,
+        count: entry.count,
+        text: text(correlator, entry),
+        stage,
+        rto_ms: rto.map(|rto| u64::try_from(rto.as_millis()).unwrap_or(u64::MAX)),
+        unacked_bytes: entry.unacked,
+        unsent_bytes: entry.unsent,
+        unread_bytes: entry.unread,
+    }
+}
+
+fn text(correlator: &Correlator, entry: &Entry) -> String {
+    match entry.what {
+        What::Retransmit { kind, err, segments, .. } => retransmit(kind, err, segments),
+        What::SynackRetransmit { accept_queue, backlog, .. } => {
+            format!("SYN-ACK again, accept queue {accept_queue} of {backlog}")
+        }
+        What::ResetSent { reason, active, state, .. } => {
+            let name = reason.and_then(|reason| correlator.host().reset_reasons.get(&i32::from(reason)));
+            let side = if active { "" } else { " in answer" };
+            let state = state.map_or("no socket", words::state);
+            format!("reset sent{side} in {state}: {}", name.map_or("no reason told", |name| name))
+        }
+        What::ResetReceived { state } => {
+            format!("reset received in {}", state.map_or("no state", words::state))
+        }
+        What::BufLimitExceeded { direction, allocated } => {
+            format!("memory to {} refused, TCP has {allocated} pages", words::direction(direction))
+        }
+        What::RcvqueueFull => "receive queue full".to_owned(),
+        What::StateChanged { old, new, err } => {
+            let error = if err == 0 { String::new() } else { format!(" with {}", words::errno(err.into())) };
+            format!("{} > {}{error}", words::state(old), words::state(new))
+        }
+        What::Recovered { stage } => format!("acknowledged after {stage} timeouts"),
+        What::SockDestroyed => "socket gone".to_owned(),
+    }
+}
+
+fn retransmit(kind: RetransmitKind, err: i16, segments: u16) -> String {
+    let failed = match err {
+        0 => String::new(),
+        1 => ", dropped by the local queue".to_owned(),
+        errno => format!(", not sent: {}", words::errno(errno.into())),
+    };
+    let many = if segments == 1 { String::new() } else { format!(", {segments} segments") };
+    format!("retransmit {}{many}{failed}", words::kind(kind))
+}
