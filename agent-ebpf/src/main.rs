@@ -12,6 +12,7 @@ mod emit;
 mod hooks;
 mod kernel;
 mod maps;
+mod memory;
 mod snapshot;
 mod socket;
 mod task;

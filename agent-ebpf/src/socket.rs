@@ -1,5 +1,7 @@
 //! What is remembered of a socket between events: its owner and its totals.
 
+use core::mem::MaybeUninit;
+
 use agent_common::count::Socket;
 use agent_common::owner;
 use agent_common::record::{Task, Totals};
@@ -7,7 +9,7 @@ use agent_common::record::{Task, Totals};
 use crate::emit;
 use crate::kernel::field;
 use crate::maps::SOCKETS;
-use crate::task;
+use crate::{memory, task};
 
 /// The remembered socket, made if new. `None` (counted) if the map is full.
 #[inline(always)]
@@ -37,7 +39,14 @@ fn remember(sk: *const u8, socket: &Socket, signal: u16) {
 /// A socket begins its life in the hands of the running process: connect() or listen().
 #[inline(always)]
 pub fn begin(sk: *const u8, how: u32, signal: u16) {
-    remember(sk, &Socket { owner: task::current(how), totals: NO_TOTALS }, signal);
+    let mut socket = MaybeUninit::<Socket>::uninit();
+    let to = socket.as_mut_ptr();
+    // SAFETY: space for a `Socket`, whose members are multiples of eight bytes; then all of it is written.
+    unsafe {
+        task::write_current(&raw mut (*to).owner, how);
+        memory::clear(&raw mut (*to).totals);
+        remember(sk, socket.assume_init_ref(), signal);
+    }
 }
 
 /// Learns the owner if the task that runs holds the lock, since then it works on the socket, unless
@@ -49,7 +58,8 @@ pub fn learn_holder(sk: *const u8, signal: u16) {
     }
     if let Some(socket) = touch(sk, signal) {
         if socket.owner.how <= owner::LOCK {
-            socket.owner = task::current(owner::LOCK);
+            // SAFETY: a reference is space for what it refers to.
+            unsafe { task::write_current(&raw mut socket.owner, owner::LOCK) };
         }
     }
 }
