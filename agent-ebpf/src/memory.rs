@@ -6,10 +6,10 @@
 /// Clears a `T`.
 ///
 /// # Safety
-/// `to` is 8-byte aligned space for a `T`, of which all zeroes is a value.
+/// `to` is space for a `T`, of which all zeroes is a value.
 #[inline(always)]
 pub unsafe fn clear<T>(to: *mut T) {
-    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    const { assert!(align_of::<T>() == 8) };
     let mut word = 0;
     while word < size_of::<T>() / 8 {
         // SAFETY: by the caller's promise.
@@ -21,10 +21,10 @@ pub unsafe fn clear<T>(to: *mut T) {
 /// Copies a `T`.
 ///
 /// # Safety
-/// Both are 8-byte aligned; `from` is readable and `to` space for a `T`.
+/// `from` is a readable `T` and `to` space for one.
 #[inline(always)]
 pub unsafe fn copy<T>(to: *mut T, from: *const T) {
-    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    const { assert!(align_of::<T>() == 8) };
     let mut word = 0;
     while word < size_of::<T>() / 8 {
         // SAFETY: by the caller's promise.

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use agent_common::count::Socket;
 use agent_common::owner;
 use agent_common::record::{Task, Totals};
+use aya_ebpf::bindings::BPF_NOEXIST;
 
 use crate::emit;
 use crate::kernel::field;
@@ -39,14 +40,37 @@ fn remember(sk: *const u8, socket: &Socket, signal: u16) {
 /// A socket begins its life in the hands of the running process: connect() or listen().
 #[inline(always)]
 pub fn begin(sk: *const u8, how: u32, signal: u16) {
-    let mut socket = MaybeUninit::<Socket>::uninit();
+    let mut socket = MaybeUninit::uninit();
+    // SAFETY: a whole owner is written.
+    let socket = unsafe { without_totals(&mut socket, |owner| task::write_current(owner, how)) };
+    remember(sk, socket, signal);
+}
+
+/// A socket that nothing has happened to, of the owner that `write` writes.
+///
+/// # Safety
+/// `write` writes the whole of what it is given.
+#[inline(always)]
+unsafe fn without_totals(socket: &mut MaybeUninit<Socket>, write: impl FnOnce(*mut Task)) -> &Socket {
     let to = socket.as_mut_ptr();
-    // SAFETY: space for a `Socket`, whose members are multiples of eight bytes; then all of it is written.
+    // SAFETY: space for a `Socket`, all of which is written.
     unsafe {
-        task::write_current(&raw mut (*to).owner, how);
+        write(&raw mut (*to).owner);
         memory::clear(&raw mut (*to).totals);
-        remember(sk, socket.assume_init_ref(), signal);
+        socket.assume_init_ref()
     }
+}
+
+/// A walk found the socket among a process's open files. Whoever is known better stays, and whoever was
+/// found first: holders beside it are the daemon's to keep. The file keeps the socket alive meanwhile, so
+/// what is remembered here is forgotten at its `tcp_destroy_sock`.
+#[inline(always)]
+pub fn found(sk: *const u8, holder: Task) {
+    let mut socket = MaybeUninit::uninit();
+    // SAFETY: a whole owner is written.
+    let found = unsafe { without_totals(&mut socket, |owner| owner.write(holder)) };
+    // Refused if it is known already; a full map is told by sockets that have trouble.
+    let _ = SOCKETS.insert(&(sk as u64), found, u64::from(BPF_NOEXIST));
 }
 
 /// Learns the owner if the task that runs holds the lock, since then it works on the socket, unless

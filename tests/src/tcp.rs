@@ -48,6 +48,8 @@ pub struct Connection {
     pub client: TcpStream,
     /// The end that accepted.
     pub server: TcpStream,
+    /// Where it did; it goes on listening, as servers do.
+    pub listener: TcpListener,
     /// As the client's kernel sees it.
     pub client_side: Side,
     /// As the server's kernel sees it.
@@ -55,19 +57,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects a client to a server; the listener is closed again.
+    /// Connects a client to a server.
     pub fn open(pair: &Pair, family: Family) -> Self {
         let listener = listen(&pair.server, family, 128);
         let client = connect(&pair.client, local_address(&listener));
-        Self::accepted(pair, &listener, client)
+        Self::accepted(pair, listener, client)
     }
 
     /// Accepts the connection of `client`.
-    pub fn accepted(pair: &Pair, listener: &TcpListener, client: TcpStream) -> Self {
+    pub fn accepted(pair: &Pair, listener: TcpListener, client: TcpStream) -> Self {
         let (server, _) = listener.accept().expect("accept");
         let client_side = Side::of(&pair.client, &client);
         let server_side = Side::of(&pair.server, &server);
-        Self { client, server, client_side, server_side }
+        Self { client, server, listener, client_side, server_side }
     }
 }
 
@@ -238,6 +240,8 @@ pub fn info(stream: &TcpStream) -> libc::tcp_info {
 
 /// TCP states, as the kernel numbers them.
 pub const FIN_WAIT2: u8 = 5;
+/// See [`FIN_WAIT2`].
+pub const CLOSE: u8 = 7;
 /// See [`FIN_WAIT2`].
 pub const CLOSE_WAIT: u8 = 8;
 /// See [`FIN_WAIT2`].

@@ -13,7 +13,10 @@ fn told(pair: Pair, scene: impl FnOnce(&Pair) -> Death) -> (Event, Vec<Event>, D
     let death = scene(&watched.pair);
     let events = watched.of(death.side);
     let changes = named(&events, "state_changed");
-    let end = changes.iter().find(|event| event.text("/state_change/new") == "CLOSE").expect("an end");
+    let end = changes
+        .iter()
+        .find(|event| event.text("/state_change/new") == "CLOSE")
+        .unwrap_or_else(|| panic!("no end among {events:#?}"));
     assert_eq!(end.text("/state_change/old"), death.state);
     assert_eq!(end.text("/state_change/error"), "ETIMEDOUT");
     assert!(named(&events, "reset_sent").is_empty(), "a timeout sends no reset");

@@ -8,6 +8,7 @@ use tests::link::{Family, Pair};
 use tests::live::{Watched, named};
 use tests::scenes::actors::Actors;
 use tests::scenes::{reset, server};
+use tests::wait;
 
 /// A connection made before the agent started.
 struct Old {
@@ -58,10 +59,14 @@ fn a_resend_of_an_accepted_socket_is_of_the_process_that_serves_it() {
     Family::each(|family| {
         let watched = watch();
         let mut actors = Actors::connected(&watched.pair, family);
-        actors.server_resends(&watched.pair);
-        let side = actors.server_side;
-        let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
-        assert_owner(&told, actors.server.pid(), NAME, &["file", "lock", "listener"]);
+        let (side, pid) = (actors.server_side, actors.server.pid());
+        // At first the listener is all there is to go by; then somebody looks who has the file.
+        wait::until("a look at the open files", || {
+            actors.server_resends(&watched.pair);
+            let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
+            assert_owner(&told, pid, NAME, &["listener", "file"]);
+            told.text("/process/source") == "file"
+        });
     });
 }
 

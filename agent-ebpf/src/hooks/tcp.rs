@@ -200,7 +200,7 @@ fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16, s
 fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
     let what = What { reason, stack: NO_STACK, active: 0 };
     if sk.is_null() {
-        return bare(skb, what, detail, |_| ());
+        return bare(skb, segment::netns_inum(skb), what, detail, |_| ());
     }
     let state = field!(sk, skc_state, u8);
     let tp = snapshot::tcp_sock(sk);
@@ -212,7 +212,8 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
         TCP_LISTEN => REQUEST,
         _ => 0,
     };
-    bare(skb, what, detail, |record| {
+    // `tcp_v4_rcv` clears `skb->dev` before a listener sees the segment; the mini socket knows its namespace.
+    bare(skb, snapshot::netns_inum(sk), what, detail, |record| {
         // SAFETY: reserved space for a `Record`.
         unsafe {
             (*record).header.flags = flags;
@@ -273,8 +274,7 @@ fn full(tp: *const u8, what: What, detail: u16, skb: *const u8) {
 
 /// A reset without a full socket: the segment is all there is.
 #[inline(always)]
-fn bare(skb: *const u8, what: What, detail: u16, more: impl FnOnce(*mut Record)) {
-    let netns = segment::netns_inum(skb);
+fn bare(skb: *const u8, netns: u32, what: What, detail: u16, more: impl FnOnce(*mut Record)) {
     count::add(&CountKey { cgroup: 0, netns, signal: signal::RESET_SENT, detail }, &hooks::ONE);
     let Some(mut entry) = emit::reserve::<Record>(signal::RESET_SENT) else { return };
     let record = entry.as_mut_ptr();

@@ -64,10 +64,15 @@ impl Agent {
 
     /// Scrapes.
     pub fn metrics(&self) -> Metrics {
+        Metrics::parse(&self.get("/metrics"))
+    }
+
+    /// What it answers to `GET path` on TCP, with status 200.
+    pub fn get(&self, path: &str) -> String {
         let stream = TcpStream::connect(self.metrics).expect("connect to the metrics address");
         let mut text = String::new();
-        http::get(stream, "/metrics").read_to_string(&mut text).expect("read the metrics");
-        Metrics::parse(&text)
+        http::get(stream, path).read_to_string(&mut text).expect("read an answer");
+        text
     }
 
     /// Where it serves them.
@@ -124,8 +129,8 @@ fn metrics_address(line: &str) -> Option<SocketAddr> {
     rest.split_once("/metrics")?.0.parse().ok()
 }
 
-/// A folder for this process's agent. Nothing runs when a test process ends, so the next one clears up.
-fn folder() -> PathBuf {
+/// A folder for this process's agents. Nothing runs when a test process ends, so the next one clears up.
+pub fn folder() -> PathBuf {
     const PREFIX: &str = "tcpwhy-lab-";
     let parent = env::temp_dir();
     let stale = |name: &str| {

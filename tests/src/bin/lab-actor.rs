@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lab-actor connect ADDRESS [NAME]       connects; then takes orders from its standard input
-//! lab-actor accept ADDRESS               listens and accepts one connection; then takes orders
+//! lab-actor accept ADDRESS               listens, accepts one connection; then takes orders
 //! lab-actor fork-server ADDRESS PAYLOAD  one child a connection, until the end of its standard input
 //! ```
 //!
@@ -35,7 +35,10 @@ fn main() {
             prctl::set_name(&CString::new(name).expect("NAME has no NUL")).expect("take a name");
             obey(connect(parse(address)));
         }
-        ["accept", address] => obey(accept(parse(address))),
+        ["accept", address] => {
+            let listener = listen(parse(address));
+            obey(accept(&listener));
+        }
         ["fork-server", address, payload] => {
             serve(parse(address), payload.parse().expect("bytes of payload"));
         }
@@ -58,8 +61,7 @@ fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn accept(at: SocketAddr) -> TcpStream {
-    let listener = listen(at);
+fn accept(listener: &TcpListener) -> TcpStream {
     let (stream, remote) = listener.accept().expect("accept");
     println!("accepted {remote}");
     stream

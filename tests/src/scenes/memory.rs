@@ -96,7 +96,7 @@ pub fn send_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
         socket.connect(&to.into()).expect("connect");
         TcpStream::from(socket)
     });
-    let connection = Connection::accepted(pair, &listener, client);
+    let connection = Connection::accepted(pair, listener, client);
     assert!(tcp::fill(&connection.client) < BUFFER, "the cgroup's limit did not stop the sender");
     Ok(connection)
 }
@@ -111,7 +111,7 @@ pub fn receive_refused(pair: &Pair, family: Family) -> Result<Connection, String
     let connection = pair.server.run(|| {
         // An accepted socket is charged to whoever accepts it (`inet_csk_accept`).
         cgroup.enter();
-        Connection::accepted(pair, &listener, client)
+        Connection::accepted(pair, listener, client)
     });
     let meter = Meter::new(&pair.server);
     tcp::nonblocking(&connection.client);

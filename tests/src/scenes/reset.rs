@@ -192,7 +192,7 @@ fn by_server(
     act: impl FnOnce(TcpStream),
 ) -> Reset {
     let meter = Meter::new(&pair.server);
-    let Connection { client, server, client_side, server_side: _ } = connection;
+    let Connection { client, server, client_side, listener: _listener, server_side: _ } = connection;
     act(server);
     let errno = tcp::death(&client);
     Reset { active: true, ..answer(pair, reason, client_side, errno, &meter) }

@@ -24,7 +24,7 @@ pub struct Resent {
 
 impl Resent {
     fn new(connection: Connection, snmp: Snmp) -> Self {
-        let Connection { client, server, client_side, server_side: _ } = connection;
+        let Connection { client, server, client_side, .. } = connection;
         Self { side: client_side, snmp, socket: client, peer: Some(server) }
     }
 
@@ -34,19 +34,21 @@ impl Resent {
     }
 }
 
+/// Bytes of a single lost segment.
+pub const LENGTH: usize = 1000;
+
 /// Full-sized segments that a new connection may have in flight (`TCP_INIT_CWND`).
 const INITIAL_WINDOW: usize = 10;
 
-/// The peer is silent for `count` expiries of the retransmission timer (`tcp_retransmit_timer`), then
-/// answers the next. A pair without tail loss probes shows nothing else.
-pub fn timeouts(pair: &Pair, family: Family, count: u64) -> Resent {
+/// A segment of [`LENGTH`] bytes is lost, and again each of `count` times that the timer sends it
+/// (`tcp_retransmit_timer`); the next arrives. A pair without tail loss probes shows nothing else.
+pub fn timeouts(pair: &Pair, family: Family, count: u32) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
-    pair.server.drop_incoming(&Loss::all());
-    tcp::send(&connection.client, 100);
-    meter.reach("TcpExtTCPTimeouts", count);
-    pair.server.pass();
+    pair.server.drop_incoming(&Loss::data().first(1 + count));
+    tcp::send(&connection.client, LENGTH);
     tcp::acknowledged(&connection.client);
+    pair.server.pass();
     Resent::new(connection, meter.read())
 }
 
@@ -55,7 +57,7 @@ pub fn tail_loss_probe(pair: &Pair, family: Family) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::data().first(1));
-    tcp::send(&connection.client, 1000);
+    tcp::send(&connection.client, LENGTH);
     tcp::acknowledged(&connection.client);
     pair.server.pass();
     Resent::new(connection, meter.read())
@@ -113,7 +115,7 @@ pub fn syn(pair: &Pair, family: Family) -> Resent {
     let client = tcp::connect(&pair.client, tcp::local_address(&listener));
     let snmp = meter.read();
     pair.server.pass();
-    Resent::new(Connection::accepted(pair, &listener, client), snmp)
+    Resent::new(Connection::accepted(pair, listener, client), snmp)
 }
 
 /// The third packet of the handshake is lost; the half-open connection's timer sends the SYN-ACK again
@@ -124,7 +126,7 @@ pub fn synack(pair: &Pair, family: Family) -> Resent {
     let meter = Meter::new(&pair.server);
     pair.server.drop_incoming(&Loss::bare_acks().first(1));
     let client = tcp::connect(&pair.client, tcp::local_address(&listener));
-    let Connection { client, server, server_side, .. } = Connection::accepted(pair, &listener, client);
+    let Connection { client, server, server_side, .. } = Connection::accepted(pair, listener, client);
     let snmp = meter.read();
     pair.server.pass();
     Resent { side: server_side, snmp, socket: client, peer: Some(server) }
@@ -136,7 +138,7 @@ pub fn refused(pair: &Pair, family: Family, count: u64) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.server.drop_incoming(&Loss::data().first(1));
-    tcp::send(&connection.client, 1000);
+    tcp::send(&connection.client, LENGTH);
     pair.client.refuse_outgoing(&Loss::data());
     meter.reach("TcpExtTCPRetransFail", count);
     pair.client.pass();
@@ -151,7 +153,7 @@ pub fn spurious(pair: &Pair, family: Family) -> Resent {
     let connection = Connection::open(pair, family);
     let meter = Meter::new(&pair.client);
     pair.client.drop_incoming(&Loss::all());
-    tcp::send(&connection.client, 1000);
+    tcp::send(&connection.client, LENGTH);
     meter.reach("TcpExtTCPTimeouts", 1);
     pair.client.pass();
     tcp::acknowledged(&connection.client);

@@ -118,7 +118,7 @@ fn what_is_counted_is_what_was_told() {
         let resent = retransmit::lossy_transfer(&pair, family);
         let told = watch().settled(&pair.client);
         let segments: u64 = told.iter().map(segments).sum();
-        let counts = watch().counters().counts().expect("read the counters");
+        let counts = watch().counters().counts().expect("read COUNTS");
         let own = counts.iter().filter(|(key, _)| u64::from(key.netns) == pair.client.inode());
         let counted = own.filter(|(key, _)| key.signal == RETRANSMIT);
         let (events, sum) =

@@ -79,7 +79,7 @@ impl Watch {
     /// All events of a namespace, once those under way have arrived.
     pub fn settled(&self, netns: &Netns) -> Vec<KernelEvent> {
         let written: u64 =
-            self.counters().health().expect("read the health").iter().map(|health| health.written).sum();
+            self.counters().health().expect("read HEALTH").iter().map(|health| health.written).sum();
         wait::until("what was written to be read", || self.heard().events.len() as u64 >= written);
         self.events(netns)
     }

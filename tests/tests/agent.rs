@@ -1,0 +1,74 @@
+//! The agent's own life: its start, its end, and what is left of it.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use tests::agent::command::Running;
+use tests::agent::{agent, folder};
+use tests::wait;
+
+/// An agent of this test's own, beside the shared one.
+fn start(socket: &Path) -> Running {
+    let running = Running::start(&[
+        "agent",
+        "--listen",
+        "127.0.0.1:0",
+        "--socket",
+        socket.to_str().expect("plain text"),
+    ]);
+    wait::until("the agent to listen", || UnixStream::connect(socket).is_ok());
+    running
+}
+
+fn socket(name: &str) -> PathBuf {
+    folder().join(name)
+}
+
+/// What `tcpwhy tail` says and how it ends, once its agent is gone.
+fn tail(socket: &Path) -> Running {
+    let tail = Running::start(&["tail", "--socket", socket.to_str().expect("plain text")]);
+    tail.wait_for("header", |line| line.starts_with("TIME"));
+    tail
+}
+
+#[test]
+fn it_is_healthy_and_ready() {
+    for path in ["/healthz", "/readyz"] {
+        let body = agent().get(path);
+        assert!(!body.is_empty(), "{path} says nothing");
+    }
+}
+
+#[test]
+fn its_probes_are_all_up() {
+    let metrics = agent().metrics();
+    for probe in ["retransmit", "synack_retransmit", "reset_sent", "reset_received", "state_changed"] {
+        assert_eq!(metrics.sum("tcpwhy_probe_up", &[("probe", probe)]), Some(1.0), "{probe}");
+    }
+}
+
+#[test]
+fn sigterm_ends_it_well_and_its_readers_with_a_word() {
+    let path = socket("term.sock");
+    let agent = start(&path);
+    let tail = tail(&path);
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.end().0.code(), Some(0));
+    assert!(!path.exists(), "the socket file is left behind");
+    let (status, errors) = tail.end();
+    assert_eq!(status.code(), Some(1));
+    assert!(errors.starts_with("tcpwhy: "), "{errors}");
+}
+
+#[test]
+fn a_socket_file_left_by_a_killed_agent_is_in_nobodys_way() {
+    let path = socket("killed.sock");
+    let killed = start(&path);
+    killed.signal(Signal::SIGKILL);
+    assert_eq!(killed.end().0.code(), None);
+    assert!(path.exists(), "a killed agent cannot remove its socket");
+    let next = start(&path);
+    next.signal(Signal::SIGTERM);
+    assert_eq!(next.end().0.code(), Some(0));
+}
