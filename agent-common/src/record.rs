@@ -43,7 +43,7 @@ pub struct Header {
 }
 
 /// A process, as the kernel names it.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     /// Process id (`task_struct.tgid`) in the initial pid namespace; 0 is none.
@@ -411,7 +411,7 @@ pub struct Netns {
 
 /// What the kernel side has counted of one connection since it first saw it, this event included.
 /// A lost record loses a line, never a count.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Segments sent again, by [`crate::retransmit`] kind.

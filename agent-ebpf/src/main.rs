@@ -15,6 +15,7 @@ mod emit;
 mod hooks;
 mod kernel;
 mod maps;
+mod memory;
 mod snapshot;
 mod socket;
 mod task;

@@ -4,15 +4,13 @@
 //! nanosecond each. Fields are written one by one on purpose: a struct literal would be built on the
 //! stack first.
 
-use agent_common::record::{
-    ABSENT8, ABSENT32, ABSENT64, Detail, Endpoint, Header, Netns, OWNED, Record, Tcp,
-};
+use agent_common::record::{ABSENT8, ABSENT32, ABSENT64, Endpoint, Header, Netns, OWNED, Record, Tcp};
 use aya_ebpf::helpers::{
     bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
 };
 
 use crate::kernel::{bits, fact, field, load};
-use crate::{socket, task};
+use crate::{memory, socket, task};
 
 /// `AF_INET`.
 pub const AF_INET: u16 = 2;
@@ -36,18 +34,10 @@ pub fn start(record: *mut Record, signal: u16, flags: u16) {
     // SAFETY: `record` is reserved space for a `Record`.
     unsafe {
         (*record).header = Header { time: bpf_ktime_get_ns(), signal, flags, stands_for: 1 };
-        (*record).detail = Detail { words: [0; 4] };
-        no_task(&raw mut (*record).current);
-        no_task(&raw mut (*record).owner);
+        memory::clear(&raw mut (*record).detail);
+        memory::clear(&raw mut (*record).current);
+        memory::clear(&raw mut (*record).owner);
     }
-}
-
-/// # Safety
-/// `to` is space for a `Task`.
-#[inline(always)]
-unsafe fn no_task(to: *mut agent_common::record::Task) {
-    // SAFETY: integers only, so all zeroes is a value; three 64-bit words.
-    unsafe { core::ptr::write(to.cast::<[u64; 3]>(), [0; 3]) }
 }
 
 /// The running task, if it holds the lock of `sk`.
@@ -57,7 +47,7 @@ pub fn current(record: *mut Record, sk: *const u8) {
         // SAFETY: `record` is reserved space for a `Record`.
         unsafe {
             (*record).header.flags |= OWNED;
-            (*record).current = task::current(task::thread_id());
+            task::write_current(&raw mut (*record).current, task::thread_id());
         }
     }
 }
@@ -243,7 +233,7 @@ fn odd_ones(to: *mut Tcp, tp: *const u8) {
         (*to).usec_ts = bits!(tp, tcp_usec_ts, else 0);
         (*to).has_socket = u8::from(field!(tp, sk_socket, u64) != 0);
         (*to).chrono = chrono(tp);
-        (*to).reserved = [0; 8];
+        memory::clear_bytes(&raw mut (*to).reserved);
     }
 }
 
@@ -297,5 +287,5 @@ pub fn netns(to: *mut Netns, sk: *const u8) {
         thin_linear_timeouts: net_thin_linear_timeouts u8;
     });
     // SAFETY: reserved space for a `Netns`.
-    unsafe { (*to).reserved = [0; 3] }
+    unsafe { memory::clear_bytes(&raw mut (*to).reserved) }
 }

@@ -1,5 +1,7 @@
 //! What is remembered of a socket between events: its owner and its totals.
 
+use core::mem::MaybeUninit;
+
 use agent_common::count::Socket;
 use agent_common::owner;
 use agent_common::record::{Task, Totals};
@@ -8,7 +10,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use crate::emit;
 use crate::kernel::field;
 use crate::maps::SOCKETS;
-use crate::task;
+use crate::{memory, task};
 
 /// The remembered socket, made if new. `None` (counted) if the map is full.
 #[inline(always)]
@@ -38,7 +40,25 @@ fn remember(sk: *const u8, socket: &Socket, signal: u16) {
 /// A socket begins its life in the hands of the running process: connect() or listen().
 #[inline(always)]
 pub fn begin(sk: *const u8, how: u32, signal: u16) {
-    remember(sk, &Socket { owner: task::current(how), totals: NO_TOTALS }, signal);
+    let mut socket = MaybeUninit::uninit();
+    // SAFETY: a whole owner is written.
+    let socket = unsafe { without_totals(&mut socket, |owner| task::write_current(owner, how)) };
+    remember(sk, socket, signal);
+}
+
+/// A socket that nothing has happened to, of the owner that `write` writes.
+///
+/// # Safety
+/// `write` writes the whole of what it is given.
+#[inline(always)]
+unsafe fn without_totals(socket: &mut MaybeUninit<Socket>, write: impl FnOnce(*mut Task)) -> &Socket {
+    let to = socket.as_mut_ptr();
+    // SAFETY: space for a `Socket`, all of which is written.
+    unsafe {
+        write(&raw mut (*to).owner);
+        memory::clear(&raw mut (*to).totals);
+        socket.assume_init_ref()
+    }
 }
 
 /// A walk found the socket among a process's open files. Whoever is known better stays, and whoever was
@@ -46,9 +66,11 @@ pub fn begin(sk: *const u8, how: u32, signal: u16) {
 /// what is remembered here is forgotten at its `tcp_destroy_sock`.
 #[inline(always)]
 pub fn found(sk: *const u8, holder: Task) {
-    let found = Socket { owner: holder, totals: NO_TOTALS };
+    let mut socket = MaybeUninit::uninit();
+    // SAFETY: a whole owner is written.
+    let found = unsafe { without_totals(&mut socket, |owner| owner.write(holder)) };
     // Refused if it is known already; a full map is told by sockets that have trouble.
-    let _ = SOCKETS.insert(&(sk as u64), &found, u64::from(BPF_NOEXIST));
+    let _ = SOCKETS.insert(&(sk as u64), found, u64::from(BPF_NOEXIST));
 }
 
 /// Learns the owner if the task that runs holds the lock, since then it works on the socket, unless
@@ -60,7 +82,8 @@ pub fn learn_holder(sk: *const u8, signal: u16) {
     }
     if let Some(socket) = touch(sk, signal) {
         if socket.owner.how <= owner::LOCK {
-            socket.owner = task::current(owner::LOCK);
+            // SAFETY: a reference is space for what it refers to.
+            unsafe { task::write_current(&raw mut socket.owner, owner::LOCK) };
         }
     }
 }

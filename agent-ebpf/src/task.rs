@@ -3,26 +3,31 @@
 use agent_common::COMM_LEN;
 use agent_common::record::Task;
 use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf,
-    bpf_probe_read_kernel,
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+    generated,
 };
 
 use crate::kernel::{fact, field, load};
 
-/// The running process; `how` is left to the caller.
+/// Writes the running process in place; `how` is left to the caller. Named by its leader, not by the thread:
+/// `tokio-worker` says nothing to who reads it.
+///
+/// # Safety
+/// `to` is space for a `Task`.
 #[inline(always)]
-pub fn current(how: u32) -> Task {
-    // Older than socket cookies in tracing programs: 5.11 against 5.12.
-    if fact!(socket_cookie) != 0 {
-        // SAFETY: no preconditions.
-        let task = unsafe { bpf_get_current_task_btf() } as *const u8;
-        let comm = comm(field!(task, task_group_leader, *const u8));
-        return Task { pid: field!(task, task_tgid, u32), how, comm };
+pub unsafe fn write_current(to: *mut Task, how: u32) {
+    // SAFETY: by the caller's promise; the helper has no preconditions.
+    unsafe {
+        (*to).how = how;
+        // Older than socket cookies in tracing programs: 5.11 against 5.12.
+        if fact!(socket_cookie) != 0 {
+            let task = bpf_get_current_task_btf() as *const u8;
+            (*to).pid = field!(task, task_tgid, u32);
+            (*to).comm = comm(field!(task, task_group_leader, *const u8));
+        } else {
+            ask_current(to);
+        }
     }
-    let id = bpf_get_current_pid_tgid();
-    let (pid, tid) = ((id >> 32) as u32, id as u32);
-    let comm = if pid == tid { bpf_get_current_comm().unwrap_or_default() } else { leader_comm() };
-    Task { pid, how, comm }
 }
 
 /// The name of a task behind a BTF pointer: two loads, where the helper copies byte by byte.
@@ -34,24 +39,39 @@ pub fn comm(task: *const u8) -> [u8; COMM_LEN] {
     unsafe { core::mem::transmute(words) }
 }
 
+/// The same where no helper gives a BTF pointer to the task.
+///
+/// # Safety
+/// `to` is space for a `Task`.
+#[inline(always)]
+unsafe fn ask_current(to: *mut Task) {
+    let id = bpf_get_current_pid_tgid();
+    let (pid, tid) = ((id >> 32) as u32, id as u32);
+    // SAFETY: by the caller's promise; both helpers fill the name, with zeroes if they fail.
+    unsafe {
+        (*to).pid = pid;
+        let comm = (&raw mut (*to).comm).cast();
+        if pid == tid {
+            generated::bpf_get_current_comm(comm, COMM_LEN as u32);
+        } else {
+            generated::bpf_probe_read_kernel(comm, COMM_LEN as u32, leader_comm().cast());
+        }
+    }
+}
+
 /// Thread id of the running task.
 #[inline(always)]
 pub fn thread_id() -> u32 {
     bpf_get_current_pid_tgid() as u32
 }
 
-/// Name of the process, not of the thread: `tokio-worker` says nothing to who reads it.
+/// Address of the process's name; near null if it can't be found out.
 #[inline(always)]
-fn leader_comm() -> [u8; COMM_LEN] {
+fn leader_comm() -> *const u8 {
     // SAFETY: no preconditions.
     let task = unsafe { bpf_get_current_task() } as *const u8;
     let leader = task.wrapping_add(fact!(layout.task_group_leader) as usize).cast::<*const u8>();
     // SAFETY: probe reads check the address.
-    unsafe { bpf_probe_read_kernel(leader) }
-        .and_then(|leader| {
-            let comm = leader.wrapping_add(fact!(layout.task_comm) as usize).cast();
-            // SAFETY: as above.
-            unsafe { bpf_probe_read_kernel(comm) }
-        })
-        .unwrap_or_default()
+    let leader = unsafe { bpf_probe_read_kernel(leader) }.unwrap_or(core::ptr::null());
+    leader.wrapping_add(fact!(layout.task_comm) as usize)
 }

@@ -10,7 +10,7 @@ use agent_common::count::{Count, CountKey, Socket};
 use agent_common::record::{HAS_TCP, Record, TcpRecord};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
-use crate::{count, emit, snapshot};
+use crate::{count, emit, memory, snapshot};
 
 /// One event with neither segments nor bytes.
 pub const ONE: Count = Count { events: 1, segments: 0, bytes: 0 };
@@ -46,10 +46,10 @@ pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, signal: u16, socket: Opti
         snapshot::tcp(&raw mut (*record).tcp, tp);
         snapshot::netns(&raw mut (*record).netns, tp);
         if let Some(socket) = socket {
-            (*head).owner = socket.owner;
-            (*record).totals = socket.totals;
+            memory::copy(&raw mut (*head).owner, &raw const socket.owner);
+            memory::copy(&raw mut (*record).totals, &raw const socket.totals);
         } else {
-            core::ptr::write((&raw mut (*record).totals).cast::<[u64; 6]>(), [0; 6]);
+            memory::clear(&raw mut (*record).totals);
         }
     }
 }
@@ -70,7 +70,7 @@ pub fn plain_record(
         snapshot::endpoint(&raw mut (*record).endpoint, sk, local_port);
         snapshot::current(record, sk);
         if let Some(socket) = socket {
-            (*record).owner = socket.owner;
+            memory::copy(&raw mut (*record).owner, &raw const socket.owner);
         }
     }
     Some(entry)

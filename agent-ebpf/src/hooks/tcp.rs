@@ -15,7 +15,7 @@ use aya_log_ebpf::warn;
 use super::segment;
 use crate::kernel::{bits, fact, field};
 use crate::maps::STACKS;
-use crate::{count, emit, hooks, snapshot, socket};
+use crate::{count, emit, hooks, memory, snapshot, socket};
 
 const TCP_SYN_SENT: u8 = 2;
 const TCP_TIME_WAIT: u8 = 6;
@@ -56,9 +56,16 @@ fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
         add_total(&mut socket.totals, kind, segments, err);
     }
     let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT, socket) else { return };
-    let detail = Retransmit { seq, end_seq, err, kind, segments, tcp_flags, reserved: [0; 7] };
-    // SAFETY: reserved space for a `TcpRecord`.
-    unsafe { (*entry.as_mut_ptr()).record.detail.retransmit = detail };
+    // SAFETY: reserved space for a `TcpRecord`, its detail clear.
+    unsafe {
+        let to: *mut Retransmit = (&raw mut (*entry.as_mut_ptr()).record.detail).cast();
+        (*to).seq = seq;
+        (*to).end_seq = end_seq;
+        (*to).err = err;
+        (*to).kind = kind;
+        (*to).segments = segments;
+        (*to).tcp_flags = tcp_flags;
+    }
     emit::submit(signal::RETRANSMIT, entry);
 }
 
@@ -185,20 +192,20 @@ fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16, s
         emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         return;
     }
-    full(tp, &new_detail(reason, stack, 1), detail, core::ptr::null());
+    full(tp, What { reason, stack, active: 1 }, detail, core::ptr::null());
 }
 
 /// The answer to a segment.
 #[inline(always)]
 fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
-    let what = new_detail(reason, NO_STACK, 0);
+    let what = What { reason, stack: NO_STACK, active: 0 };
     if sk.is_null() {
-        return bare(skb, segment::netns_inum(skb), &what, detail, |_| ());
+        return bare(skb, segment::netns_inum(skb), what, detail, |_| ());
     }
     let state = field!(sk, skc_state, u8);
     let tp = snapshot::tcp_sock(sk);
     if state != TCP_LISTEN && !tp.is_null() {
-        return full(tp, &what, detail, skb);
+        return full(tp, what, detail, skb);
     }
     let flags = match state {
         TCP_TIME_WAIT => TIME_WAIT,
@@ -206,7 +213,7 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
         _ => 0,
     };
     // `tcp_v4_rcv` clears `skb->dev` before a listener sees the segment; the mini socket knows its namespace.
-    bare(skb, snapshot::netns_inum(sk), &what, detail, |record| {
+    bare(skb, snapshot::netns_inum(sk), what, detail, |record| {
         // SAFETY: reserved space for a `Record`.
         unsafe {
             (*record).header.flags = flags;
@@ -215,30 +222,39 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
             if flags == REQUEST {
                 (*record).endpoint.cgroup = snapshot::cgroup(sk);
                 if let Some(socket) = socket::find(sk) {
-                    (*record).owner = socket.owner;
+                    memory::copy(&raw mut (*record).owner, &raw const socket.owner);
                 }
             }
         }
     });
 }
 
-#[inline(always)]
-const fn new_detail(reason: i32, stack: i32, active: u8) -> ResetSent {
-    ResetSent {
-        reason,
-        stack,
-        active,
-        trigger_flags: 0,
-        reserved: [0; 2],
-        trigger_seq: 0,
-        trigger_ack: 0,
-        trigger_len: 0,
+/// What of a [`ResetSent`] does not come from a segment.
+#[derive(Clone, Copy)]
+struct What {
+    reason: i32,
+    stack: i32,
+    active: u8,
+}
+
+impl What {
+    /// # Safety
+    /// `record` is reserved space for a `Record`, its detail clear.
+    #[inline(always)]
+    unsafe fn write(self, record: *mut Record) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let to: *mut ResetSent = (&raw mut (*record).detail).cast();
+            (*to).reason = self.reason;
+            (*to).stack = self.stack;
+            (*to).active = self.active;
+        }
     }
 }
 
 /// A reset of a full socket, in answer to `skb` if there is one.
 #[inline(always)]
-fn full(tp: *const u8, what: &ResetSent, detail: u16, skb: *const u8) {
+fn full(tp: *const u8, what: What, detail: u16, skb: *const u8) {
     hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
     let mut socket = socket::touch(tp, signal::RESET_SENT);
     if let Some(socket) = &mut socket {
@@ -248,7 +264,7 @@ fn full(tp: *const u8, what: &ResetSent, detail: u16, skb: *const u8) {
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe {
         let record = &raw mut (*entry.as_mut_ptr()).record;
-        (*record).detail.reset_sent = *what;
+        what.write(record);
         if !skb.is_null() {
             segment::describe(record, skb);
         }
@@ -258,7 +274,7 @@ fn full(tp: *const u8, what: &ResetSent, detail: u16, skb: *const u8) {
 
 /// A reset without a full socket: the segment is all there is.
 #[inline(always)]
-fn bare(skb: *const u8, netns: u32, what: &ResetSent, detail: u16, more: impl FnOnce(*mut Record)) {
+fn bare(skb: *const u8, netns: u32, what: What, detail: u16, more: impl FnOnce(*mut Record)) {
     count::add(&CountKey { cgroup: 0, netns, signal: signal::RESET_SENT, detail }, &hooks::ONE);
     let Some(mut entry) = emit::reserve::<Record>(signal::RESET_SENT) else { return };
     let record = entry.as_mut_ptr();
@@ -266,7 +282,7 @@ fn bare(skb: *const u8, netns: u32, what: &ResetSent, detail: u16, more: impl Fn
     unsafe {
         snapshot::start(record, signal::RESET_SENT, 0);
         no_socket(&raw mut (*record).endpoint, netns);
-        (*record).detail.reset_sent = *what;
+        what.write(record);
         if !segment::describe(record, skb) {
             emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         }
@@ -279,9 +295,9 @@ fn bare(skb: *const u8, netns: u32, what: &ResetSent, detail: u16, more: impl Fn
 /// `to` is reserved space for an `Endpoint`.
 #[inline(always)]
 unsafe fn no_socket(to: *mut Endpoint, netns: u32) {
-    // SAFETY: by the caller's promise; nine 64-bit words, all zeroes is a value.
+    // SAFETY: by the caller's promise; integers only, so all zeroes is a value.
     unsafe {
-        to.cast::<[u64; 9]>().write([0; 9]);
+        memory::clear(to);
         (*to).netns = netns;
         (*to).uid = agent_common::record::ABSENT32;
         (*to).protocol = 6;
