@@ -1,4 +1,5 @@
-//! Builds the kernel side and leaves it at `OUT_DIR/tcpwhy-ebpf` for `aya::include_bytes_aligned!`.
+//! Builds the kernel side and leaves it at `OUT_DIR/tcpwhy-ebpf` for `aya::include_bytes_aligned!`, and the
+//! programs that do nothing at `OUT_DIR/tcpwhy-noop` for `cargo xtask bench`.
 
 #[path = "build/toolchain.rs"]
 mod toolchain;

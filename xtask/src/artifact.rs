@@ -8,18 +8,51 @@ use serde_json::Value;
 
 use crate::{process, report};
 
+/// What the bench needs.
+#[derive(Debug)]
+pub struct ForBench {
+    /// The bench itself.
+    pub bench: PathBuf,
+    /// What it measures.
+    pub tcpwhy: PathBuf,
+    /// The object with the programs that do nothing.
+    pub noop: PathBuf,
+}
+
 /// Builds `tcpwhy` as it is shipped.
 pub fn tcpwhy() -> Result<PathBuf> {
-    report::status("Building", "tcpwhy for release");
+    let messages = release("agent", "tcpwhy")?;
+    executable(&messages, "tcpwhy").context("build tcpwhy: cargo named no executable")
+}
+
+/// Builds the bench and `tcpwhy`.
+pub fn for_bench() -> Result<ForBench> {
+    let messages = release("agent", "tcpwhy")?;
+    let tcpwhy = executable(&messages, "tcpwhy").context("build tcpwhy: cargo named no executable")?;
+    let noop = script_output(&messages, "tcpwhy-noop").context("the build left no tcpwhy-noop")?;
+    let messages = release("bench", "bench")?;
+    let bench = executable(&messages, "bench").context("build the bench: cargo named no executable")?;
+    Ok(ForBench { bench, tcpwhy, noop })
+}
+
+/// Builds a program; cargo's messages.
+fn release(package: &str, program: &str) -> Result<String> {
+    report::status("Building", format_args!("{program} for release"));
     let mut command = process::cargo();
-    command.args(["build", "--release", "--package", "agent", "--bin", "tcpwhy"]);
+    command.args(["build", "--release", "--package", package, "--bin", program]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().context("start cargo")?;
     if !output.status.success() {
-        bail!("build tcpwhy: {}", output.status);
+        bail!("build {program}: {}", output.status);
     }
-    let messages = String::from_utf8_lossy(&output.stdout);
-    executable(&messages, "tcpwhy").context("build tcpwhy: cargo named no executable")
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The file called `name` that a build script left, in cargo's messages.
+fn script_output(messages: &str, name: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut dirs = messages.filter_map(|message| message["out_dir"].as_str().map(PathBuf::from));
+    dirs.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()))
 }
 
 /// The program called `name` in cargo's messages, one JSON object a line.

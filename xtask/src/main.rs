@@ -1,6 +1,7 @@
 //! Tasks of the project: `cargo xtask help`.
 
 mod artifact;
+mod bench;
 mod cmd;
 mod libtest;
 mod lint;

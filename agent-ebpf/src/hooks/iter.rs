@@ -1,12 +1,12 @@
 //! Who holds a socket: a walk over the open files of every process.
 
 use agent_common::record::{OWNED, SockHeld, Task, TcpRecord};
-use agent_common::{COMM_LEN, signal};
+use agent_common::signal;
 use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
 
-use crate::kernel::{fact, field, load};
+use crate::kernel::field;
 use crate::maps::SCRATCH;
-use crate::{hooks, snapshot, socket};
+use crate::{hooks, snapshot, socket, task};
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c, 5.8+).
 #[repr(C)]
@@ -70,9 +70,5 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
 
 #[inline(always)]
 fn holder(task: *const u8) -> Task {
-    let at = fact!(layout.task_comm);
-    let words: [u64; 2] = [load(task, at), load(task, at + 8)];
-    // SAFETY: same size, no invalid values.
-    let comm: [u8; COMM_LEN] = unsafe { core::mem::transmute(words) };
-    Task { pid: field!(task, task_tgid, u32), how: agent_common::owner::FILE, comm }
+    Task { pid: field!(task, task_tgid, u32), how: agent_common::owner::FILE, comm: task::comm(task) }
 }

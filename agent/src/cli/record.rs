@@ -148,7 +148,9 @@ impl Session {
     /// Hands on what has come.
     fn take(&mut self) {
         let mut frames = std::mem::take(&mut self.frames);
-        frames.iter().for_each(|frame| self.pipeline.push(frame));
+        for frame in &frames {
+            self.pipeline.push(frame);
+        }
         if !self.netns.is_empty() {
             frames.retain(|frame| frame.netns().is_none_or(|netns| self.netns.contains(&netns)));
         }

@@ -105,10 +105,8 @@ impl Correlator {
             Fact::Clock { offset } => self.host.set_clock(offset),
             Fact::Stack { id, frames } => self.host.add_stack(id, frames),
             Fact::WalkDone { time } => self.end_walk(time),
-            // The pipeline counts them; totals in later records make up for them.
-            Fact::Lost { .. } => (),
-            // For the metrics of a replay.
-            Fact::Counts { .. } => (),
+            // The pipeline counts losses, totals in later records make up for them; counters are for metrics.
+            Fact::Lost { .. } | Fact::Counts { .. } => (),
         }
     }
 

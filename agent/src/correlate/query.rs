@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::Correlator;
 use super::connection::Connection;
+use super::identity::Identity;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
 use crate::event::{HostFacts, Process};
@@ -92,9 +93,12 @@ impl Correlator {
         self.connections().filter(|connection| connection.is_stalled())
     }
 
-    /// The other end of a connection that lives on this host, whatever its network namespace.
+    /// The other end of a connection, if it lives on this host: in the same network namespace (loopback),
+    /// else in any.
     pub fn peer(&self, connection: &Connection) -> Option<&Connection> {
-        self.table.by_ends(connection.identity.remote(), connection.identity.local()).next()
+        let Identity { netns, .. } = connection.identity;
+        let peers = self.table.by_ends(connection.identity.remote(), connection.identity.local());
+        peers.min_by_key(|peer| peer.identity.netns != netns)
     }
 
     /// All known listeners, in no order.

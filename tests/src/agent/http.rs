@@ -3,8 +3,13 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 
 /// Sends `GET path` and returns the body; panics unless the status is 200.
-pub fn get<S: Read + Write>(mut stream: S, path: &str) -> Body<S> {
-    let headers = "Host: tcpwhy\r\nConnection: close\r\nAccept: application/openmetrics-text, */*";
+pub fn get<S: Read + Write>(stream: S, path: &str) -> Body<S> {
+    get_as(stream, path, "application/openmetrics-text, */*")
+}
+
+/// Likewise, in the form that `accept` asks for.
+pub fn get_as<S: Read + Write>(mut stream: S, path: &str, accept: &str) -> Body<S> {
+    let headers = format!("Host: tcpwhy\r\nConnection: close\r\nAccept: {accept}");
     write!(stream, "GET {path} HTTP/1.1\r\n{headers}\r\n\r\n").expect("send a request");
     let mut reader = BufReader::new(stream);
     let status = line(&mut reader).expect("an answer");

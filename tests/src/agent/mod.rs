@@ -75,6 +75,11 @@ impl Agent {
         text
     }
 
+    /// Where it serves them.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics
+    }
+
     /// Its query socket.
     pub fn socket(&self) -> &Path {
         &self.socket

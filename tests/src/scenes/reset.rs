@@ -174,10 +174,11 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     meter.reach("TcpPassiveOpens", 1);
     pair.server.drop_incoming(&Loss::bare_acks());
     let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
+    // Before the reset, which its next segment provokes, or the next SYN-ACK.
+    let side = Side::of(&pair.client, &overflows);
     pair.server.pass();
     tcp::send(&fits, 1);
     meter.reach("TcpPassiveOpens", 2);
-    let side = Side::of(&pair.client, &overflows);
     tcp::send(&overflows, 1);
     let errno = tcp::death(&overflows);
     let held = vec![listener.into(), waiting.into(), fits.into()];

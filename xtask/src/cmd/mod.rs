@@ -1,5 +1,6 @@
 //! The subcommands, one file each. A new one is a file, a variant and an arm.
 
+mod bench;
 mod lint;
 mod run;
 mod setup;
@@ -18,6 +19,7 @@ pub enum Task {
     Test(test::Test),
     Lint(lint::Lint),
     Vm(vm::Vm),
+    Bench(bench::Bench),
 }
 
 impl Task {
@@ -29,6 +31,7 @@ impl Task {
             Self::Test(task) => task.run(),
             Self::Lint(task) => task.run(),
             Self::Vm(task) => task.run(),
+            Self::Bench(task) => task.run(),
         }
     }
 }

@@ -12,6 +12,8 @@ mount -t tmpfs run /run
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs trace /sys/kernel/tracing
 mount -t cgroup2 cgroup /sys/fs/cgroup
+# Where version 1 is still built in, for the limit on TCP's memory that version 2 does not have.
+mkdir /sys/fs/cgroup/memory && mount -t cgroup -o memory memory /sys/fs/cgroup/memory || rmdir /sys/fs/cgroup/memory
 stty -F /dev/ttyS1 raw -echo
 exec >/dev/ttyS1 2>&1 </dev/null
 read -r uptime _ </proc/uptime

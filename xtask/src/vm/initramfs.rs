@@ -23,17 +23,8 @@ const FOLDERS: [&str; 9] = ["dev", "etc", "lab/tests", "modules", "proc", "run",
 /// Programs of this machine, in place of busybox's: network namespaces, nftables, queues, killing sockets.
 const PROGRAMS: [&str; 4] = ["ip", "nft", "tc", "ss"];
 /// What the lab's links, losses and killings take.
-const MODULES: [&str; 9] = [
-    "veth",
-    "nf_tables",
-    "nft_limit",
-    "nft_numgen",
-    "sch_tbf",
-    "sch_netem",
-    "inet_diag",
-    "tcp_diag",
-    "dummy",
-];
+const MODULES: [&str; 8] =
+    ["veth", "nf_tables", "nft_limit", "nft_numgen", "sch_tbf", "sch_netem", "inet_diag", "tcp_diag"];
 
 /// A file system being filled: folders are made as they are needed.
 #[derive(Default)]

@@ -111,7 +111,24 @@ impl Kernel {
         let mut command = Command::new(modprobe);
         command.arg("-d").arg(tree).args(["-S", release, "--show-depends", name]);
         let steps = String::from_utf8_lossy(&process::capture(&mut command)?).into_owned();
-        let files = steps.lines().filter_map(|step| step.strip_prefix("insmod "));
-        Ok(files.map(|file| PathBuf::from(file.trim())).collect())
+        Ok(steps.lines().filter_map(inserted).collect())
+    }
+}
+
+/// From `insmod /path/to/dummy.ko.xz numdummies=0`: the path, in which there may be spaces.
+fn inserted(step: &str) -> Option<PathBuf> {
+    let (folder, file) = step.strip_prefix("insmod ")?.rsplit_once('/')?;
+    Some(Path::new(folder).join(file.split(' ').next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inserted;
+
+    #[test]
+    fn a_modules_parameters_are_not_its_path() {
+        assert_eq!(inserted("insmod /a b/dummy.ko.xz numdummies=0"), Some("/a b/dummy.ko.xz".into()));
+        assert_eq!(inserted("insmod /a b/veth.ko "), Some("/a b/veth.ko".into()));
+        assert_eq!(inserted("builtin nf_tables"), None);
     }
 }

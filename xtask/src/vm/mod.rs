@@ -122,7 +122,7 @@ fn boot(kernel: Kernel, common: &[u8], request: &Request, logs: &Path) -> Result
 /// Sourced by the guest's first process.
 fn settings(kernel: &Kernel, arguments: &[String]) -> Result<String> {
     Ok(format!(
-        "export TCPWHY_VM=1 TCPWHY_HZ={} TCPWHY_KERNEL={}\nLAB_PATIENCE=500\nLAB_ARGUMENTS='--test-threads 4 {}'\n",
+        "export TCPWHY_VM=1 TCPWHY_HZ={} TCPWHY_KERNEL={}\nLAB_PATIENCE=500\nLAB_ARGUMENTS='--test-threads 2 {}'\n",
         kernel.hz()?,
         kernel.line,
         arguments.join(" "),

@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::btf::{self, BtfError};
 use super::facts;
 use super::layout::{self, MissingField};
+use super::losses;
 use super::probes::{self, Hook, ProbeState, ProbeStatus};
 use super::ring::Ring;
 use super::stats::Counters;
@@ -95,6 +96,7 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     spawn_logger(&mut ebpf)?;
     counters.probes = probes::attach_all(&mut ebpf, &btf, &Btf::from_sys_fs()?);
     require(&counters.probes)?;
+    counters.lost = losses::of(&kernel, &counters.probes);
     counters.programs = program_fds(&ebpf, &counters.probes);
     let host = facts::host(&btf)?;
     let stacks =
@@ -143,6 +145,7 @@ fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
         health: PerCpuArray::try_from(map(ebpf, "HEALTH")?).map_err(|error| map_error("HEALTH", error))?,
         programs: Vec::new(),
         probes: Vec::new(),
+        lost: Vec::new(),
     })
 }
 

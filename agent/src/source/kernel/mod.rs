@@ -4,6 +4,7 @@ pub mod btf;
 pub mod facts;
 pub mod layout;
 mod load;
+mod losses;
 pub mod probes;
 pub mod ring;
 mod stats;

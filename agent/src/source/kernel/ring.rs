@@ -24,8 +24,8 @@ use crate::source::frame::Frame;
 /// (`agent-ebpf/src/emit.rs`, `WAKE_INTERVAL`).
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// How long the reader goes on looking after the last record before it sleeps until woken. Longer than the
-/// kernel side's interval, so that a record which woke nobody is found.
+/// How long the reader goes on looking after the last record or wake-up before it sleeps until woken. Longer
+/// than the kernel side's interval, so that a record which woke nobody is found.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// Records taken at most before the rest of the agent gets its turn.
@@ -49,7 +49,7 @@ pub struct Ring {
     told_stacks: HashSet<i32>,
     /// The last look ended at [`BATCH`].
     has_more: bool,
-    last_record: Option<Instant>,
+    last_sign: Option<Instant>,
     last_walk: Option<Instant>,
     arena: BytesMut,
 }
@@ -72,7 +72,7 @@ impl Ring {
             symbols: Symbols::default(),
             told_stacks: HashSet::new(),
             has_more: false,
-            last_record: None,
+            last_sign: None,
             last_walk: None,
             arena: BytesMut::new(),
         }
@@ -103,10 +103,13 @@ impl Ring {
         if self.has_more {
             // The rest of the agent gets its turn, no more: the ring fills while nobody looks.
             tokio::task::yield_now().await;
-        } else if self.last_record.is_some_and(|last| last.elapsed() < LINGER) {
+        } else if self.last_sign.is_some_and(|last| last.elapsed() < LINGER) {
             sleep(INTERVAL).await;
         } else {
             self.events.readable_mut().await?.clear_ready();
+            // The record that woke us may have to wait for an earlier one, still being written by another
+            // processor, which will wake nobody.
+            self.last_sign = Some(Instant::now());
         }
         Ok(())
     }
@@ -122,20 +125,23 @@ impl Ring {
         }
         self.has_more = frames.len() >= BATCH;
         if !frames.is_empty() {
-            self.last_record = Some(Instant::now());
+            self.last_sign = Some(Instant::now());
         }
-        for id in new_stacks {
-            self.tell_stack(id, frames);
+        new_stacks.retain(|id| self.told_stacks.len() < MAX_STACKS && self.told_stacks.insert(*id));
+        if !new_stacks.is_empty() {
+            self.tell_stacks(&new_stacks, frames);
         }
     }
 
-    /// Ahead of the records, since one of them is the stack's.
-    fn tell_stack(&mut self, id: i32, frames: &mut Vec<Frame>) {
-        if self.told_stacks.len() < MAX_STACKS && self.told_stacks.insert(id) {
-            let addresses = self.stack_addresses(id);
-            let stack = Fact::Stack { id, frames: self.symbols.name(&addresses) };
-            frames.insert(0, Frame::fact(&stack));
-        }
+    /// Ahead of the records, since some of them are the stacks'. All names are learnt together: each look at
+    /// the kernel's symbols takes tens of milliseconds, and the ring fills meanwhile.
+    fn tell_stacks(&mut self, ids: &[i32], frames: &mut Vec<Frame>) {
+        let stacks: Vec<_> = ids.iter().map(|&id| (id, self.stack_addresses(id))).collect();
+        self.symbols.learn(stacks.iter().flat_map(|(_, addresses)| addresses).copied());
+        let facts = stacks.iter().map(|(id, addresses)| {
+            Frame::fact(&Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
+        });
+        frames.splice(..0, facts);
     }
 
     fn stack_addresses(&self, id: i32) -> Vec<u64> {

@@ -19,6 +19,8 @@ pub struct Counters {
     pub(super) programs: Vec<(&'static str, ProgramFd)>,
     /// What became of each probe.
     pub probes: Vec<ProbeStatus>,
+    /// What this kernel cannot tell.
+    pub lost: Vec<&'static str>,
 }
 
 impl metrics::Counters for Counters {

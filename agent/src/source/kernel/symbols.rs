@@ -10,8 +10,8 @@ const MAX_FRAMES: usize = 24;
 /// Addresses remembered; a stack of a reset has a dozen, most of them shared.
 const MAX_KNOWN: usize = 4096;
 
-/// Resolves addresses by reading /proc/kallsyms once for each stack with a new address: the whole table
-/// would be 10 MB of memory for a handful of names.
+/// Resolves addresses by reading /proc/kallsyms whenever there are new ones: the whole table would be 4 MB of
+/// memory for a handful of names.
 #[derive(Debug, Default)]
 pub struct Symbols {
     known: HashMap<u64, Box<str>>,
@@ -19,21 +19,23 @@ pub struct Symbols {
 
 impl Symbols {
     /// Functions of the stack, without those of the tracing itself. Hexadecimal addresses where the
-    /// symbols can't be read (that takes CAP_SYSLOG).
-    pub fn name(&mut self, addresses: &[u64]) -> Vec<Box<str>> {
-        let unknown: Vec<u64> = addresses.iter().copied().filter(|at| !self.known.contains_key(at)).collect();
-        if !unknown.is_empty() {
-            self.learn(unknown);
-        }
+    /// symbols can't be read (that takes CAP_SYSLOG) or were not learnt.
+    pub fn name(&self, addresses: &[u64]) -> Vec<Box<str>> {
         let names = addresses.iter().map(|at| self.known.get(at).cloned().unwrap_or_else(|| hex(*at)));
         names.skip_while(|name| is_tracing(name)).take(MAX_FRAMES).collect()
     }
 
-    fn learn(&mut self, mut unknown: Vec<u64>) {
+    /// Looks up those of `addresses` that are new.
+    pub fn learn(&mut self, addresses: impl Iterator<Item = u64>) {
         if self.known.len() > MAX_KNOWN {
             self.known.clear();
         }
+        let mut unknown: Vec<u64> = addresses.filter(|at| !self.known.contains_key(at)).collect();
+        if unknown.is_empty() {
+            return;
+        }
         unknown.sort_unstable();
+        unknown.dedup();
         let found = File::open("/proc/kallsyms").and_then(|file| resolve(BufReader::new(file), &unknown));
         for (at, name) in unknown.iter().zip(found.unwrap_or_default()) {
             self.known.insert(*at, name.unwrap_or_else(|| hex(*at)));

@@ -24,8 +24,12 @@ impl Counted {
     pub fn take(&mut self, frame: &Frame) {
         let Frame::Fact(json) = frame else { return };
         if let Ok(Fact::Counts { time: _, rows, health }) = serde_json::from_slice(json) {
-            rows.iter().for_each(|row| self.count(row));
-            health.iter().for_each(|row| self.health(row));
+            for row in &rows {
+                self.count(row);
+            }
+            for row in &health {
+                self.health(row);
+            }
         }
     }
 

@@ -19,8 +19,10 @@
 //! - **Memory is bounded.** Lengths are checked against [`MAX_BLOCK`] before anything is allocated.
 //!
 //! Bodies are compressed with LZ4: records repeat most of their bytes at a distance of one record, which it
-//! finds, and it is fast enough to be left on in a storm. It comes as safe Rust without dependencies, so that
-//! the binary stays static; zstd would bring a C library, DEFLATE is several times slower at little gain.
+//! finds, and it is fast enough to be left on in a storm. It comes as safe Rust without dependencies. On the
+//! records of a storm of resets it packs 8.6 to 1 at 750 MB/s, DEFLATE (miniz_oxide, level 3) 13 to 1 at
+//! 145 MB/s, and pure Rust's zstd (ruzstd) 8.5 to 1 at 94 MB/s. C's zstd, 16 to 1 at 850 MB/s, would bring a C
+//! compiler into every build.
 
 mod block;
 mod counted;

@@ -63,7 +63,11 @@ impl<W: Write> Writer<W> {
 
     /// Takes frames. They reach the file when a block is full, or with [`Self::flush`].
     pub fn write(&mut self, frames: &[Frame]) -> Result<(), WriteError> {
-        frames.iter().fold(Ok(()), |result, frame| result.and(self.write_one(frame)))
+        let mut result = Ok(());
+        for frame in frames {
+            result = result.and(self.write_one(frame));
+        }
+        result
     }
 
     fn write_one(&mut self, frame: &Frame) -> Result<(), WriteError> {

@@ -1,0 +1,61 @@
+//! What watching costs. `cargo xtask bench` builds and starts this; it prints one table.
+//!
+//! Everything is compared inside one run, in network namespaces of its own: the programs with programs that
+//! do nothing on the same hooks, a storm with and without the agent, the agent with bpftrace. Medians of
+//! interleaved rounds, since a machine is never quiet.
+
+mod agent;
+mod bpftrace;
+mod load;
+mod machine;
+mod noop;
+mod process;
+mod programs;
+mod resident;
+mod slowdown;
+mod storm;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::table::Table;
+
+/// What is measured.
+#[derive(Debug)]
+struct Subject {
+    /// `tcpwhy`, as it is shipped.
+    tcpwhy: PathBuf,
+    /// The object with the programs that do nothing.
+    noop: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(table) => {
+            print!("{}\n{table}", machine::facts());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<Table> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let mut next = || arguments.next().context("usage: bench TCPWHY NOOP-OBJECT");
+    let subject = Subject { tcpwhy: next()?, noop: next()? };
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("ask how many files may be open")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("let many files be open")?;
+    let mut table = Table::default();
+    programs::measure(&subject, &mut table)?;
+    slowdown::measure(&subject, &mut table)?;
+    storm::measure(&subject, &mut table)?;
+    resident::measure(&subject, &mut table)?;
+    Ok(table)
+}

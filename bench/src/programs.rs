@@ -1,0 +1,114 @@
+//! Nanoseconds an event of each program, with one that does nothing on the same hook at the same time.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use aya::sys::{Stats, enable_stats};
+use tests::netns::Netns;
+
+use crate::Subject;
+use crate::agent::{Agent, Cost};
+use crate::load::{self, Load, Stalled};
+use crate::noop::{HOOKS, Noop};
+use crate::table::{Row, Table, median};
+
+/// Rounds with the reader asleep, and as many with it reading.
+const ROUNDS: usize = 7;
+/// Events of a round. The longest records of as many fit the ring while nobody reads.
+const EVENTS: usize = 2000;
+/// Connections that send again, and how often each does.
+const STALLED: (usize, u64) = (800, 3);
+/// Times a program that does nothing, for a record.
+const BUDGET: f64 = 6.0;
+
+/// A load, and the programs that it is about. Only programs that write a record then have a budget.
+const LOADS: [(&str, Load, &[(&str, Option<f64>)]); 3] = [
+    (
+        "connect to a closed port",
+        load::refused,
+        &[
+            ("reset_sent", Some(BUDGET)),
+            ("reset_received", Some(BUDGET)),
+            ("state_changed", None),
+            ("sock_destroyed", None),
+        ],
+    ),
+    ("aborted connection", load::aborted, &[("reset_sent", Some(BUDGET)), ("reset_received", Some(BUDGET))]),
+    ("short connection", load::short, &[("state_changed", None), ("sock_destroyed", None)]),
+];
+
+/// Whether the agent reads while records come.
+const READERS: [&str; 2] = ["asleep", "reading"];
+
+type Costs = BTreeMap<String, Cost>;
+
+/// Both sides of the comparison, attached.
+struct Sides {
+    noop: Noop,
+    agent: Agent,
+}
+
+/// Measures all.
+pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
+    // Held: the kernel stops counting when it is closed, by a crash too.
+    let _stats = enable_stats(Stats::RunTime).context("have the kernel time the programs")?;
+    let sides = Sides { noop: Noop::attach(subject)?, agent: Agent::start(subject)? };
+    let netns = Netns::new();
+    for (what, load, programs) in LOADS {
+        for reader in READERS {
+            let rounds = (0..ROUNDS).map(|_| sides.round(reader, || drop(load(&netns, EVENTS))));
+            report(table, what, reader, &rounds.collect::<Result<Vec<_>>>()?, programs);
+        }
+    }
+    for reader in READERS {
+        let mut stalled = Stalled::open(STALLED.0);
+        let round = sides.round(reader, || stalled.resend(STALLED.1))?;
+        report(table, "stalled connection", reader, &[round], &[("retransmit", Some(BUDGET))]);
+    }
+    Ok(())
+}
+
+impl Sides {
+    /// What `load` costs on both sides, a pair for each program.
+    fn round(&self, reader: &str, load: impl FnOnce()) -> Result<BTreeMap<String, [Cost; 2]>> {
+        if reader == READERS[0] {
+            self.agent.stop()?;
+        }
+        let before = self.costs()?;
+        load();
+        let after = self.costs()?;
+        self.agent.go_on()?;
+        let growth = |side: usize, name: &str| grown(&before[side], &after[side], name);
+        Ok(HOOKS.iter().map(|(name, _)| ((*name).to_owned(), [growth(0, name), growth(1, name)])).collect())
+    }
+
+    fn costs(&self) -> Result<[Costs; 2]> {
+        Ok([self.noop.costs()?, self.agent.costs()?])
+    }
+}
+
+fn grown(before: &Costs, after: &Costs, name: &str) -> Cost {
+    let get = |costs: &Costs| costs.get(name).copied().unwrap_or_default();
+    get(after) - get(before)
+}
+
+fn report(
+    table: &mut Table,
+    what: &str,
+    reader: &str,
+    rounds: &[BTreeMap<String, [Cost; 2]>],
+    programs: &[(&str, Option<f64>)],
+) {
+    for (name, budget) in programs {
+        let side = |side: usize| median(rounds.iter().map(|round| round[*name][side].mean()).collect());
+        let (noop, ours) = (side(0), side(1));
+        table.push(Row {
+            what: format!("`{name}`, {what}, reader {reader}"),
+            reference: format!("{noop:.0} ns, does nothing"),
+            ours: format!("{ours:.0} ns"),
+            ratio: Some(ours / noop),
+            // While the agent reads, waking it is in the number too.
+            budget: budget.filter(|_| reader == READERS[0]),
+        });
+    }
+}

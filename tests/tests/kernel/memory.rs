@@ -1,0 +1,97 @@
+//! Memory refused to sockets.
+
+use std::fs;
+use std::net::UdpSocket;
+
+use agent::event::{Detail, Direction};
+use socket2::SockRef;
+use tests::link::{Family, Pair};
+use tests::scenes::memory;
+use tests::skip::skip;
+
+use crate::running;
+use crate::watch::watch;
+
+const UDP_MEM: &str = "/proc/sys/net/ipv4/udp_mem";
+const RMEM_MAX: &str = "/proc/sys/net/core/rmem_max";
+
+/// Sets a setting of the whole host and returns what it was.
+fn set(path: &str, value: &str) -> String {
+    let before = fs::read_to_string(path).unwrap_or_else(|error| panic!("read {path}: {error}"));
+    fs::write(path, value).unwrap_or_else(|error| panic!("write {path}: {error}"));
+    before
+}
+
+#[test]
+fn a_full_ping_socket_tells_each_refusal() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let full = memory::rcvqueue_full(&pair, family);
+        let events = watch().settled(&pair.client);
+        let refusals: Vec<_> = events
+            .iter()
+            .filter_map(|event| match event.detail {
+                Detail::RcvqueueFull { rcvbuf, truesize, rmem_alloc } => Some((rcvbuf, truesize, rmem_alloc)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(refusals.len() as u64, full.refused);
+        for (rcvbuf, truesize, rmem_alloc) in refusals {
+            assert_eq!(u64::from(rcvbuf), full.rcvbuf);
+            assert!(truesize > 0 && rmem_alloc > 0);
+        }
+    });
+}
+
+/// Up to a megabyte a processor goes uncounted, hence the amount.
+#[test]
+fn udp_beyond_its_memory_is_refused() {
+    if !running::is_ours("udp_beyond_its_memory_is_refused") {
+        return;
+    }
+    watch();
+    let pair = Pair::new();
+    let receiver =
+        pair.server.run(|| UdpSocket::bind(pair.server.socket_address(Family::V4, 0)).expect("bind"));
+    let largest = set(RMEM_MAX, "67108864");
+    SockRef::from(&receiver).set_recv_buffer_size(32 << 20).expect("SO_RCVBUF");
+    set(RMEM_MAX, &largest);
+    let to = receiver.local_addr().expect("local address");
+    let before = set(UDP_MEM, "1 1 1");
+    let sender =
+        pair.client.run(|| UdpSocket::bind(pair.client.socket_address(Family::V4, 0)).expect("bind"));
+    for _ in 0..12 * 1024 {
+        // A sender whose own memory is refused hears of it.
+        let _ = sender.send_to(&[b'x'; 1024], to);
+    }
+    set(UDP_MEM, &before);
+    watch().some(&pair.server, "buf_limit_exceeded", |event| match &event.detail {
+        Detail::BufLimitExceeded { direction: Direction::Receive, protocol, allocated } => {
+            assert_eq!((&**protocol, *allocated > 0), ("UDP", true));
+            Some(())
+        }
+        _ => None,
+    });
+}
+
+#[test]
+fn tcp_beyond_its_cgroups_memory_is_refused() {
+    watch();
+    let pair = Pair::new();
+    match memory::send_refused(&pair, Family::V4) {
+        Ok(connection) => {
+            let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
+                Detail::BufLimitExceeded { direction: Direction::Send, protocol, .. }
+                    if &**protocol == "TCP" =>
+                {
+                    Some(event.clone())
+                }
+                _ => None,
+            });
+            assert_eq!(event.endpoint.local, connection.client_side.local);
+            assert!(event.tcp.is_some());
+        }
+        Err(reason) => skip("tcp_beyond_its_cgroups_memory_is_refused", &reason),
+    }
+}

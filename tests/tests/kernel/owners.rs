@@ -1,0 +1,54 @@
+//! Whose socket it is.
+
+use std::fs;
+
+use agent::event::{Detail, Owner, OwnerSource, TcpState};
+use tests::link::{Family, Pair};
+use tests::skip::skip;
+use tests::tcp::{self, Connection};
+
+use crate::watch::watch;
+
+/// Whether this very process was learnt to be the owner, by its name too.
+pub fn is_ours(owner: Option<&Owner>, source: OwnerSource) -> bool {
+    let name = fs::read_to_string("/proc/self/comm").expect("read this process's name");
+    owner.is_some_and(|owner| {
+        owner.source == source
+            && owner.process.pid == std::process::id()
+            && *owner.process.comm == *name.trim()
+    })
+}
+
+#[test]
+fn a_listener_is_its_process() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let listener = tcp::listen(&pair.server, family, 7);
+        let address = tcp::local_address(&listener);
+        let event = watch().some(&pair.server, "state_changed to LISTEN", |event| {
+            let listens =
+                matches!(event.detail, Detail::StateChanged { new: TcpState::Listen, backlog: 7, .. });
+            listens.then(|| event.clone())
+        });
+        assert_eq!(event.endpoint.local, address);
+        assert!(is_ours(event.owner.as_ref(), OwnerSource::Listen), "{:?}", event.owner);
+    });
+}
+
+#[test]
+fn open_files_tell_who_holds_a_socket() {
+    if !watch().has("sock_held") {
+        return skip("open_files_tell_who_holds_a_socket", "no bpf_sock_from_file before 5.11");
+    }
+    let pair = Pair::new();
+    let connection = Connection::open(&pair, Family::V4);
+    let held = watch().walk();
+    for side in [connection.client_side, connection.server_side] {
+        let ends = |held: &agent::event::Held| (held.endpoint.local, held.endpoint.remote);
+        let found: Vec<_> = held.iter().filter(|held| ends(held) == (side.local, side.remote)).collect();
+        assert_eq!(found.len(), 1, "{side:?}");
+        assert_eq!(found[0].holder.pid, std::process::id());
+        assert_eq!(u64::from(found[0].endpoint.netns), side.netns);
+    }
+}

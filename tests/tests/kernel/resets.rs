@@ -1,0 +1,127 @@
+//! Resets sent and received.
+
+use agent::event::{Detail, KernelEvent, TcpState};
+use tests::link::{Family, Pair};
+use tests::scenes::reset::{self, Reset};
+
+use crate::running;
+use crate::watch::watch;
+
+/// A reset that was sent: why, the stack of an active one, and whether it answered a segment.
+fn sent(event: &KernelEvent) -> Option<(Option<i32>, Option<i32>, bool)> {
+    match event.detail {
+        Detail::ResetSent { reason, stack, trigger } => Some((reason, stack, trigger.is_some())),
+        _ => None,
+    }
+}
+
+fn received(event: &KernelEvent) -> Option<KernelEvent> {
+    matches!(event.detail, Detail::ResetReceived).then(|| event.clone())
+}
+
+/// Waits for the reset that the server's side of `reset` sent.
+fn sent_by_server(pair: &Pair, reset: &Reset) -> KernelEvent {
+    watch().some(&pair.server, "reset_sent", |event| {
+        let ends = (event.endpoint.local, event.endpoint.remote);
+        (sent(event).is_some() && ends == (reset.sender.local, reset.sender.remote)).then(|| event.clone())
+    })
+}
+
+/// From 6.10 on each reset is traced with a reason, in the words of today since 6.12.
+fn assert_reason(event: &KernelEvent, reset: &Reset) {
+    let (reason, _, answers) = sent(event).expect("reset_sent");
+    assert_eq!(answers, !reset.active);
+    assert_eq!(reason.is_some(), running::since(6, 10));
+    if running::since(6, 12) {
+        assert_eq!(reason.map(|number| watch().reason(number)).as_deref(), Some(reset.reason));
+    }
+}
+
+#[test]
+fn a_closed_port_resets_without_a_socket() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let reset = reset::no_socket(&pair, family);
+        let at_client = watch().some(&pair.client, "reset_received", received);
+        assert_eq!(at_client.endpoint.state, Some(TcpState::SynSent));
+        assert_eq!(at_client.endpoint.remote, reset.sender.local);
+        if running::since(6, 10) {
+            let event = sent_by_server(&pair, &reset);
+            assert_reason(&event, &reset);
+            assert_eq!((event.endpoint.sk, event.tcp.is_some()), (None, false));
+        } else {
+            assert!(watch().settled(&pair.server).iter().all(|event| sent(event).is_none()));
+        }
+    });
+}
+
+#[test]
+fn a_close_with_unread_data_says_how_much() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let reset = reset::abort_on_close(&pair, family, 5);
+        let event = sent_by_server(&pair, &reset);
+        assert_reason(&event, &reset);
+        assert_eq!(event.tcp.expect("a full socket").unread_bytes(), 5);
+        assert_eq!(event.current.as_ref().expect("close() holds the lock").process.pid, std::process::id());
+        let (_, stack, _) = sent(&event).expect("reset_sent");
+        let stack = watch().stack(stack.expect("a stack"));
+        assert!(stack.iter().any(|name| &**name == "tcp_close"), "{stack:?}");
+        let at_client = watch().some(&pair.client, "reset_received", received);
+        assert_eq!(at_client.endpoint.state, Some(TcpState::Established));
+    });
+}
+
+#[test]
+fn data_after_a_close_meets_a_mini_socket() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let reset = reset::time_wait(&pair, family);
+        if running::since(6, 10) {
+            let event = sent_by_server(&pair, &reset);
+            assert_reason(&event, &reset);
+            assert!(event.endpoint.time_wait && event.tcp.is_none());
+        } else {
+            assert!(watch().settled(&pair.server).iter().all(|event| sent(event).is_none()));
+        }
+    });
+}
+
+#[test]
+fn linger_zero_resets() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let reset = reset::linger(&pair, family);
+        assert_reason(&sent_by_server(&pair, &reset), &reset);
+    });
+}
+
+/// Data that meets a closed receive side makes the kernel reset itself: both tracepoints fire.
+#[test]
+fn data_after_shutdown_resets_both_ways() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let reset = reset::data_after_shutdown(&pair, family);
+        let event = sent_by_server(&pair, &reset);
+        assert_reason(&event, &reset);
+        assert!(event.tcp.is_some());
+        watch().some(&pair.server, "reset_received without one", received);
+    });
+}
+
+#[test]
+fn a_full_accept_queue_resets_a_half_open_connection() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let reset = reset::accept_queue_overflow(&pair, family);
+        let event = sent_by_server(&pair, &reset);
+        assert_reason(&event, &reset);
+        assert!(event.endpoint.request, "{:?}", event.endpoint);
+    });
+}

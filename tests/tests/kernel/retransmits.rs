@@ -1,0 +1,136 @@
+//! Segments sent again, by kind, and what is counted of them.
+
+use agent::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
+use tests::link::{Family, Pair};
+use tests::netns::Netns;
+use tests::scenes::retransmit;
+
+use crate::owners::is_ours;
+use crate::watch::{kind, watch};
+
+fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
+    let events = watch().settled(netns);
+    events.into_iter().filter(|event| kind(event) == Some(wanted)).collect()
+}
+
+/// Each expiry comes after twice the time of the one before, and what is read says so: the timeout that
+/// fired, not the next one.
+#[test]
+fn timeouts_double() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::without_probes();
+        let resent = retransmit::timeouts(&pair, family, 3);
+        let events = of_kind(&pair.client, RetransmitKind::Timeout);
+        assert_eq!(events.len() as u64, resent.snmp.get("TcpRetransSegs"));
+        let sockets: Vec<_> = events.iter().map(|event| event.tcp.expect("a full socket").raw).collect();
+        for (index, (pair, tcp)) in events.windows(2).zip(sockets.windows(2)).enumerate() {
+            assert_eq!(tcp[1].rto, 2 * tcp[0].rto);
+            assert_eq!(usize::from(tcp[0].retransmits), index + 1);
+            let waited = (pair[1].time - pair[0].time) as f64 / 1e9;
+            let timeout = f64::from(tcp[1].rto) / f64::from(watch().host().hz);
+            assert!((timeout * 0.9..timeout + 0.5).contains(&waited), "{waited} s after {timeout} s");
+        }
+        assert!(events.iter().all(|event| event.current.is_none()), "a timer has no task");
+        let owned = |event: &KernelEvent| is_ours(event.owner.as_ref(), OwnerSource::Connect);
+        assert!(
+            events.iter().all(owned),
+            "{:?}",
+            events.iter().map(|event| &event.owner).collect::<Vec<_>>()
+        );
+    });
+}
+
+#[test]
+fn a_lost_syn_is_sent_again() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let resent = retransmit::syn(&pair, family);
+        let events = of_kind(&pair.client, RetransmitKind::Syn);
+        assert_eq!(events.len() as u64, resent.snmp.get("TcpExtTCPSynRetrans"));
+        assert_eq!(events[0].endpoint.state, Some(TcpState::SynSent));
+        assert_eq!(
+            (events[0].endpoint.local, events[0].endpoint.remote),
+            (resent.side.local, resent.side.remote)
+        );
+        assert!(is_ours(events[0].owner.as_ref(), OwnerSource::Connect), "{:?}", events[0].owner);
+    });
+}
+
+#[test]
+fn a_lost_handshake_repeats_the_synack() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let resent = retransmit::synack(&pair, family);
+        let event = watch().some(&pair.server, "synack_retransmit", |event| {
+            matches!(event.detail, Detail::SynackRetransmit { .. }).then(|| event.clone())
+        });
+        assert!(
+            matches!(event.detail, Detail::SynackRetransmit { retransmits: 0, backlog: 128, .. }),
+            "{event:?}"
+        );
+        assert_eq!((event.endpoint.local, event.endpoint.remote), (resent.side.local, resent.side.remote));
+        assert!(event.endpoint.request);
+    });
+}
+
+#[test]
+fn one_lost_segment_is_sent_again_fast() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        retransmit::fast(&pair, family);
+        assert_eq!(of_kind(&pair.client, RetransmitKind::Fast).len(), 1);
+    });
+}
+
+#[test]
+fn the_last_segment_is_probed() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        retransmit::tail_loss_probe(&pair, family);
+        assert_eq!(of_kind(&pair.client, RetransmitKind::TailLossProbe).len(), 1);
+    });
+}
+
+#[test]
+fn a_lost_window_restarts_slowly() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::without_probes();
+        let resent = retransmit::slow_start(&pair, family);
+        let slow = of_kind(&pair.client, RetransmitKind::SlowStart).len() as u64;
+        assert_eq!(slow, resent.snmp.get("TcpExtTCPSlowStartRetrans"));
+        assert_eq!(of_kind(&pair.client, RetransmitKind::Timeout).len(), 1);
+    });
+}
+
+/// Segments counted in the kernel map, segments told through the ring, and the kernel's own count agree.
+#[test]
+fn what_is_counted_is_what_was_told() {
+    Family::each(|family| {
+        watch();
+        let pair = Pair::new();
+        let resent = retransmit::lossy_transfer(&pair, family);
+        let told = watch().settled(&pair.client);
+        let segments: u64 = told.iter().map(segments).sum();
+        let counts = watch().counters().counts();
+        let own = counts.iter().filter(|(key, _)| u64::from(key.netns) == pair.client.inode());
+        let counted = own.filter(|(key, _)| key.signal == RETRANSMIT);
+        let (events, sum) =
+            counted.fold((0, 0), |(events, sum), (_, count)| (events + count.events, sum + count.segments));
+        assert_eq!(told.iter().filter(|event| kind(event).is_some()).count() as u64, events);
+        assert_eq!((segments, sum), (resent.total(), resent.total()), "{told:#?}");
+    });
+}
+
+/// `agent_common::signal::RETRANSMIT`.
+const RETRANSMIT: u16 = 1;
+
+/// Sent: from 6.17 on attempts that failed are told as well.
+fn segments(event: &KernelEvent) -> u64 {
+    if let Detail::Retransmit { segments, err: 0, .. } = event.detail { segments.into() } else { 0 }
+}

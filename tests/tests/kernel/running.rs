@@ -1,0 +1,44 @@
+//! The kernel that runs.
+
+use std::env;
+use std::fs;
+
+use tests::skip::skip;
+
+/// Major and minor number.
+pub fn version() -> (u32, u32) {
+    let release = release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => panic!("{release} has no version"),
+    }
+}
+
+/// `uname -r`.
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the release").trim().to_owned()
+}
+
+/// Whether this is a kernel from `major.minor` on.
+pub fn since(major: u32, minor: u32) -> bool {
+    version() >= (major, minor)
+}
+
+/// CONFIG_HZ: told by `cargo xtask vm`, or in the folder where Debian keeps configurations.
+pub fn hz() -> Option<u32> {
+    if let Ok(hz) = env::var("TCPWHY_HZ") {
+        return hz.parse().ok();
+    }
+    let config = fs::read_to_string(format!("/boot/config-{}", release())).ok()?;
+    config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ="))?.parse().ok()
+}
+
+/// Whether the whole machine is this test's to change; if not, `test` is skipped.
+pub fn is_ours(test: &str) -> bool {
+    let ours = env::var_os("TCPWHY_VM").is_some();
+    if !ours {
+        skip(test, "changes settings of the whole host: only in a guest of `cargo xtask vm`");
+    }
+    ours
+}

@@ -1,0 +1,164 @@
+//! The agent's source inside this process: one for all tests, told apart by network namespace.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread;
+
+use agent::decode::decode;
+use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind};
+use agent::source::frame::Frame;
+use agent::source::kernel::ring::Ring;
+use agent::source::kernel::{self, Counters, Options};
+use tests::netns::Netns;
+use tests::wait;
+use tokio::sync::{mpsc, oneshot};
+
+/// Everything heard so far.
+#[derive(Debug, Default)]
+struct Heard {
+    events: Vec<KernelEvent>,
+    host: Option<HostFacts>,
+    stacks: BTreeMap<i32, Vec<Box<str>>>,
+}
+
+/// Asks the reader for a walk over all open files.
+type Walk = oneshot::Sender<Vec<Held>>;
+
+/// A reader of the live kernel.
+pub struct Watch {
+    heard: Arc<Mutex<Heard>>,
+    counters: Mutex<Counters>,
+    walks: mpsc::UnboundedSender<Walk>,
+}
+
+/// The one of this process; the first call loads the programs, for good or ill.
+pub fn watch() -> &'static Watch {
+    static WATCH: OnceLock<Result<Watch, String>> = OnceLock::new();
+    WATCH.get_or_init(Watch::start).as_ref().unwrap_or_else(|error| panic!("{error}"))
+}
+
+impl Watch {
+    fn start() -> Result<Self, String> {
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let (walks, orders) = mpsc::unbounded_channel();
+        let (started, counters) = std::sync::mpsc::channel();
+        let shared = Arc::clone(&heard);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("make a runtime").block_on(async {
+                match kernel::load(&Options::default()) {
+                    Ok((ring, counters)) => {
+                        started.send(Ok(counters)).expect("a test waits for this");
+                        read(ring, &shared, orders).await;
+                    }
+                    Err(error) => started.send(Err(format!("{error:#?}"))).expect("a test waits for this"),
+                }
+            });
+        });
+        let counters = counters.recv().expect("the reader to load the programs")?;
+        Ok(Self { heard, counters: Mutex::new(counters), walks })
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().expect("the reader did not panic")
+    }
+
+    /// The maps and what became of each probe.
+    pub fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().expect("no test panicked with the counters")
+    }
+
+    /// The events of a namespace so far.
+    pub fn events(&self, netns: &Netns) -> Vec<KernelEvent> {
+        let inode = netns.inode();
+        let heard = self.heard();
+        heard.events.iter().filter(|event| u64::from(event.endpoint.netns) == inode).cloned().collect()
+    }
+
+    /// All events of a namespace, once those under way have arrived.
+    pub fn settled(&self, netns: &Netns) -> Vec<KernelEvent> {
+        let written: u64 = self.counters().health().iter().map(|health| health.written).sum();
+        wait::until("what was written to be read", || self.heard().events.len() as u64 >= written);
+        self.events(netns)
+    }
+
+    /// Waits for an event of the namespace of which `find` makes something.
+    pub fn some<T>(&self, netns: &Netns, what: &str, find: impl Fn(&KernelEvent) -> Option<T>) -> T {
+        wait::some(what, || self.events(netns).iter().find_map(&find))
+    }
+
+    /// Waits for the facts about the host.
+    pub fn host(&self) -> HostFacts {
+        wait::some("the facts about the host", || self.heard().host.clone())
+    }
+
+    /// The kernel's word for why a reset was sent.
+    pub fn reason(&self, number: i32) -> Box<str> {
+        self.host().reset_reasons.get(&number).expect("a reason that BTF names").clone()
+    }
+
+    /// Waits for the functions of a stack.
+    pub fn stack(&self, id: i32) -> Vec<Box<str>> {
+        wait::some("the names of a stack", || self.heard().stacks.get(&id).cloned())
+    }
+
+    /// Who holds which TCP socket open now.
+    pub fn walk(&self) -> Vec<Held> {
+        // The reader walks at most once a second, and a walk that it leaves out ends in nothing.
+        wait::some("a walk over all open files", || {
+            let (reply, answer) = oneshot::channel();
+            self.walks.send(reply).expect("the reader runs");
+            Some(answer.blocking_recv().expect("the reader runs")).filter(|held| !held.is_empty())
+        })
+    }
+
+    /// Whether a probe is up.
+    pub fn has(&self, probe: &str) -> bool {
+        use agent::source::kernel::probes::ProbeState;
+        let counters = self.counters();
+        counters.probes.iter().any(|status| status.probe.name == probe && status.state == ProbeState::Up)
+    }
+}
+
+async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedReceiver<Walk>) {
+    let mut frames = Vec::new();
+    loop {
+        tokio::select! {
+            result = ring.next(&mut frames) => result.expect("read the ring"),
+            Some(reply) = orders.recv() => {
+                let mut walked = Vec::new();
+                ring.walk(&mut walked).expect("walk over all open files");
+                // Who asked may have given up.
+                let _ = reply.send(walked.iter().map(event).filter_map(held).collect());
+            }
+        }
+        let mut heard = heard.lock().expect("no test panicked with what was heard");
+        for frame in frames.drain(..) {
+            heard.take(event(&frame));
+        }
+    }
+}
+
+fn event(frame: &Frame) -> Event {
+    decode(frame).unwrap_or_else(|error| panic!("{frame:?}: {error}"))
+}
+
+fn held(event: Event) -> Option<Held> {
+    if let Event::Held(held) = event { Some(*held) } else { None }
+}
+
+impl Heard {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Kernel(event) => self.events.push(*event),
+            Event::Fact(Fact::Host(host)) => self.host = Some(host),
+            Event::Fact(Fact::Stack { id, frames }) => drop(self.stacks.insert(id, frames)),
+            Event::Fact(_) | Event::Held(_) => (),
+        }
+    }
+}
+
+/// Kind of a retransmission.
+pub fn kind(event: &KernelEvent) -> Option<RetransmitKind> {
+    if let Detail::Retransmit { kind, .. } = event.detail { Some(kind) } else { None }
+}

@@ -1,0 +1,118 @@
+//! What the agent serves, read by those who will read it: Prometheus itself, promtool, and the strict parser
+//! of OpenMetrics.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::{env, process};
+
+use tests::agent::{agent, http};
+use tests::link::{Family, Pair};
+use tests::scenes::reset;
+use tests::wait;
+
+/// Reads the page strictly (RFC-like rules of the reference implementation) and prints how many families it has.
+const STRICT: &str = "import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+families = list(parse(sys.stdin.read()))
+print(len(families))";
+
+fn page(accept: &str) -> String {
+    let stream = TcpStream::connect(agent().metrics_address()).expect("connect to the metrics address");
+    let mut text = String::new();
+    http::get_as(stream, "/metrics", accept).read_to_string(&mut text).expect("read the metrics");
+    text
+}
+
+/// Feeds `input` to a program; returns what it printed and fails with what it complained about.
+fn pass(program: &mut Command, input: &str) -> String {
+    program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap_or_else(|error| panic!("start {program:?}: {error}"));
+    let mut stdin = child.stdin.take().expect("its standard input");
+    stdin.write_all(input.as_bytes()).expect("feed it");
+    drop(stdin);
+    let output = child.wait_with_output().expect("wait for it");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program:?}: {complaint}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_strict_parser_takes_open_metrics() {
+    let python = env::var_os("TCPWHY_PYTHON").expect("TCPWHY_PYTHON (cargo xtask test sets it)");
+    let text = page("application/openmetrics-text; version=1.0.0");
+    let families = pass(Command::new(python).args(["-c", STRICT]), &text);
+    assert!(families.trim().parse::<u32>().expect("a number") > 15, "{families} families");
+}
+
+#[test]
+fn promtool_takes_the_classic_format() {
+    let text = page("text/plain; version=0.0.4");
+    pass(Command::new("promtool").args(["check", "metrics"]), &text);
+}
+
+/// A Prometheus of the test's own; it and its data end with the test.
+struct Prometheus {
+    child: Child,
+    port: u16,
+    folder: PathBuf,
+}
+
+impl Prometheus {
+    fn start(target: &str) -> Self {
+        let folder = env::temp_dir().join(format!("tcpwhy-prometheus-{}", process::id()));
+        fs::create_dir_all(&folder).expect("make a folder");
+        let config = folder.join("prometheus.yml");
+        let job = format!("[{{job_name: tcpwhy, static_configs: [{{targets: ['{target}']}}]}}]");
+        let text = format!("{{global: {{scrape_interval: 1s}}, scrape_configs: {job}}}");
+        fs::write(&config, text).expect("write its configuration");
+        let port = free_port();
+        let child = Self::command(&folder, &config, port).spawn().expect("start prometheus");
+        Self { child, port, folder }
+    }
+
+    fn command(folder: &Path, config: &Path, port: u16) -> Command {
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Whether the instant query has a value of at least 1; `promtool` prints `NAME{LABELS} => VALUE @[TIME]`.
+    fn holds(&self, query: &str) -> bool {
+        let server = format!("http://127.0.0.1:{}", self.port);
+        let output = Command::new("promtool").args(["query", "instant", &server, query]).output();
+        let output = output.expect("run promtool");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = text.split_once(" => ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
+        value.is_some_and(|value| value >= 1.0)
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        // It may have ended by itself; what is left of its folder is in the way of nobody.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+#[test]
+fn prometheus_scrapes_the_agent() {
+    let pair = Pair::new();
+    reset::no_socket(&pair, Family::V4);
+    let prometheus = Prometheus::start(&agent().metrics_address().to_string());
+    wait::until("prometheus to find the agent up", || prometheus.holds("up"));
+    let resets = "tcpwhy_resets_sent_total{reason=\"NO_SOCKET\"}";
+    wait::until("prometheus to store a reset", || prometheus.holds(resets));
+}

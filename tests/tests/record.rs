@@ -1,0 +1,114 @@
+//! What is recorded replays as it happened.
+
+use std::env;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use tests::agent::command::{self, Running};
+use tests::agent::event::Event;
+use tests::link::{Family, Pair};
+use tests::live::named;
+use tests::scenes::{reset, retransmit};
+use tests::wait;
+
+/// `tcpwhy record` of both hosts of a pair; it has attached when this returns.
+fn record(pair: &Pair, file: &str) -> Running {
+    let netns = format!("{},{}", pair.client.inode(), pair.server.inode());
+    let running = Running::start(&["record", "--overwrite", "--netns", &netns, file]);
+    wait::until("the recording to start", || std::fs::metadata(file).is_ok_and(|file| file.len() > 0));
+    running
+}
+
+fn end(recording: Running) -> String {
+    recording.signal(Signal::SIGINT);
+    let (status, errors) = recording.end();
+    assert!(status.success(), "{errors}");
+    errors
+}
+
+fn replay(file: &str) -> Vec<Event> {
+    let output = command::run(&["replay", "-o", "json", file]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("lines of UTF-8").lines().map(Event::parse).collect()
+}
+
+/// A name of this test's own. `TCPWHY_KEEP_RECORDING` names where the recording of `agent/tests/replay.rs`
+/// is to be made anew, after a change of the records.
+fn file(name: &str) -> String {
+    let own = || env::temp_dir().join(format!("tcpwhy-{name}-{}.rec", std::process::id()));
+    let path = env::var_os("TCPWHY_KEEP_RECORDING").map_or_else(own, PathBuf::from);
+    // Left behind by another process of that number.
+    let _ = std::fs::remove_file(&path);
+    path.into_os_string().into_string().expect("a path of plain text")
+}
+
+fn clear(file: &str) {
+    if env::var_os("TCPWHY_KEEP_RECORDING").is_none() {
+        std::fs::remove_file(file).expect("remove a recording");
+    }
+}
+
+#[test]
+fn a_recording_replays_what_happened() {
+    let (pair, file) = (Pair::without_probes(), file("scenes"));
+    let recording = record(&pair, &file);
+    let refused = reset::no_socket(&pair, Family::V4);
+    let resent = retransmit::timeouts(&pair, Family::V4, 2);
+    let aborted = reset::abort_on_close(&pair, Family::V6, 1000);
+    let told = end(recording);
+    assert!(told.contains("lost: 0 on the way from the kernel, 0 on the way to the file"), "{told}");
+    let events = replay(&file);
+    for reset in [&refused, &aborted] {
+        let sent: Vec<_> = events.iter().filter(|event| event.is("reset_sent", reset.sender)).collect();
+        assert_eq!(sent.len(), 1, "{sent:#?}");
+        assert_eq!(sent[0].text("/reset/reason"), reset.reason);
+    }
+    let resends = named(&events, "retransmit");
+    assert_eq!(resends.len() as u64, resent.total());
+    assert!(resends.iter().all(|event| event.is_of(resent.side)), "{resends:#?}");
+    let foreign = |event: &&Event| {
+        !event.netns().is_some_and(|it| [pair.client.inode(), pair.server.inode()].contains(&it))
+    };
+    assert_eq!(events.iter().filter(foreign).count(), 0);
+    assert_metrics(&file, resent.total());
+    clear(&file);
+}
+
+/// The kernel's exact counters are in the recording too.
+fn assert_metrics(file: &str, resends: u64) {
+    let output = command::run(&["replay", "--metrics", file]);
+    let page = String::from_utf8(output.stdout).expect("a page of UTF-8");
+    let timeouts: u64 = page
+        .lines()
+        .filter(|line| line.starts_with("tcpwhy_retransmits_total{") && line.contains("kind=\"timeout\""))
+        .map(|line| line.rsplit_once(' ').expect("a value").1.parse::<u64>().expect("a number"))
+        .sum();
+    assert_eq!(timeouts, resends, "{page}");
+}
+
+#[test]
+fn a_recorder_that_is_killed_leaves_what_it_wrote() {
+    let (pair, file) = (Pair::new(), file("killed"));
+    let recording = record(&pair, &file);
+    let refused = reset::no_socket(&pair, Family::V4);
+    let tells = || {
+        String::from_utf8_lossy(&command::run(&["replay", "-o", "json", &file]).stdout).contains("reset_sent")
+    };
+    wait::until("the reset to be written", tells);
+    recording.signal(Signal::SIGKILL);
+    let _ = recording.end();
+    let output = command::run(&["replay", "-o", "json", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("without the mark of its end"), "{output:?}");
+    let lines = String::from_utf8(output.stdout).expect("lines of UTF-8");
+    assert!(lines.lines().map(Event::parse).any(|event| event.is("reset_sent", refused.sender)));
+    clear(&file);
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_with_its_name() {
+    let output = command::run(&["record", "--duration", "5s", "/dev/full"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("write /dev/full: No space left on device"), "{told}");
+}
