@@ -1,6 +1,7 @@
 //! Segments sent again, by kind, and what is counted of them.
 
 use agent::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
+use agent::export::metrics::Counters as _;
 use tests::link::{Family, Pair};
 use tests::netns::Netns;
 use tests::scenes::retransmit;
@@ -117,7 +118,7 @@ fn what_is_counted_is_what_was_told() {
         let resent = retransmit::lossy_transfer(&pair, family);
         let told = watch().settled(&pair.client);
         let segments: u64 = told.iter().map(segments).sum();
-        let counts = watch().counters().counts();
+        let counts = watch().counters().counts().expect("read COUNTS");
         let own = counts.iter().filter(|(key, _)| u64::from(key.netns) == pair.client.inode());
         let counted = own.filter(|(key, _)| key.signal == RETRANSMIT);
         let (events, sum) =

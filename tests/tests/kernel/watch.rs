@@ -6,6 +6,7 @@ use std::thread;
 
 use agent::decode::decode;
 use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind};
+use agent::export::metrics::Counters as _;
 use agent::source::frame::Frame;
 use agent::source::kernel::ring::Ring;
 use agent::source::kernel::{self, Counters, Options};
@@ -77,7 +78,8 @@ impl Watch {
 
     /// All events of a namespace, once those under way have arrived.
     pub fn settled(&self, netns: &Netns) -> Vec<KernelEvent> {
-        let written: u64 = self.counters().health().iter().map(|health| health.written).sum();
+        let written: u64 =
+            self.counters().health().expect("read HEALTH").iter().map(|health| health.written).sum();
         wait::until("what was written to be read", || self.heard().events.len() as u64 >= written);
         self.events(netns)
     }
