@@ -134,9 +134,11 @@ pub fn closed_port(host: &Host, family: Family) -> SocketAddr {
     local_address(&listen(host, family, 1))
 }
 
-/// Waits for the error of a socket: the errno that ended it.
+/// Waits for the end of a socket; the errno that ended it.
 pub fn death(stream: &TcpStream) -> i32 {
-    let error = wait::some("the socket to die", || stream.take_error().expect("SO_ERROR"));
+    // Asked for earlier, the error would be gone when the state changes (`tcp_done_with_error`).
+    wait::until("the socket to close", || state(stream) == CLOSE);
+    let error = wait::some("its error", || stream.take_error().expect("SO_ERROR"));
     error.raw_os_error().expect("an errno")
 }
 

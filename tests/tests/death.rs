@@ -25,7 +25,8 @@ fn told(pair: Pair, scene: impl FnOnce(&Pair) -> Death) -> (Event, Vec<Event>, D
 
 /// Asserts as many lines of resends as the kernel counted.
 fn assert_resends(events: &[Event], death: &Death) {
-    assert_eq!(named(events, "retransmit").len() as u64, death.snmp.get("TcpRetransSegs"));
+    let resends = named(events, "retransmit").len() as u64;
+    assert_eq!(resends, death.snmp.get("TcpRetransSegs"), "{events:#?}");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use crate::link::{Family, Loss, Pair};
 use crate::snmp::{Meter, Snmp};
 use crate::tcp::{self, Connection, Side};
-use crate::wait;
 
 /// A socket that died at the client.
 #[derive(Debug)]
@@ -60,8 +59,6 @@ pub fn connect(pair: &Pair, family: Family, syn_retries: u8) -> Death {
 
 fn died(side: Side, state: &'static str, client: &TcpStream, start: Instant, meter: &Meter) -> Death {
     let errno = Some(tcp::death(client));
-    // The error shows a moment before the state changes (`tcp_done_with_error`).
-    wait::until("CLOSE", || tcp::state(client) == tcp::CLOSE);
     Death { side, state, errno, after: start.elapsed(), snmp: meter.read(), peer: None }
 }
 
