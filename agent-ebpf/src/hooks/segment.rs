@@ -19,6 +19,13 @@ struct TcpHeader {
     window: u16,
 }
 
+/// Both headers, as far as they are wanted and have no options, in one read. They lie in the linear part
+/// (`tcp_v4_rcv` pulls them), and what may follow them there is longer than this (`skb_shared_info`).
+type Start = [u64; 7];
+
+const IPV4_LEN: u16 = 20;
+const IPV6_LEN: u16 = 40;
+
 /// FIN and SYN take one sequence number each.
 const FIN_SYN: u8 = 3;
 
@@ -26,16 +33,12 @@ const FIN_SYN: u8 = 3;
 /// this host. `false` if it can't be read.
 #[inline(always)]
 pub fn describe(record: *mut Record, skb: *const u8) -> bool {
-    let network = header(skb, field!(skb, skb_network_header, u16));
-    let transport = header(skb, field!(skb, skb_transport_header, u16));
-    // SAFETY: probe reads check their address; both headers lie in the linear part (`tcp_v4_rcv` pulls them).
-    let read = unsafe {
-        (
-            bpf_probe_read_kernel(network as *const [u64; 5]),
-            bpf_probe_read_kernel(transport as *const TcpHeader),
-        )
-    };
-    let (Ok(ip), Ok(tcp)) = read else { return false };
+    let at = field!(skb, skb_network_header, u16);
+    // SAFETY: probe reads check their address.
+    let Ok(start) = (unsafe { bpf_probe_read_kernel(header(skb, at) as *const Start) }) else { return false };
+    let Some(tcp) = tcp(&start, skb, at) else { return false };
+    let [a, b, c, d, e, ..] = start;
+    let ip = [a, b, c, d, e];
     // SAFETY: `record` is reserved space for a `Record`, its detail a `ResetSent`.
     unsafe {
         addresses(&raw mut (*record).endpoint, ip);
@@ -44,6 +47,21 @@ pub fn describe(record: *mut Record, skb: *const u8) -> bool {
         trigger(&raw mut (*record).detail.reset_sent, skb, tcp);
     }
     true
+}
+
+/// The TCP header: out of `start`, which was read at `network`, unless options or extensions come first.
+#[inline(always)]
+fn tcp(start: &Start, skb: *const u8, network: u16) -> Option<TcpHeader> {
+    let transport = field!(skb, skb_transport_header, u16);
+    let bytes = (&raw const *start).cast::<u8>();
+    // SAFETY: both places are aligned and end inside `start`; a probe read checks its address.
+    unsafe {
+        match transport.wrapping_sub(network) {
+            IPV4_LEN => Some(bytes.add(IPV4_LEN as usize).cast::<TcpHeader>().read()),
+            IPV6_LEN => Some(bytes.add(IPV6_LEN as usize).cast::<TcpHeader>().read()),
+            _ => bpf_probe_read_kernel(header(skb, transport) as *const TcpHeader).ok(),
+        }
+    }
 }
 
 /// IPv4 has its addresses in bytes 12 to 19, IPv6 in bytes 8 to 39.
