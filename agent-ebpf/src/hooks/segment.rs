@@ -37,8 +37,7 @@ pub fn describe(record: *mut Record, skb: *const u8) -> bool {
     // SAFETY: probe reads check their address.
     let Ok(start) = (unsafe { bpf_probe_read_kernel(header(skb, at) as *const Start) }) else { return false };
     let Some(tcp) = tcp(&start, skb, at) else { return false };
-    let [a, b, c, d, e, ..] = start;
-    let ip = [a, b, c, d, e];
+    let ip = [start[0], start[1], start[2], start[3], start[4]];
     // SAFETY: `record` is reserved space for a `Record`, its detail a `ResetSent`.
     unsafe {
         addresses(&raw mut (*record).endpoint, ip);
