@@ -20,7 +20,7 @@ fn other(key: &CountKey, add: &Count) {
     emit::note(key.signal, |health| health.lost_count += 1);
     let key = CountKey { cgroup: OTHER_CGROUP, netns: 0, signal: key.signal, detail: key.detail };
     // The daemon made this entry before any program ran.
-    if let Some(count) = COUNTS.get_ptr_mut(&key) {
+    if let Some(count) = COUNTS.get_ptr_mut(key) {
         bump(count, add);
     }
 }

@@ -101,10 +101,12 @@ fn half_v6(sk: *const u8, offset: u16, half: u16) -> u64 {
     load(sk, offset + half)
 }
 
+/// The helper is for a socket that nobody asked before: it gives it one.
 #[inline(always)]
 fn cookie(sk: *const u8) -> u64 {
-    if fact!(socket_cookie) == 0 {
-        return field!(sk, skc_cookie, u64);
+    let cookie = field!(sk, skc_cookie, u64);
+    if cookie != 0 || fact!(socket_cookie) == 0 {
+        return cookie;
     }
     // SAFETY: the helper takes BTF pointers to a sock from 5.12 on.
     unsafe { bpf_get_socket_cookie(sk as *mut _) }

@@ -27,12 +27,12 @@ pub fn touch(sk: *const u8, signal: u16) -> Option<&'static mut Socket> {
 pub fn find(sk: *const u8) -> Option<&'static mut Socket> {
     // SAFETY: a map value: aligned, alive under RCU until the program ends. Events of one socket run
     // under its lock, so nobody else writes it.
-    SOCKETS.get_ptr_mut(&(sk as u64)).map(|socket| unsafe { &mut *socket })
+    SOCKETS.get_ptr_mut(sk as u64).map(|socket| unsafe { &mut *socket })
 }
 
 #[inline(always)]
 fn remember(sk: *const u8, socket: &Socket, signal: u16) {
-    if SOCKETS.insert(&(sk as u64), socket, 0).is_err() {
+    if SOCKETS.insert(sk as u64, socket, 0).is_err() {
         emit::note(signal, |health| health.lost_socket += 1);
     }
 }
@@ -70,7 +70,7 @@ pub fn found(sk: *const u8, holder: Task) {
     // SAFETY: a whole owner is written.
     let found = unsafe { without_totals(&mut socket, |owner| owner.write(holder)) };
     // Refused if it is known already; a full map is told by sockets that have trouble.
-    let _ = SOCKETS.insert(&(sk as u64), found, u64::from(BPF_NOEXIST));
+    let _ = SOCKETS.insert(sk as u64, found, u64::from(BPF_NOEXIST));
 }
 
 /// Learns the owner if the task that runs holds the lock, since then it works on the socket, unless
@@ -80,18 +80,18 @@ pub fn learn_holder(sk: *const u8, signal: u16) {
     if !is_owned(sk) {
         return;
     }
-    if let Some(socket) = touch(sk, signal) {
-        if socket.owner.how <= owner::LOCK {
-            // SAFETY: a reference is space for what it refers to.
-            unsafe { task::write_current(&raw mut socket.owner, owner::LOCK) };
-        }
+    if let Some(socket) = touch(sk, signal)
+        && socket.owner.how <= owner::LOCK
+    {
+        // SAFETY: a reference is space for what it refers to.
+        unsafe { task::write_current(&raw mut socket.owner, owner::LOCK) };
     }
 }
 
 /// Forgets a socket; its address is reused within milliseconds. Returns whether it was remembered.
 #[inline(always)]
 pub fn forget(sk: *const u8) -> bool {
-    SOCKETS.remove(&(sk as u64)).is_ok()
+    SOCKETS.remove(sk as u64).is_ok()
 }
 
 /// Whether the running task holds the socket's lock, so that it is `current`'s doing

@@ -111,7 +111,7 @@ impl Agent {
     pub fn counted(&self, netns: &Netns, signal: u16) -> Result<u64> {
         let counts = self.counts()?;
         let mut sum = 0;
-        for entry in counts.iter() {
+        for entry in &counts {
             let (key, values) = entry.context("read the agent's counters")?;
             if u64::from(key.netns) == netns.inode() && key.signal == signal {
                 sum += values.iter().map(|count| count.events).sum::<u64>();

@@ -13,8 +13,10 @@ use nix::unistd::Pid;
 
 use crate::process::Process;
 
-/// Ports, addresses and state: less than our record has.
-const SCRIPT: &str = r#"tracepoint:tcp:tcp_send_reset { printf("R %d %d %d %s %s\n", args->sport, args->dport, args->state, ntop(args->saddr), ntop(args->daddr)) }"#;
+/// A tenth of what our record has, and no more than every kernel's tracepoint has.
+const SCRIPT: &str = r#"tracepoint:tcp:tcp_send_reset {
+    printf("R %llu %d %p %p\n", nsecs, args->state, args->skaddr, args->skbaddr)
+}"#;
 
 /// Its debugfs is mounted in a mount namespace of its own. Both replace themselves, so the process is
 /// bpftrace's.

@@ -1,7 +1,6 @@
 //! What a process costs, from /proc.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -10,13 +9,13 @@ use anyhow::{Context as _, Result};
 pub struct Process(pub u32);
 
 impl Process {
-    /// Time that its threads ran (`proc_pid_schedstat`, in nanoseconds where `stat` counts ticks). Threads
+    /// Nanoseconds that its threads ran (`proc_pid_schedstat`; `stat` counts in ticks). Threads
     /// that ended are not in it; the agent's live as long as it does.
-    pub fn cpu(self) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
+    pub fn cpu(self) -> Result<u64> {
+        let mut sum = 0;
         for task in self.tasks("schedstat")? {
             let time = task.split(' ').next().unwrap_or_default();
-            sum += Duration::from_nanos(time.parse().context("read the time that a thread ran")?);
+            sum += time.parse::<u64>().context("read the time that a thread ran")?;
         }
         Ok(sum)
     }

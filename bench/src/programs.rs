@@ -21,8 +21,11 @@ const STALLED: (usize, u64) = (800, 3);
 /// Times a program that does nothing, for a record.
 const BUDGET: f64 = 6.0;
 
+/// Programs by name, with what they may cost.
+type Programs = &'static [(&'static str, Option<f64>)];
+
 /// A load, and the programs that it is about. Only programs that write a record then have a budget.
-const LOADS: [(&str, Load, &[(&str, Option<f64>)]); 3] = [
+const LOADS: [(&str, Load, Programs); 3] = [
     (
         "connect to a closed port",
         load::refused,
@@ -97,7 +100,7 @@ fn report(
     what: &str,
     reader: &str,
     rounds: &[BTreeMap<String, [Cost; 2]>],
-    programs: &[(&str, Option<f64>)],
+    programs: Programs,
 ) {
     for (name, budget) in programs {
         let side = |side: usize| median(rounds.iter().map(|round| round[*name][side].mean()).collect());

@@ -44,7 +44,7 @@ fn idle(agent: &Agent, table: &mut Table) -> Result<()> {
     thread::sleep(IDLE);
     let (sleeps, cpu) = (agent.process().sleeps()? - sleeps, agent.process().cpu()? - cpu);
     let rate = sleeps as f64 / IDLE.as_secs_f64();
-    let share = cpu.as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+    let share = cpu as f64 / IDLE.as_nanos() as f64 * 100.0;
     table.push(Row {
         what: "wake-ups of an agent with little to do".to_owned(),
         ours: format!("{rate:.1}/s, {share:.2} % of a core"),

@@ -59,7 +59,7 @@ fn agent(subject: &Subject, table: &mut Table) -> Result<Stood> {
     let (delivered, lost) = (after - records(&before), losses(&now) - losses(&before));
     exact(table, agent.counted(&netns, signal::RESET_SENT)?, meter.get("TcpOutRsts"));
     Ok(Stood {
-        cpu: cpu.as_nanos() as f64 / delivered as f64,
+        cpu: cpu as f64 / delivered as f64,
         resident: agent.process().resident()?,
         delivered: delivered as f64 / (delivered + lost) as f64,
         told: format!("{lost} lost, all told"),
@@ -107,7 +107,7 @@ fn bpftrace() -> Result<Option<Stood>> {
     let delivered = settled(|| Ok(running.lines()))? - before;
     let cpu = running.process().cpu()? - cpu;
     Ok(Some(Stood {
-        cpu: cpu.as_nanos() as f64 / delivered as f64,
+        cpu: cpu as f64 / delivered as f64,
         resident: running.process().resident()?,
         delivered: delivered as f64 / EVENTS as f64,
         told: format!("{} lines about losses", running.losses_told()),

@@ -103,10 +103,11 @@ pub fn sock_destroyed(ctx: BtfTracePointContext) -> i32 {
     if tp.is_null() {
         return 0;
     }
-    if fact!(socket_cookie) == 0 && had_trouble(tp) {
-        if let Some(entry) = hooks::tcp_record(tp, signal::SOCK_DESTROYED, socket::find(tp)) {
-            emit::submit(signal::SOCK_DESTROYED, entry);
-        }
+    if fact!(socket_cookie) == 0
+        && had_trouble(tp)
+        && let Some(entry) = hooks::tcp_record(tp, signal::SOCK_DESTROYED, socket::find(tp))
+    {
+        emit::submit(signal::SOCK_DESTROYED, entry);
     }
     socket::forget(tp);
     0

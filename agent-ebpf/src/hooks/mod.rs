@@ -4,6 +4,7 @@ pub mod inet;
 pub mod iter;
 pub mod segment;
 pub mod sock;
+mod stack;
 pub mod tcp;
 
 use agent_common::count::{Count, CountKey, Socket};

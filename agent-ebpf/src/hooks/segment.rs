@@ -52,16 +52,21 @@ fn addresses(to: *mut Endpoint, ip: [u64; 5]) {
         let local = (&raw mut (*to).local).cast::<[u64; 2]>();
         if ip[0].to_ne_bytes()[0] >> 4 == 4 {
             (*to).family = AF_INET;
-            let [_, _, _, _, a, b, c, d] = ip[1].to_ne_bytes();
-            let [e, f, g, h, ..] = ip[2].to_ne_bytes();
-            remote.write([u64::from(u32::from_ne_bytes([a, b, c, d])), 0]);
-            local.write([u64::from(u32::from_ne_bytes([e, f, g, h])), 0]);
+            remote.write([four_bytes::<4>(ip[1]), 0]);
+            local.write([four_bytes::<0>(ip[2]), 0]);
         } else {
             (*to).family = AF_INET6;
             remote.write([ip[1], ip[2]]);
             local.write([ip[3], ip[4]]);
         }
     }
+}
+
+/// Four bytes of a word as they lie in memory, from byte `AT` on, as the first four of another.
+#[inline(always)]
+const fn four_bytes<const AT: usize>(word: u64) -> u64 {
+    let word = word.to_ne_bytes();
+    u64::from_ne_bytes([word[AT], word[AT + 1], word[AT + 2], word[AT + 3], 0, 0, 0, 0])
 }
 
 #[inline(always)]

@@ -9,12 +9,10 @@ use agent_common::{retransmit, signal};
 use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use aya_ebpf::programs::tracing::StackIdContext as _;
 use aya_log_ebpf::warn;
 
-use super::segment;
+use super::{segment, stack};
 use crate::kernel::{bits, fact, field};
-use crate::maps::STACKS;
 use crate::{count, emit, hooks, memory, snapshot, socket};
 
 const TCP_SYN_SENT: u8 = 2;
@@ -167,9 +165,7 @@ pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
     let reason: i32 = if fact!(reset_reason) == 0 { NO_REASON } else { ctx.arg(2) };
     let detail = if reason == NO_REASON { u32::from(REASON_ABSENT) } else { reason as u32 };
     if is_active(skb) {
-        // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
-        let stack = ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32;
-        active(&ctx, sk, reason, detail as u16, stack);
+        active(&ctx, sk, reason, detail as u16, stack::walk(&ctx));
     } else {
         passive(sk, skb, reason, detail as u16);
     }

@@ -1,0 +1,39 @@
+//! Kernel stacks, which cost three microseconds each: several times all the rest of a record.
+
+use agent_common::record::NO_STACK;
+use aya_ebpf::helpers::bpf_jiffies64;
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_ebpf::programs::tracing::StackIdContext as _;
+
+use crate::maps::STACKS;
+
+/// Stacks walked at most in one of the kernel's ticks (1 to 10 ms). Resets come alone or by the thousand, and
+/// then with few stacks: those of a storm that have none look like those that have one.
+const PER_TICK: u32 = 8;
+
+/// The tick of the last walk, and the walks of that tick. Races between CPUs cost a walk, nothing more.
+static mut TICK: u64 = 0;
+static mut WALKS: u32 = 0;
+
+/// The id of this stack, or [`NO_STACK`] if it can't be had, or too many were in this tick.
+#[inline(always)]
+pub fn walk(ctx: &BtfTracePointContext) -> i32 {
+    if !is_due() {
+        return NO_STACK;
+    }
+    // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
+    ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32
+}
+
+#[inline(always)]
+fn is_due() -> bool {
+    // SAFETY: accesses of one instruction; the helper has no preconditions.
+    unsafe {
+        let now = bpf_jiffies64();
+        let is_new = now != (&raw const TICK).read_volatile();
+        let walks = if is_new { 0 } else { (&raw const WALKS).read_volatile() };
+        (&raw mut TICK).write_volatile(now);
+        (&raw mut WALKS).write_volatile(walks + 1);
+        walks < PER_TICK
+    }
+}
