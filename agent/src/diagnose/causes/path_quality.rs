@@ -65,5 +65,5 @@ fn again(story: &Story) -> Option<u32> {
 fn round_trip(story: &Story) -> String {
     let tcp = story.tcp();
     let (srtt, cwnd) = tcp.map_or((0, 0), |tcp| (tcp.srtt_us(), tcp.raw.snd_cwnd));
-    format!("round trip {} µs, congestion window {cwnd} packets", srtt)
+    format!("round trip {srtt} µs, congestion window {cwnd} packets")
 }

@@ -44,8 +44,8 @@ pub(super) fn send(story: &Story) -> Option<Finding> {
 }
 
 fn limits(locked: bool, option: &str, sysctl: &str) -> String {
-    match locked {
-        true => format!("the application fixed {option}: no autotuning"),
-        false => format!("autotuned up to {sysctl}"),
+    if locked {
+        return format!("the application fixed {option}: no autotuning");
     }
+    format!("autotuned up to {sysctl}")
 }
