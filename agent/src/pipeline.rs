@@ -147,7 +147,9 @@ impl<S: Sink> Pipeline<S> {
             let observed = Arc::new(observed);
             self.sink.observed(Arc::clone(&observed));
             let told = self.tracker.follow(&mut self.correlator, &observed);
-            told.into_iter().for_each(|diagnosis| self.tell(diagnosis, Some(&observed)));
+            for diagnosis in told {
+                self.tell(diagnosis, Some(&observed));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use super::printer::{self, Printer};
 use super::signals::Signals;
 use crate::export::filter::Filter;
 
-/// Print events as they happen.
+/// Print events as they happen, and why connections stalled or died.
 ///
 /// Asks the agent of this host; with --standalone it attaches by itself. In text a question mark after a
 /// process means that only the listener's process is known. A reader too slow is told how many events it
@@ -23,6 +23,8 @@ use crate::export::filter::Filter;
   tcpwhy tail                                     all events of this host
   tcpwhy tail --address 198.51.100.0/24 --port 443
   tcpwhy tail --event reset_sent,reset_received   resets only
+  tcpwhy tail --diagnoses                         why connections stalled or died, alone
+  tcpwhy tail --cause closed_with_unread_data     one cause
   tcpwhy tail --netns /run/netns/blue             one network namespace
   tcpwhy tail -o json | jq .reset                 for programs
   tcpwhy tail --standalone                        without an agent

@@ -65,14 +65,9 @@ impl Why {
         let answer = client::ask(&socket, &query).await?;
         let text = match self.output {
             Output::Json => answer,
-            Output::Text => self.text(&serde_json::from_str(&answer)?),
+            Output::Text => text(&serde_json::from_str(&answer)?),
         };
         printer::end(std::io::stdout().write_all(text.as_bytes()).map_err(Into::into))
-    }
-
-    fn text(&self, report: &Report) -> String {
-        let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-        text::page(report, width.clamp(40, 120), printer::colour())
     }
 
     fn wanted(&self) -> Wanted {
@@ -87,6 +82,11 @@ impl Why {
         ];
         Wanted(conditions.into_iter().flatten().collect())
     }
+}
+
+fn text(report: &Report) -> String {
+    let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    text::page(report, width.clamp(40, 120), printer::colour())
 }
 
 fn end(text: &str) -> Result<Selector, String> {

@@ -16,7 +16,7 @@ mod path;
 pub mod stats;
 pub mod story;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod tracker;
 mod wording;
 

@@ -78,10 +78,8 @@ fn told(reason: &str, story: &Story, reset: &Reset) -> (Path, Certainty) {
 
 /// With `TCP_LINGER2` below 0 the reset goes out when the FIN is acknowledged, for the same reason.
 fn data_or_linger2(story: &Story) -> (Path, Certainty) {
-    match story.raw().is_some_and(|raw| raw.linger2 < 0) {
-        true => (Path::Linger2, Inferred),
-        false => (Path::Data, Observed),
-    }
+    let linger2 = story.raw().is_some_and(|raw| raw.linger2 < 0);
+    if linger2 { (Path::Linger2, Inferred) } else { (Path::Data, Observed) }
 }
 
 /// Four ways have the reason `TCP_STATE`: the kernel stack tells them apart.
@@ -136,9 +134,8 @@ fn active(story: &Story, reset: &Reset) -> Path {
 /// A stack that names the way leaves `__tcp_close` alone undecided: it has three.
 fn active_by_stack(story: &Story) -> Option<Path> {
     by_stack(story).filter(|path| match path {
-        Path::ListenerClosed | Path::Killed => true,
+        Path::ListenerClosed | Path::Killed | Path::Disconnect => true,
         Path::Linger => story.went_through("tcp_disconnect"),
-        Path::Disconnect => true,
         _ => false,
     })
 }

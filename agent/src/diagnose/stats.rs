@@ -136,7 +136,9 @@ pub(crate) mod tests {
     pub(crate) fn some() -> Stats {
         let mut stats = Stats::default();
         stats.died(Cause::ClosedWithUnreadData, 3);
-        [1, 2, 2, 40].into_iter().for_each(|stage| stats.stall(stage));
+        for stage in [1, 2, 2, 40] {
+            stats.stall(stage);
+        }
         stats.unstall(2);
         stats.timed_out(Duration::from_millis(204));
         stats.recovered(3, Duration::from_millis(1428));

@@ -239,11 +239,11 @@ impl Tracker {
     pub fn prune(&mut self, correlator: &Correlator) {
         let stats = &mut self.stats;
         self.stalls.retain(|id, stall| {
-            let stays = correlator.connection_by_id(*id).is_some_and(Connection::is_live);
-            if !stays {
+            let lives = correlator.connection_by_id(*id).is_some_and(Connection::is_live);
+            if !lives {
                 stats.unstall(stall.stage);
             }
-            stays
+            lives
         });
     }
 }

@@ -35,7 +35,8 @@ const CHUNK_EVENTS: usize = 256;
 /// Chunks that wait for a slow reader; whatever comes meanwhile, the feed keeps or counts as missed.
 const CHUNKS: usize = 2;
 
-const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the dead after --history-age\n";
+const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the \
+    dead after --history-age\n";
 
 /// What the API answers from.
 #[derive(Clone)]

@@ -60,16 +60,16 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<Holder>,
     /// Further open files that name no process.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub more_holders: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more_holders: Option<u32>,
     /// The other end, if it lives on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// What happened.
     pub timeline: Vec<Happening>,
     /// Events left out after the first ones.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub left_out: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u32>,
     /// Why; absent if nothing is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
@@ -111,10 +111,6 @@ pub struct Happening {
     pub unsent_bytes: u32,
     /// Bytes received and not read.
     pub unread_bytes: u32,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// The post-mortem of the connection that meets all conditions.
@@ -166,10 +162,10 @@ fn plain(correlator: &Correlator, connection: &Connection) -> Report {
         process: connection.owner.as_deref().map(Owner::from),
         ended_by: connection.ended_by.clone(),
         holders: holders(connection),
-        more_holders: connection.holders.more(),
+        more_holders: Some(connection.holders.more()).filter(|more| *more > 0),
         peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),
         timeline: happenings(correlator, connection.timeline.entries()),
-        left_out: connection.timeline.dropped(),
+        left_out: Some(connection.timeline.dropped()).filter(|events| *events > 0),
         diagnosis: None,
     }
 }

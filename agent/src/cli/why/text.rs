@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 
+use crate::correlate::limits::FIRST_ENTRIES;
 use crate::diagnose::Certainty;
 use crate::event::{OwnerSource, Process};
 use crate::export::escape::Escaped;
@@ -78,8 +79,8 @@ impl Page {
     fn timeline(&mut self, report: &Report) {
         self.title("Timeline");
         for (index, happening) in report.timeline.iter().enumerate() {
-            if index == crate::correlate::limits::FIRST_ENTRIES && report.left_out > 0 {
-                self.item("", &format!("({} events left out)", report.left_out));
+            if let Some(events) = report.left_out.filter(|_| index == FIRST_ENTRIES) {
+                self.item("", &format!("({events} events left out)"));
             }
             let (at, text) = entry(happening);
             self.item(&at, &text);
@@ -99,7 +100,9 @@ impl Page {
 
     fn section(&mut self, title: &str, items: &[String]) {
         self.title(title);
-        items.iter().for_each(|item| self.item("-", item));
+        for item in items {
+            self.item("-", item);
+        }
     }
 
     fn title(&mut self, title: &str) {
@@ -173,4 +176,44 @@ fn comes(outlook: &Outlook) -> String {
     });
     let rule = rule.unwrap_or_else(|| "; nothing ends it".to_owned());
     format!("stage {}, RTO {}ms{next}, if the peer stays silent{rule}", outlook.stage, outlook.rto_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+    use crate::diagnose::tests::{Bench, SECOND, timeout};
+    use crate::export::why::{Wanted, report};
+
+    #[test]
+    fn a_stall_is_told_within_the_width() {
+        let mut bench = Bench::new();
+        for (stage, rto) in [(1, 51), (2, 102), (3, 204)] {
+            bench.push(&timeout(u64::from(stage) * SECOND, stage, rto));
+        }
+        let wanted = Wanted::parse("end=10.0.0.2:5555&id=2a").unwrap();
+        assert_eq!(Wanted::parse(&wanted.to_query()), Ok(wanted.clone()));
+        let report = report(bench.0.correlator(), bench.0.tracker(), &wanted.0).unwrap();
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<crate::export::why::Report>(&json).unwrap(), report);
+        let page = page(&report, 80, false);
+        assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+        for part in [
+            "10.0.0.1:80 -- 10.0.0.2:5555\n",
+            "+2.000s retransmit timeout #3, RTO 816ms, 1448 unacked, 100 unsent",
+            "- retransmission_timeout: no answer to 3 timeouts, 1448 bytes in flight:",
+            "inferred: the peer is dead",
+            "- stage 3, RTO 1632ms, the next 3264ms",
+            "by tcp_retries2",
+        ] {
+            assert!(page.contains(part), "no {part:?} in\n{page}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_nobody() {
+        let bench = Bench::new();
+        let wanted = Wanted::parse("pid=1").unwrap();
+        assert!(report(bench.0.correlator(), bench.0.tracker(), &wanted.0).is_none());
+        assert!(Wanted::parse("pod=x").unwrap_err().to_string().starts_with("\"pod\" is no parameter"));
+    }
 }

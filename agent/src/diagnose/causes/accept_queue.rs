@@ -60,24 +60,58 @@ fn accept_full(story: &Story, queues: &Queues) -> Finding {
     let Queues { accept, backlog, .. } = *queues;
     let who = who(story);
     let told = if is_reset(story) { Certainty::Inferred } else { Certainty::Observed };
-    Finding::new(Cause::AcceptQueueFull, format!("{who} does not accept fast enough: {accept} connections wait, its backlog is {backlog}"))
-        .with(told, format!("the accept queue has {accept} of {backlog} (it is full above its limit)"))
-        .saw_if(synack(story))
-        .saw_if(is_reset(story).then(|| "the half-open connection was reset: tcp_abort_on_overflow is set, or the client's ACK came for a request that the listener had dropped".to_owned()))
-        .infer("the client believes that it is connected, the kernel drops its last ACK and sends the SYN-ACK again; this is no refused connection")
-        .advise(format!("in {who}: accept() sooner (more threads or processes, or no slow work between two accepts); a longer queue only hides it"))
-        .advise(format!("for bursts: listen() with more than {backlog}, and net.core.somaxconn at least as high; each waiting connection costs some 2 KiB and its client's patience"))
+    Finding::new(
+        Cause::AcceptQueueFull,
+        format!(
+            "{who} does not accept fast enough: {accept} \
+        connections wait, its backlog is {backlog}"
+        ),
+    )
+    .with(told, format!("the accept queue has {accept} of {backlog} (it is full above its limit)"))
+    .saw_if(synack(story))
+    .saw_if(is_reset(story).then(|| {
+        "the half-open connection was reset: tcp_abort_on_overflow is \
+            set, or the client's ACK came for a request that the listener had dropped"
+            .to_owned()
+    }))
+    .infer(
+        "the client believes that it is connected, the kernel drops its last ACK and sends the \
+            SYN-ACK again; this is no refused connection",
+    )
+    .advise(format!(
+        "in {who}: accept() sooner (more threads or processes, or no slow work between \
+            two accepts); a longer queue only hides it"
+    ))
+    .advise(format!(
+        "for bursts: listen() with more than {backlog}, and net.core.somaxconn at least \
+            as high; each waiting connection costs some 2 KiB and its client's patience"
+    ))
 }
 
 fn syn_full(story: &Story, queues: &Queues) -> Finding {
     let Queues { syn, backlog, .. } = *queues;
     let who = who(story);
-    Finding::new(Cause::SynQueueFull, format!("{syn} half-open connections at the listener of {who}, its backlog is {backlog}"))
-        .saw(format!("half-open connections: {syn}, limit {backlog}"))
-        .saw_if(synack(story))
-        .infer("clients do not answer the SYN-ACK: spoofed SYNs (a flood), or SYN-ACKs lost on the way back; the kernel shortens their life or sends SYN cookies")
-        .advise("leave net.ipv4.tcp_syncookies at 1: no client is refused, but options other than MSS are lost without timestamps")
-        .advise(format!("if the clients are honest and slow: listen() with more than {backlog}, with net.core.somaxconn and tcp_max_syn_backlog as high; 300 bytes each"))
+    Finding::new(
+        Cause::SynQueueFull,
+        format!(
+            "{syn} half-open connections at the listener of {who}, \
+        its backlog is {backlog}"
+        ),
+    )
+    .saw(format!("half-open connections: {syn}, limit {backlog}"))
+    .saw_if(synack(story))
+    .infer(
+        "clients do not answer the SYN-ACK: spoofed SYNs (a flood), or SYN-ACKs lost on the way \
+            back; the kernel shortens their life or sends SYN cookies",
+    )
+    .advise(
+        "leave net.ipv4.tcp_syncookies at 1: no client is refused, but options other than MSS \
+            are lost without timestamps",
+    )
+    .advise(format!(
+        "if the clients are honest and slow: listen() with more than {backlog}, with \
+            net.core.somaxconn and tcp_max_syn_backlog as high; 300 bytes each"
+    ))
 }
 
 fn synack(story: &Story) -> Option<String> {

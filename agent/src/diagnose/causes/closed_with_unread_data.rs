@@ -34,11 +34,13 @@ fn lost_to_the_peer(undelivered: u32) -> String {
 
 fn advice(finding: Finding, story: &Story, unread: u32) -> Finding {
     let read = format!(
-        "in {}: shutdown(fd, SHUT_WR), then read until 0 (here at least {}), then close(); it costs one round trip and a thread or an event for as long as the peer sends, so bound it by a timeout",
+        "in {}: shutdown(fd, SHUT_WR), then read until 0 (here at least {}), then close(); it costs one \
+            round trip and a thread or an event for as long as the peer sends, so bound it by a timeout",
         closer(story),
         bytes(unread)
     );
     finding.advise(read).advise(
-        "if the unread bytes are a request that nobody wants: answer and read it up to a limit; SO_LINGER does not help, the reset comes first",
+        "if the unread bytes are a request that nobody wants: answer and read it up to a limit; \
+            SO_LINGER does not help, the reset comes first",
     )
 }

@@ -31,9 +31,14 @@ pub fn reason(story: &Story, certainty: Certainty) -> String {
     match (told, certainty) {
         (Some(reason), Certainty::Observed) => format!("the kernel's reason for the reset is {reason}"),
         (Some(reason), Certainty::Inferred) => {
-            format!("the kernel's reason for the reset, {reason}, has several causes; the socket's flags and state name this one")
+            format!(
+                "the kernel's reason for the reset, {reason}, has several causes; the socket's \
+                flags and state name this one"
+            )
         }
-        (None, _) => "this kernel gives no reason for a reset (before 6.10); it follows from the stack, flags and state of the socket".to_owned(),
+        (None, _) => "this kernel gives no reason for a reset (before 6.10); it follows from the stack, \
+            flags and state of the socket"
+            .to_owned(),
     }
 }
 

@@ -38,7 +38,10 @@ fn here(story: &Story) -> Option<Finding> {
             listener.endpoint.local
         )),
     };
-    Some(finding.advise(format!("start the server, or bind it to {local} (a server on 127.0.0.1 is not reached from outside); the client's connect() fails at once, so retrying there costs little")))
+    Some(finding.advise(format!(
+        "start the server, or bind it to {local} (a server on 127.0.0.1 is not \
+        reached from outside); the client's connect() fails at once, so retrying there costs little"
+    )))
 }
 
 fn is_syn(segment: &Segment) -> bool {
@@ -57,6 +60,10 @@ fn there(story: &Story) -> Option<Finding> {
         Finding::new(Cause::ConnectionRefused, format!("{remote} refused the connect() of {}", owner(story)))
             .saw("a RST answered the SYN: ECONNREFUSED")
             .infer("no process listens there, or a firewall rejects with a reset")
-            .advise(format!("check address and port; on the host of {} `ss -ltn` shows who listens; retry with a growing pause while the server starts", remote.ip())),
+            .advise(format!(
+                "check address and port; on the host of {} `ss -ltn` shows who listens; \
+                retry with a growing pause while the server starts",
+                remote.ip()
+            )),
     )
 }

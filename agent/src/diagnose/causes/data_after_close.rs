@@ -41,6 +41,10 @@ fn trigger(story: &Story) -> Option<String> {
 
 fn advice(finding: Finding, who: &str) -> Finding {
     finding
-        .advise(format!("in {who}: shutdown(fd, SHUT_WR) and read until 0 before close(), so that the peer's last words are heard; bound it by a timeout, each waiting connection costs a descriptor"))
+        .advise(format!(
+            "in {who}: shutdown(fd, SHUT_WR) and read until 0 before close(), so that the \
+            peer's last words are heard; bound it by a timeout, each waiting connection costs a \
+            descriptor"
+        ))
         .advise("or in the peer: stop sending once read() gives 0, which is this side's FIN")
 }

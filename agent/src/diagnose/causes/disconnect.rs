@@ -12,7 +12,8 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     let summary =
         format!("{who} disconnected by connect(AF_UNSPEC): reset, {} discarded", bytes(story.undelivered()));
     let advice = format!(
-        "in {who}: shutdown() and close() end a connection in order; connect(AF_UNSPEC) is for using a socket again and costs the peer all that is on its way"
+        "in {who}: shutdown() and close() end a connection in order; connect(AF_UNSPEC) is for using a \
+            socket again and costs the peer all that is on its way"
     );
     Some(
         Finding::new(Cause::Disconnect, summary)

@@ -17,7 +17,8 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
             .saw_if(settings(story))
             .infer("the peer is gone, or something between (a NAT, a firewall) has forgotten the connection");
     Some(finding.advise(format!(
-        "if the path forgets idle connections: in {}, TCP_KEEPIDLE below its limit (often 300 s); each probe is one small packet",
+        "if the path forgets idle connections: in {}, TCP_KEEPIDLE below its limit (often 300 s); each \
+            probe is one small packet",
         owner(story)
     )))
 }

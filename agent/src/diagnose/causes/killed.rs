@@ -23,6 +23,9 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
             .saw_if(killer.map(|killer| format!("the reset was sent while {killer} ran")))
             .saw_if(sent(story))
             .saw_if(lost(story))
-            .advise("find what runs `ss -K` or bpf_sock_destroy: an operator, a network policy agent, a load balancer's drain; the connection itself had no fault"),
+            .advise(
+                "find what runs `ss -K` or bpf_sock_destroy: an operator, a network policy agent, a \
+                load balancer's drain; the connection itself had no fault",
+            ),
     )
 }

@@ -15,7 +15,9 @@ fn linger(story: &Story) -> Option<Finding> {
     let certainty = went(story, Path::Linger)?;
     let option = story.lingers_not().then(|| "SO_LINGER is set with a time of 0".to_owned());
     Some(finding(story, certainty, "SO_LINGER {1, 0}").saw_if(option).advise(format!(
-        "in {}: leave SO_LINGER unset, close() then sends what is queued and a FIN; that costs a TIME_WAIT entry of 60 s, which is what most programs wanted to avoid: SO_REUSEADDR avoids it for servers",
+        "in {}: leave SO_LINGER unset, close() then sends what is queued and a FIN; that costs a \
+            TIME_WAIT entry of 60 s, which is what most programs wanted to avoid: SO_REUSEADDR avoids \
+            it for servers",
         closer(story)
     )))
 }
@@ -23,7 +25,8 @@ fn linger(story: &Story) -> Option<Finding> {
 fn linger2(story: &Story) -> Option<Finding> {
     let certainty = went(story, Path::Linger2)?;
     Some(finding(story, certainty, "TCP_LINGER2 below 0").advise(format!(
-        "in {}: leave TCP_LINGER2 unset, the kernel then waits tcp_fin_timeout for the peer's FIN; that costs a small TIME_WAIT entry",
+        "in {}: leave TCP_LINGER2 unset, the kernel then waits tcp_fin_timeout for the peer's FIN; that \
+            costs a small TIME_WAIT entry",
         closer(story)
     )))
 }

@@ -39,7 +39,9 @@ fn refused(story: &Story) -> Option<(Direction, u32)> {
 
 fn limit(story: &Story, pages: u32) -> (Cause, Certainty, String) {
     let Some(memory) = story.memory else {
-        let why = "host under TCP memory pressure, tcp_mem exceeded, or the cgroup's limit: the host's limits were not told".to_owned();
+        let why = "host under TCP memory pressure, tcp_mem exceeded, or the cgroup's limit: the host's \
+            limits were not told"
+            .to_owned();
         return (Cause::MemoryPressure, Certainty::Inferred, why);
     };
     let [low, pressure, high] = memory.limits;
@@ -61,8 +63,18 @@ fn limit(story: &Story, pages: u32) -> (Cause, Certainty, String) {
 
 fn advice(finding: Finding, cause: Cause) -> Finding {
     match cause {
-        Cause::CgroupMemoryLimit => finding.advise("raise memory.max of the cgroup, or have the program keep less in its sockets: their buffers count against it"),
-        Cause::OutOfTcpMemory => finding.advise("net.ipv4.tcp_mem: raise high where memory is free (pages of 4 KiB, taken from all else); or fewer connections, or smaller tcp_rmem[2] and tcp_wmem[2]"),
-        _ => finding.advise("see which limit it is: `cat /proc/net/sockstat /proc/sys/net/ipv4/tcp_mem` and memory.events of the cgroup; then more memory there, or smaller socket buffers"),
+        Cause::CgroupMemoryLimit => finding.advise(
+            "raise memory.max of the cgroup, or have the program \
+            keep less in its sockets: their buffers count against it",
+        ),
+        Cause::OutOfTcpMemory => finding.advise(
+            "net.ipv4.tcp_mem: raise high where memory is free \
+            (pages of 4 KiB, taken from all else); or fewer connections, or smaller tcp_rmem[2] and \
+            tcp_wmem[2]",
+        ),
+        _ => finding.advise(
+            "see which limit it is: `cat /proc/net/sockstat /proc/sys/net/ipv4/tcp_mem` \
+            and memory.events of the cgroup; then more memory there, or smaller socket buffers",
+        ),
     }
 }

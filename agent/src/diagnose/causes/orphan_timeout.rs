@@ -21,8 +21,14 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
             .saw_if(timeouts(story))
             .saw_if(sent(story))
             .saw_if(lost(story))
-            .advise("if the last bytes matter: shutdown(fd, SHUT_WR) and read until 0 before close(), nobody is told of a loss after it")
-            .advise("net.ipv4.tcp_orphan_retries: fewer free memory sooner, and cut off slow peers in their last bytes"),
+            .advise(
+                "if the last bytes matter: shutdown(fd, SHUT_WR) and read until 0 before close(), \
+                nobody is told of a loss after it",
+            )
+            .advise(
+                "net.ipv4.tcp_orphan_retries: fewer free memory sooner, and cut off slow peers in \
+                their last bytes",
+            ),
     )
 }
 

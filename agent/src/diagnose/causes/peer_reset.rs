@@ -50,11 +50,14 @@ fn the_peer(finding: Finding, peer: &Connection) -> Finding {
 fn guess(finding: Finding, story: &Story) -> Finding {
     let acknowledged = story.delivered() > 0;
     let guess = if acknowledged {
-        "data had been acknowledged: the peer's host knew the connection, so its application closed with data unread, aborted, or died"
+        "data had been acknowledged: the peer's host knew the connection, so its application closed \
+            with data unread, aborted, or died"
     } else {
-        "no data had been acknowledged: the peer, or something between, may never have had this connection (a restart, a firewall, a full accept queue)"
+        "no data had been acknowledged: the peer, or something between, may never have had this \
+            connection (a restart, a firewall, a full accept queue)"
     };
-    finding
-        .with(Certainty::Inferred, guess)
-        .advise("the reason is known where the RST was made: run tcpwhy there, or capture there, to see whether the peer or a box between sent it")
+    finding.with(Certainty::Inferred, guess).advise(
+        "the reason is known where the RST was made: run tcpwhy there, or capture there, to see \
+            whether the peer or a box between sent it",
+    )
 }

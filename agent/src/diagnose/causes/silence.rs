@@ -31,12 +31,14 @@ pub(super) fn user_timeout(story: &Story) -> Option<Finding> {
         "TCP_USER_TIMEOUT is {ms} ms: it replaces tcp_retries2, tcp_syn_retries only ends it earlier"
     ));
     Some(finding.infer(NO_ANSWER).advise(format!(
-        "in {}: {limit} is this program's own choice; longer rides out longer outages, at the cost of learning later of a dead peer",
+        "in {}: {limit} is this program's own choice; longer rides out longer outages, at the cost of \
+            learning later of a dead peer",
         owner(story)
     )))
 }
 
-const NO_ANSWER: &str = "the peer is dead, or packets of one direction vanish on the way: sender and sent look the same in both cases";
+const NO_ANSWER: &str = "the peer is dead, or packets of one direction vanish on the way: sender and \
+    sent look the same in both cases";
 
 pub(super) fn connect_timeout(story: &Story) -> Option<Finding> {
     let connection = story.connection.filter(|_| is_silent(story) || given_up(story))?;
@@ -57,9 +59,22 @@ pub(super) fn connect_timeout(story: &Story) -> Option<Finding> {
         .map_or(String::new(), |linear| format!(" and tcp_syn_linear_timeouts {linear}"));
     Some(
         facts(Finding::new(Cause::ConnectTimeout, summary), story)
-            .saw(format!("tcp_syn_retries is {}{linear}, TCP_SYNCNT {}", tcp.netns.syn_retries, tcp.raw.syn_retries))
-            .infer(format!("{remote} is down or unreachable, or a firewall drops in silence; a closed port would have answered with a reset"))
-            .advise(format!("check the way to {}; in {}: connect() with a timeout of its own, or TCP_SYNCNT: fewer SYNs fail earlier, and give up where one loss would have been ridden out", remote.ip(), owner(story))),
+            .saw(format!(
+                "tcp_syn_retries is {}{linear}, TCP_SYNCNT \
+                {}",
+                tcp.netns.syn_retries, tcp.raw.syn_retries
+            ))
+            .infer(format!(
+                "{remote} is down or unreachable, or a firewall drops in silence; a closed \
+                port would have answered with a reset"
+            ))
+            .advise(format!(
+                "check the way to {}; in {}: connect() with a timeout of its own, or \
+                TCP_SYNCNT: fewer SYNs fail earlier, and give up where one loss would have been ridden \
+                out",
+                remote.ip(),
+                owner(story)
+            )),
     )
 }
 
@@ -81,8 +96,16 @@ pub(super) fn retransmission_timeout(story: &Story) -> Option<Finding> {
         facts(Finding::new(Cause::RetransmissionTimeout, summary), story)
             .saw(format!("tcp_retries2 is {retries}: the kernel gives up at the first timeout past {limit}"))
             .infer(NO_ANSWER)
-            .advise(format!("in {}: TCP_USER_TIMEOUT (ms) for this connection alone, or a timeout on its answers; shorter learns sooner of a dead peer and breaks what a longer outage would have let live", owner(story)))
-            .advise("for the whole namespace: net.ipv4.tcp_retries2; RFC 1122 asks for at least 100 s, which is 8; `tcpwhy timeouts --within 30s` shows what a value gives"),
+            .advise(format!(
+                "in {}: TCP_USER_TIMEOUT (ms) for this connection alone, or a timeout on \
+                its answers; shorter learns sooner of a dead peer and breaks what a longer outage would \
+                have let live",
+                owner(story)
+            ))
+            .advise(
+                "for the whole namespace: net.ipv4.tcp_retries2; RFC 1122 asks for at least 100 s, \
+                which is 8; `tcpwhy timeouts --within 30s` shows what a value gives",
+            ),
     )
 }
 

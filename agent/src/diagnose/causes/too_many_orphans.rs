@@ -26,15 +26,22 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
             .with(sure, why)
             .saw_if(sent(story))
             .saw_if(lost(story))
-            .advise("`dmesg` has \"too many orphaned sockets\" or \"out of memory -- consider tuning tcp_mem\", at most one line every 5 s")
-            .advise("net.ipv4.tcp_max_orphans and tcp_mem can be raised, each orphan takes up to 64 KiB; better: close() only once the peer has acknowledged (shutdown, then read until 0)"),
+            .advise(
+                "`dmesg` has \"too many orphaned sockets\" or \"out of memory -- consider tuning \
+                tcp_mem\", at most one line every 5 s",
+            )
+            .advise(
+                "net.ipv4.tcp_max_orphans and tcp_mem can be raised, each orphan takes up to 64 \
+                KiB; better: close() only once the peer has acknowledged (shutdown, then read until 0)",
+            ),
     )
 }
 
 fn which(story: &Story, queued: u32) -> (Cause, Certainty, String) {
     if queued <= SOCK_MIN_SNDBUF {
         let why = format!(
-            "the socket held {queued} bytes, too little to be blamed for tcp_mem: the limit is tcp_max_orphans"
+            "the socket held {queued} bytes, too little to be blamed for tcp_mem: the limit is \
+                tcp_max_orphans"
         );
         return (Cause::TooManyOrphans, Certainty::Inferred, why);
     }
@@ -52,7 +59,8 @@ fn which(story: &Story, queued: u32) -> (Cause, Certainty, String) {
         }
         None => {
             let why = format!(
-                "the socket held {queued} bytes: tcp_mem as likely as tcp_max_orphans, the host's numbers were not told"
+                "the socket held {queued} bytes: tcp_mem as likely as tcp_max_orphans, the host's \
+                    numbers were not told"
             );
             (Cause::OutOfTcpMemory, Certainty::Inferred, why)
         }

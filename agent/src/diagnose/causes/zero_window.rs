@@ -23,7 +23,10 @@ pub(super) fn timeout(story: &Story) -> Option<Finding> {
         facts(Finding::new(Cause::ZeroWindowTimeout, summary), story)
             .saw_if(lost(story))
             .infer("the peer's application stopped reading, and later its host stopped answering")
-            .advise("find why the peer's application did not read; a host that answers probes with a shut window is never given up, one that is silent is"),
+            .advise(
+                "find why the peer's application did not read; a host that answers probes with a \
+                shut window is never given up, one that is silent is",
+            ),
     )
 }
 
@@ -38,7 +41,11 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     Some(
         facts(Finding::new(Cause::ZeroWindow, summary), story)
             .infer("the peer's host lives as long as it answers the probes; nothing is lost")
-            .advise(format!("find why the peer's application does not read; in {}: TCP_USER_TIMEOUT ends the wait, which else has no limit", owner(story))),
+            .advise(format!(
+                "find why the peer's application does not read; in {}: TCP_USER_TIMEOUT \
+                ends the wait, which else has no limit",
+                owner(story)
+            )),
     )
 }
 

@@ -51,7 +51,9 @@ proptest! {
     #[test]
     fn no_sequence_panics(records in prop::collection::vec(any_record(), 0..40), old in any::<bool>()) {
         let mut bench = if old { Bench::old() } else { Bench::new() };
-        records.iter().for_each(|record| bench.push(record));
+        for record in &records {
+            bench.push(record);
+        }
         let causes = bench.told().len();
         prop_assert!(causes <= 2 * records.len());
         let pipeline = &bench.0;
