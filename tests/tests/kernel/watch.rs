@@ -124,6 +124,7 @@ impl Watch {
 
 async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedReceiver<Walk>) {
     let mut frames = Vec::new();
+    ring.tell_facts(&mut frames).expect("ask the host");
     loop {
         tokio::select! {
             result = ring.next(&mut frames) => result.expect("read the ring"),
