@@ -64,7 +64,7 @@ fn the_causes_are_those_of_what_happened() {
     let lines = lines(&["-o", "json", "--diagnoses", RECORDING]);
     let causes: Vec<_> = lines.iter().map(|line| line["cause"].as_str().unwrap()).collect();
     assert_eq!(causes.first(), Some(&"connection_refused"), "{causes:?}");
-    assert_eq!(causes.last(), Some(&"closed_with_unread_data"), "{causes:?}");
+    assert!(causes.contains(&"closed_with_unread_data"), "{causes:?}");
     assert!(lines.iter().any(|line| line["outlook"]["deadline"]["rule"] == "tcp_retries2"), "{lines:#?}");
 }
 
