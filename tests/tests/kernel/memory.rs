@@ -5,12 +5,12 @@ use std::net::UdpSocket;
 
 use agent::event::{Detail, Direction};
 use socket2::SockRef;
-use tests::link::{Family, Pair};
+use tests::link::Family;
 use tests::scenes::memory;
 use tests::skip::skip;
 
 use crate::running;
-use crate::watch::watch;
+use crate::watch::{self, watch};
 
 const UDP_MEM: &str = "/proc/sys/net/ipv4/udp_mem";
 const RMEM_MAX: &str = "/proc/sys/net/core/rmem_max";
@@ -25,9 +25,8 @@ fn set(path: &str, value: &str) -> String {
 #[test]
 fn a_full_ping_socket_tells_each_refusal() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let full = memory::rcvqueue_full(&pair, family);
+        let pair = watch::pair();
+        let full = memory::rcvqueue_full(pair, family);
         let events = watch().settled(&pair.client);
         let refusals: Vec<_> = events
             .iter()
@@ -50,8 +49,7 @@ fn udp_beyond_its_memory_is_refused() {
     if !running::is_ours("udp_beyond_its_memory_is_refused") {
         return;
     }
-    watch();
-    let pair = Pair::new();
+    let pair = watch::pair();
     let receiver =
         pair.server.run(|| UdpSocket::bind(pair.server.socket_address(Family::V4, 0)).expect("bind"));
     let largest = set(RMEM_MAX, "67108864");
@@ -77,9 +75,8 @@ fn udp_beyond_its_memory_is_refused() {
 
 #[test]
 fn tcp_beyond_its_cgroups_memory_is_refused() {
-    watch();
-    let pair = Pair::new();
-    match memory::send_refused(&pair, Family::V4) {
+    let pair = watch::pair();
+    match memory::send_refused(pair, Family::V4) {
         Ok(connection) => {
             let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
                 Detail::BufLimitExceeded { direction: Direction::Send, protocol, .. }

@@ -2,12 +2,12 @@
 
 use agent::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
 use agent::export::metrics::Counters as _;
-use tests::link::{Family, Pair};
+use tests::link::Family;
 use tests::netns::Netns;
 use tests::scenes::retransmit;
 
 use crate::owners::is_ours;
-use crate::watch::{kind, watch};
+use crate::watch::{self, kind, watch};
 
 fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
     let events = watch().settled(netns);
@@ -19,9 +19,8 @@ fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
 #[test]
 fn timeouts_double() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::without_probes();
-        let resent = retransmit::timeouts(&pair, family, 3);
+        let pair = watch::pair_without_probes();
+        let resent = retransmit::timeouts(pair, family, 3);
         let events = of_kind(&pair.client, RetransmitKind::Timeout);
         assert_eq!(events.len() as u64, resent.snmp.get("TcpRetransSegs"));
         let sockets: Vec<_> = events.iter().map(|event| event.tcp.expect("a full socket").raw).collect();
@@ -45,9 +44,8 @@ fn timeouts_double() {
 #[test]
 fn a_lost_syn_is_sent_again() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let resent = retransmit::syn(&pair, family);
+        let pair = watch::pair();
+        let resent = retransmit::syn(pair, family);
         let events = of_kind(&pair.client, RetransmitKind::Syn);
         assert_eq!(events.len() as u64, resent.snmp.get("TcpExtTCPSynRetrans"));
         assert_eq!(events[0].endpoint.state, Some(TcpState::SynSent));
@@ -62,9 +60,8 @@ fn a_lost_syn_is_sent_again() {
 #[test]
 fn a_lost_handshake_repeats_the_synack() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let resent = retransmit::synack(&pair, family);
+        let pair = watch::pair();
+        let resent = retransmit::synack(pair, family);
         let event = watch().some(&pair.server, "synack_retransmit", |event| {
             matches!(event.detail, Detail::SynackRetransmit { .. }).then(|| event.clone())
         });
@@ -80,9 +77,8 @@ fn a_lost_handshake_repeats_the_synack() {
 #[test]
 fn one_lost_segment_is_sent_again_fast() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        retransmit::fast(&pair, family);
+        let pair = watch::pair();
+        retransmit::fast(pair, family);
         assert_eq!(of_kind(&pair.client, RetransmitKind::Fast).len(), 1);
     });
 }
@@ -90,9 +86,8 @@ fn one_lost_segment_is_sent_again_fast() {
 #[test]
 fn the_last_segment_is_probed() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        retransmit::tail_loss_probe(&pair, family);
+        let pair = watch::pair();
+        retransmit::tail_loss_probe(pair, family);
         assert_eq!(of_kind(&pair.client, RetransmitKind::TailLossProbe).len(), 1);
     });
 }
@@ -100,9 +95,8 @@ fn the_last_segment_is_probed() {
 #[test]
 fn a_lost_window_restarts_slowly() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::without_probes();
-        let resent = retransmit::slow_start(&pair, family);
+        let pair = watch::pair_without_probes();
+        let resent = retransmit::slow_start(pair, family);
         let slow = of_kind(&pair.client, RetransmitKind::SlowStart).len() as u64;
         assert_eq!(slow, resent.snmp.get("TcpExtTCPSlowStartRetrans"));
         assert_eq!(of_kind(&pair.client, RetransmitKind::Timeout).len(), 1);
@@ -113,9 +107,8 @@ fn a_lost_window_restarts_slowly() {
 #[test]
 fn what_is_counted_is_what_was_told() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let resent = retransmit::lossy_transfer(&pair, family);
+        let pair = watch::pair();
+        let resent = retransmit::lossy_transfer(pair, family);
         let told = watch().settled(&pair.client);
         let segments: u64 = told.iter().map(segments).sum();
         let counts = watch().counters().counts().expect("read COUNTS");
