@@ -35,7 +35,7 @@ fn words(line: &Value) -> String {
 
 #[test]
 fn a_recording_tells_what_happened() {
-    let lines = lines(&["-o", "json", RECORDING]);
+    let lines = lines(&["-o", "json", "--no-diagnoses", RECORDING]);
     let told: Vec<_> = lines.iter().filter(|line| line["event"] != "state_changed").map(words).collect();
     assert_eq!(
         told,
@@ -53,9 +53,19 @@ fn a_recording_tells_what_happened() {
 
 #[test]
 fn filters_are_those_of_tail() {
-    let lines = lines(&["-o", "json", "--event", "retransmit", "--address", "198.51.100.0/24", RECORDING]);
+    let address = ["--address", "198.51.100.0/24", "--no-diagnoses"];
+    let lines = lines(&[&["-o", "json", "--event", "retransmit"], &address[..], &[RECORDING]].concat());
     assert_eq!(lines.len(), 3);
     assert!(lines.iter().all(|line| line["event"] == "retransmit"));
+}
+
+#[test]
+fn the_causes_are_those_of_what_happened() {
+    let lines = lines(&["-o", "json", "--diagnoses", RECORDING]);
+    let causes: Vec<_> = lines.iter().map(|line| line["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes.first(), Some(&"connection_refused"), "{causes:?}");
+    assert!(causes.contains(&"closed_with_unread_data"), "{causes:?}");
+    assert!(lines.iter().any(|line| line["outlook"]["deadline"]["rule"] == "tcp_retries2"), "{lines:#?}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Histogram {
 
     /// Upper bound and count of each bucket, not cumulative; the last bound is infinite.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
-        self.bounds.iter().copied().chain([f64::MAX]).zip(self.counts.iter().copied()).collect()
+        self.bounds.iter().copied().chain([f64::INFINITY]).zip(self.counts.iter().copied()).collect()
     }
 
     /// Values.

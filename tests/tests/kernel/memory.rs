@@ -3,11 +3,12 @@
 use std::fs;
 use std::net::UdpSocket;
 
-use agent::event::{Detail, Direction};
+use agent::event::{Detail, Direction, KernelEvent};
 use socket2::SockRef;
-use tests::link::Family;
+use tests::link::{Family, Host};
 use tests::scenes::memory;
 use tests::skip::skip;
+use tests::wait;
 
 use crate::running;
 use crate::watch::{self, watch};
@@ -50,27 +51,30 @@ fn udp_beyond_its_memory_is_refused() {
         return;
     }
     let pair = watch::pair();
-    let receiver =
-        pair.server.run(|| UdpSocket::bind(pair.server.socket_address(Family::V4, 0)).expect("bind"));
+    let socket =
+        |host: &Host| host.run(|| UdpSocket::bind(host.socket_address(Family::V4, 0)).expect("bind"));
+    let (receiver, sender) = (socket(&pair.server), socket(&pair.client));
     let largest = set(RMEM_MAX, "67108864");
     SockRef::from(&receiver).set_recv_buffer_size(32 << 20).expect("SO_RCVBUF");
     set(RMEM_MAX, &largest);
-    let to = receiver.local_addr().expect("local address");
     let before = set(UDP_MEM, "1 1 1");
-    let sender =
-        pair.client.run(|| UdpSocket::bind(pair.client.socket_address(Family::V4, 0)).expect("bind"));
-    for _ in 0..12 * 1024 {
+    let to = receiver.local_addr().expect("local address");
+    let (protocol, allocated) = wait::some("buf_limit_exceeded", || {
         // A sender whose own memory is refused hears of it.
-        let _ = sender.send_to(&[b'x'; 1024], to);
-    }
+        let _ = sender.send_to(&vec![b'x'; 32 * 1024], to);
+        watch().events(&pair.server).iter().find_map(refused_to_receive)
+    });
     set(UDP_MEM, &before);
-    watch().some(&pair.server, "buf_limit_exceeded", |event| match &event.detail {
+    assert_eq!((&*protocol, allocated > 0), ("UDP", true));
+}
+
+fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
+    match &event.detail {
         Detail::BufLimitExceeded { direction: Direction::Receive, protocol, allocated } => {
-            assert_eq!((&**protocol, *allocated > 0), ("UDP", true));
-            Some(())
+            Some((protocol.clone(), *allocated))
         }
         _ => None,
-    });
+    }
 }
 
 #[test]

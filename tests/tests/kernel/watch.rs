@@ -18,7 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 /// Everything heard so far.
 #[derive(Debug, Default)]
 struct Heard {
-    events: Vec<KernelEvent>,
+    /// By the inode of their namespace.
+    events: BTreeMap<u64, Vec<KernelEvent>>,
+    /// Records read.
+    count: u64,
     stacks: BTreeMap<i32, Vec<Box<str>>>,
 }
 
@@ -85,22 +88,20 @@ impl Watch {
 
     /// The events of a namespace so far.
     pub fn events(&self, netns: &Netns) -> Vec<KernelEvent> {
-        let inode = netns.inode();
-        let heard = self.heard();
-        heard.events.iter().filter(|event| u64::from(event.endpoint.netns) == inode).cloned().collect()
+        self.heard().events.get(&netns.inode()).cloned().unwrap_or_default()
     }
 
     /// All events of a namespace, once those under way have arrived.
     pub fn settled(&self, netns: &Netns) -> Vec<KernelEvent> {
         let written: u64 =
             self.counters().health().expect("read HEALTH").iter().map(|health| health.written).sum();
-        wait::until("what was written to be read", || self.heard().events.len() as u64 >= written);
+        wait::until("what was written to be read", || self.heard().count >= written);
         self.events(netns)
     }
 
     /// Waits for an event of the namespace of which `find` makes something.
     pub fn some<T>(&self, netns: &Netns, what: &str, find: impl Fn(&KernelEvent) -> Option<T>) -> T {
-        wait::some(what, || self.events(netns).iter().find_map(&find))
+        wait::some(what, || self.heard().events.get(&netns.inode())?.iter().find_map(&find))
     }
 
     /// The facts about the host.
@@ -138,6 +139,7 @@ impl Watch {
 
 async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedReceiver<Walk>) {
     let mut frames = Vec::new();
+    ring.tell_facts(&mut frames).expect("ask the host");
     loop {
         tokio::select! {
             result = ring.next(&mut frames) => result.expect("read the ring"),
@@ -166,7 +168,10 @@ fn held(event: Event) -> Option<Held> {
 impl Heard {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Kernel(event) => self.events.push(*event),
+            Event::Kernel(event) => {
+                self.count += 1;
+                self.events.entry(event.endpoint.netns.into()).or_default().push(*event);
+            }
             Event::Fact(Fact::Stack { id, frames }) => drop(self.stacks.insert(id, frames)),
             Event::Fact(_) | Event::Held(_) => (),
         }

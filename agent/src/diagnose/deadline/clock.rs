@@ -22,6 +22,10 @@ pub const MILLISECOND: i64 = 1_000_000;
 /// that into the next bucket; hence not more than needed.
 pub const SOFTIRQ_LATENESS: i64 = 8 * MILLISECOND - 1;
 
+/// Instants of a record are taken to lie within this of it, ns: 36 years. A record that says otherwise is
+/// wrong, and differences of its instants must still fit.
+const FAR: i64 = 1 << 60;
+
 const LVL_BITS: u32 = 6;
 const LVL_CLK_SHIFT: u32 = 3;
 const LVL_SIZE: u64 = 1 << LVL_BITS;
@@ -85,7 +89,7 @@ impl Span {
     /// What of these instants is at or past `limit`, and what is not.
     pub fn split(self, limit: Self) -> (Option<Self>, Option<Self>) {
         let past = Self { early: self.early.max(limit.early), late: self.late };
-        let before = Self { early: self.early, late: self.late.min(limit.late - 1) };
+        let before = Self { early: self.early, late: self.late.min(limit.late.saturating_sub(1)) };
         (past.existing(), before.existing())
     }
 
@@ -138,7 +142,7 @@ impl Clock {
 
     /// Jiffies of a span of ms, rounded up like `msecs_to_jiffies`.
     pub fn msecs_to_jiffies(&self, ms: u64) -> u64 {
-        (ms * u64::from(self.hz)).div_ceil(1000)
+        ms.saturating_mul(u64::from(self.hz)).div_ceil(1000)
     }
 
     /// Now, somewhere in its jiffy; a timer's function near the start of it.
@@ -149,7 +153,7 @@ impl Clock {
 
     /// A past instant given in jiffies.
     pub fn instant(&self, jiffies: u64) -> i64 {
-        (jiffies.wrapping_sub(self.jiffies) as i64).saturating_mul(self.tick())
+        (jiffies.wrapping_sub(self.jiffies) as i64).saturating_mul(self.tick()).clamp(-FAR, FAR)
     }
 
     /// A past instant given by the low 32 bits of jiffies (`tcp_jiffies32`).

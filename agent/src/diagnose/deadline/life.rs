@@ -104,11 +104,11 @@ impl Retransmission {
 pub fn clamp_rto(policy: &Policy, clock: &Clock, rto: u32, stamp: Span, at: Span) -> (u64, u64) {
     let rto = u64::from(rto);
     let clamp = |elapsed: i64| {
-        let left = i64::from(policy.user_timeout) - elapsed.div_euclid(MILLISECOND);
+        let left = i64::from(policy.user_timeout).saturating_sub(elapsed.div_euclid(MILLISECOND));
         if left <= 0 { 1 } else { rto.min(clock.msecs_to_jiffies(left as u64)) }
     };
     match policy.user_timeout {
         0 => (rto, rto),
-        _ => (clamp(at.early - stamp.early), clamp(at.late - stamp.late)),
+        _ => (clamp(at.early.saturating_sub(stamp.early)), clamp(at.late.saturating_sub(stamp.late))),
     }
 }

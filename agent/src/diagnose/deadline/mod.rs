@@ -182,7 +182,7 @@ impl Outlook {
     };
 
     fn new(timer: Timer, stage: u32, life: &Life, clock: &Clock) -> Self {
-        let duration = |jiffies: u64| Duration::from_nanos(jiffies * clock.tick() as u64);
+        let duration = |jiffies: u64| Duration::from_nanos(jiffies.saturating_mul(clock.tick() as u64));
         let (rule, death) = life.death.unzip();
         Self {
             timer,

@@ -21,6 +21,6 @@ fn a_recording_of_a_real_kernel_gives_its_causes() {
         assert_eq!(deaths.iter().filter(|death| **death == cause).count(), 1, "{cause} in {told:#?}");
     }
     let close = told.iter().find(|one| one.cause == Cause::ClosedWithUnreadData).unwrap();
-    says(close, "closed with 999 bytes unread");
+    says(close, "closed with 1000 bytes unread");
     assert_eq!(bench.deaths(Cause::PeerReset), 0, "both ends are on this host");
 }
