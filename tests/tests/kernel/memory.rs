@@ -3,14 +3,15 @@
 use std::fs;
 use std::net::UdpSocket;
 
-use agent::event::{Detail, Direction};
+use agent::event::{Detail, Direction, KernelEvent};
 use socket2::SockRef;
-use tests::link::{Family, Pair};
+use tests::link::{Family, Host};
 use tests::scenes::memory;
 use tests::skip::skip;
+use tests::wait;
 
 use crate::running;
-use crate::watch::watch;
+use crate::watch::{self, watch};
 
 const UDP_MEM: &str = "/proc/sys/net/ipv4/udp_mem";
 const RMEM_MAX: &str = "/proc/sys/net/core/rmem_max";
@@ -25,9 +26,8 @@ fn set(path: &str, value: &str) -> String {
 #[test]
 fn a_full_ping_socket_tells_each_refusal() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let full = memory::rcvqueue_full(&pair, family);
+        let pair = watch::pair();
+        let full = memory::rcvqueue_full(pair, family);
         let events = watch().settled(&pair.client);
         let refusals: Vec<_> = events
             .iter()
@@ -50,36 +50,37 @@ fn udp_beyond_its_memory_is_refused() {
     if !running::is_ours("udp_beyond_its_memory_is_refused") {
         return;
     }
-    watch();
-    let pair = Pair::new();
-    let receiver =
-        pair.server.run(|| UdpSocket::bind(pair.server.socket_address(Family::V4, 0)).expect("bind"));
+    let pair = watch::pair();
+    let socket =
+        |host: &Host| host.run(|| UdpSocket::bind(host.socket_address(Family::V4, 0)).expect("bind"));
+    let (receiver, sender) = (socket(&pair.server), socket(&pair.client));
     let largest = set(RMEM_MAX, "67108864");
     SockRef::from(&receiver).set_recv_buffer_size(32 << 20).expect("SO_RCVBUF");
     set(RMEM_MAX, &largest);
-    let to = receiver.local_addr().expect("local address");
     let before = set(UDP_MEM, "1 1 1");
-    let sender =
-        pair.client.run(|| UdpSocket::bind(pair.client.socket_address(Family::V4, 0)).expect("bind"));
-    for _ in 0..12 * 1024 {
+    let to = receiver.local_addr().expect("local address");
+    let (protocol, allocated) = wait::some("buf_limit_exceeded", || {
         // A sender whose own memory is refused hears of it.
-        let _ = sender.send_to(&[b'x'; 1024], to);
-    }
+        let _ = sender.send_to(&vec![b'x'; 32 * 1024], to);
+        watch().events(&pair.server).iter().find_map(refused_to_receive)
+    });
     set(UDP_MEM, &before);
-    watch().some(&pair.server, "buf_limit_exceeded", |event| match &event.detail {
+    assert_eq!((&*protocol, allocated > 0), ("UDP", true));
+}
+
+fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
+    match &event.detail {
         Detail::BufLimitExceeded { direction: Direction::Receive, protocol, allocated } => {
-            assert_eq!((&**protocol, *allocated > 0), ("UDP", true));
-            Some(())
+            Some((protocol.clone(), *allocated))
         }
         _ => None,
-    });
+    }
 }
 
 #[test]
 fn tcp_beyond_its_cgroups_memory_is_refused() {
-    watch();
-    let pair = Pair::new();
-    match memory::send_refused(&pair, Family::V4) {
+    let pair = watch::pair();
+    match memory::send_refused(pair, Family::V4) {
         Ok(connection) => {
             let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
                 Detail::BufLimitExceeded { direction: Direction::Send, protocol, .. }

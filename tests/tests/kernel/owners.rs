@@ -3,11 +3,11 @@
 use std::fs;
 
 use agent::event::{Detail, Owner, OwnerSource, TcpState};
-use tests::link::{Family, Pair};
+use tests::link::Family;
 use tests::skip::skip;
 use tests::tcp::{self, Connection};
 
-use crate::watch::watch;
+use crate::watch::{self, watch};
 
 /// Whether this very process was learnt to be the owner, by its name too.
 pub fn is_ours(owner: Option<&Owner>, source: OwnerSource) -> bool {
@@ -22,8 +22,7 @@ pub fn is_ours(owner: Option<&Owner>, source: OwnerSource) -> bool {
 #[test]
 fn a_listener_is_its_process() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
+        let pair = watch::pair();
         let listener = tcp::listen(&pair.server, family, 7);
         let address = tcp::local_address(&listener);
         let event = watch().some(&pair.server, "state_changed to LISTEN", |event| {
@@ -41,8 +40,8 @@ fn open_files_tell_who_holds_a_socket() {
     if !watch().has("sock_held") {
         return skip("open_files_tell_who_holds_a_socket", "no bpf_sock_from_file before 5.11");
     }
-    let pair = Pair::new();
-    let connection = Connection::open(&pair, Family::V4);
+    let pair = watch::pair();
+    let connection = Connection::open(pair, Family::V4);
     let held = watch().walk();
     for side in [connection.client_side, connection.server_side] {
         let ends = |held: &agent::event::Held| (held.endpoint.local, held.endpoint.remote);

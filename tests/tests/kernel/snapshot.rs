@@ -2,11 +2,11 @@
 
 use agent::event::{RetransmitKind, Tcp};
 use socket2::SockRef;
-use tests::link::{Family, Pair};
+use tests::link::Family;
 use tests::scenes::retransmit;
 use tests::tcp;
 
-use crate::watch::{kind, watch};
+use crate::watch::{self, kind, watch};
 
 /// Settings of the client's namespace, each of a value that no default has.
 const SETTINGS: [(&str, u32); 8] = [
@@ -23,12 +23,11 @@ const SETTINGS: [(&str, u32); 8] = [
 #[test]
 fn a_snapshot_is_what_the_socket_says() {
     Family::each(|family| {
-        watch();
-        let pair = Pair::without_probes();
+        let pair = watch::pair_without_probes();
         for (name, value) in SETTINGS {
             pair.client.sysctl(name, value);
         }
-        let resent = retransmit::timeouts(&pair, family, 2);
+        let resent = retransmit::timeouts(pair, family, 2);
         let timeouts = watch().settled(&pair.client);
         let last =
             timeouts.iter().rfind(|event| kind(event) == Some(RetransmitKind::Timeout)).expect("a timeout");

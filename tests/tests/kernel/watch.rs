@@ -10,6 +10,7 @@ use agent::export::metrics::Counters as _;
 use agent::source::frame::Frame;
 use agent::source::kernel::ring::Ring;
 use agent::source::kernel::{self, Counters, Options};
+use tests::link::Pair;
 use tests::netns::Netns;
 use tests::wait;
 use tokio::sync::{mpsc, oneshot};
@@ -17,8 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 /// Everything heard so far.
 #[derive(Debug, Default)]
 struct Heard {
-    events: Vec<KernelEvent>,
-    host: Option<HostFacts>,
+    /// By the inode of their namespace.
+    events: BTreeMap<u64, Vec<KernelEvent>>,
+    /// Records read.
+    count: u64,
     stacks: BTreeMap<i32, Vec<Box<str>>>,
 }
 
@@ -29,6 +32,7 @@ type Walk = oneshot::Sender<Vec<Held>>;
 pub struct Watch {
     heard: Arc<Mutex<Heard>>,
     counters: Mutex<Counters>,
+    host: HostFacts,
     walks: mpsc::UnboundedSender<Walk>,
 }
 
@@ -38,26 +42,39 @@ pub fn watch() -> &'static Watch {
     WATCH.get_or_init(Watch::start).as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// Two hosts under watch. Never given back: the inode of a namespace is soon another's, and events and
+/// counters of this test would be taken for those of a later one.
+pub fn pair() -> &'static Pair {
+    watch();
+    Box::leak(Box::new(Pair::new()))
+}
+
+/// The same without tail loss probes.
+pub fn pair_without_probes() -> &'static Pair {
+    watch();
+    Box::leak(Box::new(Pair::without_probes()))
+}
+
 impl Watch {
     fn start() -> Result<Self, String> {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (walks, orders) = mpsc::unbounded_channel();
-        let (started, counters) = std::sync::mpsc::channel();
+        let (started, loaded) = std::sync::mpsc::channel();
         let shared = Arc::clone(&heard);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("make a runtime").block_on(async {
                 match kernel::load(&Options::default()) {
                     Ok((ring, counters)) => {
-                        started.send(Ok(counters)).expect("a test waits for this");
+                        started.send(Ok((counters, ring.host().clone()))).expect("a test waits for this");
                         read(ring, &shared, orders).await;
                     }
                     Err(error) => started.send(Err(format!("{error:#?}"))).expect("a test waits for this"),
                 }
             });
         });
-        let counters = counters.recv().expect("the reader to load the programs")?;
-        Ok(Self { heard, counters: Mutex::new(counters), walks })
+        let (counters, host) = loaded.recv().expect("the reader to load the programs")?;
+        Ok(Self { heard, counters: Mutex::new(counters), host, walks })
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -71,27 +88,25 @@ impl Watch {
 
     /// The events of a namespace so far.
     pub fn events(&self, netns: &Netns) -> Vec<KernelEvent> {
-        let inode = netns.inode();
-        let heard = self.heard();
-        heard.events.iter().filter(|event| u64::from(event.endpoint.netns) == inode).cloned().collect()
+        self.heard().events.get(&netns.inode()).cloned().unwrap_or_default()
     }
 
     /// All events of a namespace, once those under way have arrived.
     pub fn settled(&self, netns: &Netns) -> Vec<KernelEvent> {
         let written: u64 =
             self.counters().health().expect("read HEALTH").iter().map(|health| health.written).sum();
-        wait::until("what was written to be read", || self.heard().events.len() as u64 >= written);
+        wait::until("what was written to be read", || self.heard().count >= written);
         self.events(netns)
     }
 
     /// Waits for an event of the namespace of which `find` makes something.
     pub fn some<T>(&self, netns: &Netns, what: &str, find: impl Fn(&KernelEvent) -> Option<T>) -> T {
-        wait::some(what, || self.events(netns).iter().find_map(&find))
+        wait::some(what, || self.heard().events.get(&netns.inode())?.iter().find_map(&find))
     }
 
-    /// Waits for the facts about the host.
-    pub fn host(&self) -> HostFacts {
-        wait::some("the facts about the host", || self.heard().host.clone())
+    /// The facts about the host.
+    pub fn host(&self) -> &HostFacts {
+        &self.host
     }
 
     /// The kernel's word for why a reset was sent.
@@ -153,8 +168,10 @@ fn held(event: Event) -> Option<Held> {
 impl Heard {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Kernel(event) => self.events.push(*event),
-            Event::Fact(Fact::Host(host)) => self.host = Some(host),
+            Event::Kernel(event) => {
+                self.count += 1;
+                self.events.entry(event.endpoint.netns.into()).or_default().push(*event);
+            }
             Event::Fact(Fact::Stack { id, frames }) => drop(self.stacks.insert(id, frames)),
             Event::Fact(_) | Event::Held(_) => (),
         }
