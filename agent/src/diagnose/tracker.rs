@@ -12,7 +12,7 @@ use super::deadline::Moment;
 use super::deadline::clock::Window;
 use super::stats::Stats;
 use super::story::Sight;
-use super::{Diagnosis, Phase, Story, diagnose, outlook};
+use super::{Cause, Diagnosis, Phase, Story, diagnose, outlook};
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
 use crate::correlate::observed::{ConnectionId, Observed};
@@ -127,12 +127,14 @@ impl Tracker {
         }
     }
 
-    /// A refused connect() whose client lives on this host is told of the client, where the process is known.
+    /// A refused connect() whose client lives on this host is told of the client, where the process is known;
+    /// whatever else the client has told of is not counted again.
     fn stray(&mut self, correlator: &Correlator, observed: &Observed) -> Option<Diagnosis> {
         let story = correlator.stray_story(observed);
         let told_of_client = story.peer.is_some_and(|peer| peer.error != 0);
-        let diagnosis = diagnose(&story).filter(|_| !told_of_client)?;
-        if diagnosis.phase == Phase::Died {
+        let refused = |diagnosis: &Diagnosis| diagnosis.cause == Cause::ConnectionRefused;
+        let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)))?;
+        if diagnosis.phase == Phase::Died && !told_of_client {
             self.stats.died(diagnosis.cause, observed.event.stands_for.into());
         }
         Some(diagnosis)

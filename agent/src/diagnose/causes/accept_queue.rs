@@ -8,6 +8,8 @@ use crate::diagnose::wording::{plural, process};
 use crate::diagnose::{Cause, Certainty};
 use crate::event::Detail;
 
+const SYN: u8 = 2;
+
 /// What a SYN-ACK sent again tells of its listener.
 struct Queues {
     accept: u32,
@@ -16,13 +18,21 @@ struct Queues {
 }
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
-    let queues = queues(story)?;
-    match () {
+    match queues(story) {
         // The kernel refuses once the queue exceeds its limit.
-        () if queues.accept > queues.backlog => Some(accept_full(story, &queues)),
-        () if queues.syn >= queues.backlog && queues.backlog > 0 => Some(syn_full(story, &queues)),
-        () => None,
+        Some(queues) if queues.accept > queues.backlog => Some(accept_full(story, &queues)),
+        _ if is_overflow(story) => Some(overflow(story)),
+        Some(queues) if queues.syn >= queues.backlog && queues.backlog > 0 => Some(syn_full(story, &queues)),
+        _ => None,
     }
+}
+
+/// `tcp_check_req` resets for two reasons: a SYN within the handshake, or no room for the connection with
+/// `tcp_abort_on_overflow` set.
+fn is_overflow(story: &Story) -> bool {
+    let segment = story.reset().and_then(|reset| reset.trigger);
+    let request = matches!(story.path(), Some((Path::Request, _)));
+    request && segment.is_some_and(|segment| segment.flags & SYN == 0)
 }
 
 /// Of a SYN-ACK sent again, or of a half-open connection that was reset (`tcp_abort_on_overflow`).
@@ -54,6 +64,26 @@ fn who(story: &Story) -> String {
 
 fn is_reset(story: &Story) -> bool {
     story.reset().is_some()
+}
+
+/// Without the queue's length, which a reset does not tell.
+fn overflow(story: &Story) -> Finding {
+    let who = who(story);
+    let remote = story.stray.map_or_else(String::new, |stray| format!(" of {}", stray.event.endpoint.remote));
+    let limit = story.listener().map(|listener| format!("its backlog is {}", listener.backlog));
+    Finding::new(
+        Cause::AcceptQueueFull,
+        format!("{who} does not accept fast enough: the finished handshake{remote} was reset"),
+    )
+    .saw("the reset answers the ACK that finishes a handshake: tcp_abort_on_overflow is set")
+    .saw_if(limit)
+    .infer("the accept queue was full (no memory for one more socket would look the same)")
+    .infer("the client was connected for a moment and gets ECONNRESET; this is no refused connection")
+    .advise(format!("in {who}: accept() sooner, or listen() with more and net.core.somaxconn as high"))
+    .advise(
+        "net.ipv4.tcp_abort_on_overflow=0: the client's next segment then tries again, at the cost of \
+            its waiting",
+    )
 }
 
 fn accept_full(story: &Story, queues: &Queues) -> Finding {

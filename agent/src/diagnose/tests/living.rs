@@ -99,6 +99,29 @@ fn a_listener_that_overflows_is_not_refusing() {
     assert_eq!(bench.told().len(), 0, "one lost SYN-ACK is nobody's fault");
 }
 
+/// `tcp_check_req` resets a handshake (INVALID_SYN) in answer to a segment with these flags.
+fn reset_request(flags: u8) -> RecordBytes {
+    let mut record = RecordBytes::plain(signal::RESET_SENT, SECOND).socket(0x1000, 0).state(12);
+    record = record.reset(10, false).ends(SERVER, CLIENT).flags(REQUEST);
+    put!(record, record.detail.reset_sent.trigger_flags, flags);
+    record
+}
+
+#[test]
+fn a_handshake_reset_at_its_last_ack_found_no_room() {
+    let (syn, ack) = (2, 16);
+    let mut bench = Bench::new();
+    bench.push(&listen(128));
+    bench.push(&reset_request(ack));
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::AcceptQueueFull, Phase::Died));
+    says(&told, "tcp_abort_on_overflow");
+    let mut bench = Bench::new();
+    bench.push(&listen(128));
+    bench.push(&reset_request(syn | ack));
+    assert!(bench.told().iter().all(|told| told.cause != Cause::AcceptQueueFull));
+}
+
 #[test]
 fn a_healthy_connection_has_no_cause() {
     assert_eq!(cause(&record(signal::RESET_SENT, SECOND).reset(99, false)), None);
