@@ -14,6 +14,7 @@ use crate::pipeline::{Diagnosed, Pipeline, Sink};
 use crate::source::frame::Frame;
 
 mod living;
+mod pages;
 mod recording;
 mod resets;
 mod silence;

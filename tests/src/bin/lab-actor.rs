@@ -8,6 +8,9 @@
 //!
 //! Orders: `send N`, `receive N`, `close`, `abort`; each is answered by `done`. At the end of the
 //! standard input, thus with the test that started it, an actor ends.
+//!
+//! A child of the forking server stops (SIGSTOP) when it has written all. Continued, it prints
+//! `closing UNREAD UNACKNOWLEDGED`, which nothing changes any more if its client rests, and closes.
 
 use std::env;
 use std::ffi::CString;
@@ -18,6 +21,7 @@ use std::process;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use tests::actor::CHILD_NAME;
@@ -121,10 +125,14 @@ fn waits(listener: &TcpListener) -> bool {
 
 fn child(mut stream: &TcpStream, payload: usize) -> ! {
     prctl::set_name(c"lab-child").expect("name the child");
+    // Nobody would continue it.
+    prctl::set_pdeathsig(Signal::SIGKILL).expect("end with the server");
     debug_assert_eq!(CHILD_NAME.as_bytes(), c"lab-child".to_bytes());
     receive(stream, READ);
     // The peer may reset first; the child closes all the same.
     let _ = stream.write_all(&vec![b'x'; payload]);
+    raise(Signal::SIGSTOP).expect("stop");
+    println!("closing {} {}", tcp::unread(stream), tcp::unacknowledged(stream));
     process::exit(0)
 }
 

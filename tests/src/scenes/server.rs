@@ -1,19 +1,27 @@
 //! The server that forks for every connection and closes with unread data: the write-up of DESIGN §1.
 
+use std::fs;
 use std::io::Read;
 use std::net::TcpStream;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::actor::Actor;
 use crate::link::{Family, Pair};
 use crate::scenes::reset::Reset;
 use crate::snmp::Meter;
 use crate::tcp::{self, Side};
+use crate::wait;
 
 /// Bytes that the client sends before it reads; the child reads 16.
 const SPAM: usize = 64 << 10;
 
 /// What the child reads.
 const READ: usize = 16;
+
+/// Looks without a change after which a transfer rests: more than a retransmission timeout.
+const REST: usize = 250;
 
 /// One connection of the server.
 #[derive(Debug)]
@@ -26,6 +34,10 @@ pub struct Served {
     pub child: u32,
     /// Bytes of payload that the client could still read.
     pub delivered: usize,
+    /// Bytes that the child had not read when it closed (FIONREAD).
+    pub unread: usize,
+    /// Bytes that the client had not acknowledged by then (TIOCOUTQ).
+    pub unacknowledged: usize,
 }
 
 /// Serves `payload` bytes to one client that sends early and reads slowly (`__tcp_close` in `do_exit`).
@@ -37,7 +49,12 @@ pub fn fork_per_connection(pair: &Pair, family: Family, payload: usize) -> Serve
     let receiver = Side::of(&pair.client, &client);
     let child = child_of(&server.answer("child"));
     tcp::send(&client, SPAM);
-    let (delivered, errno) = read_slowly(&client, || meter.get("TcpExtTCPAbortOnClose") > 0);
+    let read = read_slowly(&client, || is_stopped(child));
+    rests(&client);
+    kill(Pid::from_raw(child.cast_signed()), Signal::SIGCONT).expect("continue the child");
+    let (unread, unacknowledged) = queues(&server.answer("closing"));
+    meter.reach("TcpExtTCPAbortOnClose", 1);
+    let (left, errno) = tcp::drain(&client);
     let reset = Reset {
         sender: receiver.reversed(&pair.server),
         reason: "TCP_ABORT_ON_CLOSE",
@@ -48,7 +65,7 @@ pub fn fork_per_connection(pair: &Pair, family: Family, payload: usize) -> Serve
         snmp: meter.read(),
         held: Vec::new(),
     };
-    Served { reset, parent: server.pid(), child, delivered }
+    Served { reset, parent: server.pid(), child, delivered: read + left, unread, unacknowledged }
 }
 
 fn child_of(answer: &str) -> u32 {
@@ -56,15 +73,36 @@ fn child_of(answer: &str) -> u32 {
     pid.parse().expect("a process id")
 }
 
-/// A little at a time and no more than makes the child write on, until it has closed; then the rest.
-fn read_slowly(mut client: &TcpStream, closed: impl Fn() -> bool) -> (usize, Option<i32>) {
+fn queues(answer: &str) -> (usize, usize) {
+    let (unread, unacknowledged) = answer.split_once(' ').expect("two numbers");
+    (unread.parse().expect("FIONREAD"), unacknowledged.parse().expect("TIOCOUTQ"))
+}
+
+/// A little at a time and no more than makes the child write on, until it has written all.
+fn read_slowly(mut client: &TcpStream, written: impl Fn() -> bool) -> usize {
     let mut buffer = [0; 4096];
     let mut total = 0;
-    while !closed() {
+    while !written() {
         let count = client.read(&mut buffer).expect("payload");
         assert_ne!(count, 0, "a clean end");
         total += count;
     }
-    let (rest, errno) = tcp::drain(client);
-    (total + rest, errno)
+    total
+}
+
+/// Whether a process is stopped by a signal: `T` after its name in `/proc/PID/stat`.
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the state of the child");
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// Waits until nothing arrives any more.
+fn rests(client: &TcpStream) {
+    let (mut before, mut looks) = (0, 0);
+    wait::until("the transfer to rest", || {
+        let now = tcp::unread(client);
+        looks = if now == before { looks + 1 } else { 0 };
+        before = now;
+        looks == REST
+    });
 }

@@ -27,7 +27,7 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
 
 fn lost_to_the_peer(undelivered: u32) -> String {
     format!(
-        "the reset takes {} from the peer, and what its application had not read yet: a reset overtakes data",
+        "the reset takes {} from the peer; what lies in its receive queue a Linux peer still reads before the error",
         bytes(undelivered)
     )
 }

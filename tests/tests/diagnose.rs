@@ -1,0 +1,327 @@
+//! Why connections stalled and died, as the agent says it of scenes on the live kernel.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tests::actor::CHILD_NAME;
+use tests::agent::agent;
+use tests::agent::command;
+use tests::agent::event::Event;
+use tests::link::{Family, Pair};
+use tests::live::{Watched, named};
+use tests::scenes::death::{self, Death};
+use tests::scenes::reset::{self, Reset};
+use tests::scenes::{retransmit, server};
+use tests::tcp::{self, Connection, Side};
+
+/// The timer wheel's rounding at the stages of these scenes, and the slack of a busy machine.
+const WIDTH: Duration = Duration::from_millis(600);
+
+/// What is said of the death of one side.
+fn death_of(watched: &Watched, side: Side) -> Event {
+    let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
+    watched.tail(side).wait_for("the diagnosis of a death", died)
+}
+
+/// The texts of `/evidence` with their certainty, one a line.
+fn evidence(diagnosis: &Event) -> String {
+    let all = diagnosis.find("/evidence").and_then(Value::as_array).expect("evidence");
+    let lines = all.iter().map(|one| format!("{}: {}\n", texts(&one["certainty"]), texts(&one["text"])));
+    lines.collect()
+}
+
+/// A text, or the texts of a list.
+fn texts(value: &Value) -> String {
+    let all = value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice);
+    all.iter().map(|text| text.as_str().expect("a text")).collect::<Vec<_>>().join("\n")
+}
+
+fn assert_says(text: &str, wanted: &[&str]) {
+    for wanted in wanted {
+        assert!(text.contains(wanted), "no {wanted:?} in {text}");
+    }
+}
+
+/// Lets `scene` happen for both families and asserts the causes at the reset's sender and its receiver.
+fn causes(scene: impl Fn(&Pair, Family) -> Reset + Sync, by: &str, at: &str) {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let reset = scene(&watched.pair, family);
+        let sent = death_of(&watched, reset.sender);
+        assert_eq!(sent.text("/cause"), by, "{sent:#?}");
+        if let Some(side) = reset.receiver {
+            let received = death_of(&watched, side);
+            assert_eq!(received.text("/cause"), at, "{received:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_child_that_closes_with_unread_data_is_named_with_every_byte() {
+    const PAYLOAD: usize = 600 << 10;
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let served = server::fork_per_connection(&watched.pair, family, PAYLOAD);
+        let told = death_of(&watched, served.reset.sender);
+        assert_eq!(told.text("/cause"), "closed_with_unread_data");
+        let (unread, lost) = (served.unread, served.unacknowledged);
+        assert_eq!(served.delivered, PAYLOAD - lost, "what the client read and TIOCOUTQ are all");
+        let closed = format!("{CHILD_NAME}[{}] closed with {unread} bytes unread", served.child);
+        assert_says(told.text("/summary"), &[&closed, &format!("{lost} bytes lost to the peer")]);
+        let delivered = format!("observed: {} bytes acknowledged by the peer", served.delivered);
+        let listener = format!("lab-actor[{}]", served.parent);
+        assert_says(&evidence(&told), &["TCP_ABORT_ON_CLOSE", &delivered, &listener]);
+        assert_says(&texts(told.find("/advice").expect("advice")), &["shutdown", "read until 0"]);
+        assert_eq!(told.number("/ended_by/pid"), u64::from(served.child));
+        assert_eq!(told.text("/ended_by/comm"), CHILD_NAME);
+    });
+}
+
+#[test]
+fn unread_data_is_told_apart_at_the_two_ends() {
+    causes(|pair, family| reset::abort_on_close(pair, family, 1000), "closed_with_unread_data", "peer_reset");
+}
+
+#[test]
+fn an_abort_is_the_lingers() {
+    causes(reset::linger, "linger_abort", "peer_reset");
+}
+
+#[test]
+fn a_negative_linger2_is_an_abort() {
+    causes(reset::linger2, "linger_abort", "peer_reset");
+}
+
+#[test]
+fn a_dissolved_connection_is_disconnected() {
+    causes(reset::disconnect, "disconnect", "peer_reset");
+}
+
+#[test]
+fn data_into_time_wait_comes_after_the_close() {
+    causes(reset::time_wait, "data_after_close", "peer_reset");
+}
+
+#[test]
+fn data_after_a_shutdown_comes_after_the_close() {
+    causes(reset::data_after_shutdown, "data_after_close", "peer_reset");
+}
+
+#[test]
+fn probes_without_an_answer_are_keepalives() {
+    causes(reset::keepalive_timeout, "keepalive_timeout", "none");
+}
+
+#[test]
+fn a_killed_connection_names_the_killer() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let reset = reset::killed(&watched.pair, family);
+        let told = death_of(&watched, reset.sender);
+        assert_eq!(told.text("/cause"), "killed");
+        assert_eq!(told.text("/ended_by/comm"), "ss");
+        assert_says(&evidence(&told), &["observed: the socket's error is ECONNABORTED"]);
+        let receiver = reset.receiver.expect("the client");
+        assert_eq!(death_of(&watched, receiver).text("/cause"), "peer_reset");
+    });
+}
+
+#[test]
+fn a_closed_listener_is_the_cause_for_each_of_its_queue() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        for reset in reset::listener_closed(&watched.pair, family, 3) {
+            assert_eq!(death_of(&watched, reset.sender).text("/cause"), "listener_closed");
+            let receiver = reset.receiver.expect("a client");
+            assert_eq!(death_of(&watched, receiver).text("/cause"), "peer_reset");
+        }
+    });
+}
+
+#[test]
+fn a_refused_connect_is_told_once_of_the_client() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let reset = reset::no_socket(&watched.pair, family);
+        let told = death_of(&watched, reset.receiver.expect("the client"));
+        assert_eq!(told.text("/cause"), "connection_refused");
+        assert_eq!(told.number("/process/pid"), u64::from(std::process::id()));
+        let at_the_server = watched.so_far(reset.sender);
+        assert!(named(&at_the_server, "diagnosis").is_empty(), "{at_the_server:#?}");
+    });
+}
+
+#[test]
+fn a_full_accept_queue_refuses_nobody() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let reset = reset::accept_queue_overflow(&watched.pair, family);
+        let receiver = reset.receiver.expect("the client");
+        assert_eq!(death_of(&watched, receiver).text("/cause"), "peer_reset");
+        let at_the_server = watched.so_far(reset.sender);
+        let refusals = named(&at_the_server, "diagnosis").into_iter();
+        assert_eq!(refusals.filter(|told| told.text("/cause") == "connection_refused").count(), 0);
+    });
+}
+
+#[test]
+fn a_reset_from_the_peer_says_what_was_lost_here() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let connection = Connection::open(&watched.pair, family);
+        let (server_side, client_side) = (connection.server_side, connection.client_side);
+        let Connection { client, server, .. } = connection;
+        // The window closes: some of it is sent, some is not, and nothing of it moves any more.
+        let written = tcp::fill(&client);
+        tcp::readable(&server, 1);
+        drop(server);
+        assert_eq!(tcp::death(&client), libc::ECONNRESET);
+        let (here, there) = (death_of(&watched, client_side), death_of(&watched, server_side));
+        assert_eq!((here.text("/cause"), there.text("/cause")), ("peer_reset", "closed_with_unread_data"));
+        let (lost, delivered) = (lost(&here), delivered(&here));
+        assert_eq!(lost + delivered, written, "{here:#?}");
+        assert!(lost > 0, "{here:#?}");
+        assert_says(&evidence(&here), &["the other end is on this host", "closed_with_unread_data"]);
+    });
+}
+
+/// Bytes that the evidence calls not delivered.
+fn lost(diagnosis: &Event) -> usize {
+    number_before(&evidence(diagnosis), " bytes that the application wrote were not delivered")
+}
+
+/// Bytes that the evidence calls acknowledged.
+fn delivered(diagnosis: &Event) -> usize {
+    number_before(&evidence(diagnosis), " bytes acknowledged by the peer")
+}
+
+fn number_before(text: &str, words: &str) -> usize {
+    let (before, _) = text.split_once(words).unwrap_or_else(|| panic!("no {words:?} in {text}"));
+    before.rsplit(' ').next().unwrap_or_default().parse().expect("a number")
+}
+
+#[test]
+fn a_recovery_clears_the_stall() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::without_probes());
+        let resent = retransmit::timeouts(&watched.pair, family, 2);
+        let side = resent.side;
+        drop(resent);
+        let events = watched.of(side);
+        let phases = named(&events, "diagnosis").into_iter().map(|told| told.text("/phase"));
+        assert_eq!(phases.collect::<Vec<_>>(), ["stalled", "stalled", "stalled", "recovered"], "{events:#?}");
+        let recovered = named(&events, "diagnosis")[3];
+        assert_eq!(recovered.find("/outlook"), None);
+    });
+}
+
+/// A death by a timer: what was foreseen of it, and what came.
+struct Foreseen {
+    side: Side,
+    watched: Watched,
+    end: Event,
+    resends: usize,
+    stalls: Vec<Event>,
+}
+
+impl Foreseen {
+    /// Lets `scene` happen, waits for the cause and keeps what was said before.
+    fn new(pair: Pair, scene: impl FnOnce(&Pair) -> Death, cause: &str) -> Self {
+        let watched = Watched::new(pair);
+        let side = scene(&watched.pair).side;
+        let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
+        let events = watched.tail(side).until("the diagnosis of a death", died);
+        let of_side: Vec<Event> = events.into_iter().filter(|event| event.is_of(side)).collect();
+        let told = of_side.last().expect("the diagnosis");
+        assert_eq!(told.text("/cause"), cause, "{told:#?}");
+        let closes = |event: &&Event| event.find("/state_change/new").is_some_and(|state| state == "CLOSE");
+        let end = of_side.iter().find(closes).expect("the end").clone();
+        let resends = named(&of_side, "retransmit").len();
+        let stalls = of_side.into_iter().filter(|event| event.find("/outlook/deadline").is_some()).collect();
+        Self { side, watched, end, resends, stalls }
+    }
+
+    /// Asserts a prediction by `rule` at each resend, `least` or more, that each held, and that none leaves
+    /// open more than the kernel's timers do.
+    fn assert_held(&self, rule: &str, least: usize) {
+        assert_eq!(self.stalls.len(), self.resends, "{:#?}", self.stalls);
+        assert!(self.resends >= least, "{:#?}", self.stalls);
+        let end = self.end.number("/monotonic_ns").cast_signed();
+        for stall in &self.stalls {
+            assert_eq!(stall.text("/outlook/deadline/rule"), rule);
+            let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(stall, limit));
+            let width = Duration::from_nanos((latest - earliest).unsigned_abs());
+            let stage = stall.number("/outlook/stage");
+            eprintln!("{rule} stage {stage}: died {} µs of {width:?}", (end - earliest) / 1000);
+            assert!((earliest..=latest).contains(&end), "died at {end}, stage {stage}: {stall:#?}");
+            assert!(width <= WIDTH, "{width:?} at stage {stage}");
+        }
+    }
+}
+
+/// A limit of the deadline as `CLOCK_MONOTONIC` has it.
+fn monotonic(stall: &Event, limit: &str) -> i64 {
+    let nanos = |pointer: &str| stall.text(pointer).parse::<Timestamp>().expect("a time").as_nanosecond();
+    let ahead = nanos(&format!("/outlook/deadline/{limit}")) - nanos("/time");
+    stall.number("/monotonic_ns").cast_signed() + i64::try_from(ahead).expect("within centuries")
+}
+
+#[test]
+fn the_end_by_retries2_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::silence(pair, family, 3);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout");
+        foreseen.assert_held("tcp_retries2", 3);
+    });
+}
+
+#[test]
+fn the_end_by_user_timeout_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::user_timeout(pair, family, Duration::from_millis(1500));
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "user_timeout");
+        foreseen.assert_held("tcp_user_timeout", 2);
+    });
+}
+
+#[test]
+fn the_end_of_a_connect_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::connect(pair, family, 1);
+        Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 1);
+    });
+}
+
+#[test]
+fn the_end_of_an_orphan_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::orphan(pair, family, 2);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "orphan_timeout");
+        foreseen.assert_held("tcp_orphan_retries", 2);
+    });
+}
+
+/// What `tcpwhy why` says; it must end with 0.
+fn why(more: &[&str]) -> String {
+    let socket = agent().socket().to_str().expect("a path of plain text");
+    let output = command::run(&[&["why", "--socket", socket], more].concat());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "why {more:?}: {}: {errors}", output.status);
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn why_tells_of_the_dead() {
+    let scene = |pair: &Pair| death::silence(pair, Family::V4, 1);
+    let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout");
+    let netns = foreseen.watched.pair.client.inode().to_string();
+    let port = foreseen.side.local.port().to_string();
+    for wanted in [["--last"].as_slice(), &["--port", &port]] {
+        let wanted = [wanted, &["--netns", &netns]].concat();
+        assert_says(&why(&wanted), &["retransmission_timeout", "tcp_retries2"]);
+        let json: Value = serde_json::from_str(&why(&[&wanted[..], &["-o", "json"]].concat())).expect("JSON");
+        assert_eq!(json["diagnosis"]["cause"], "retransmission_timeout", "{json:#}");
+        assert_eq!(json["alive"], false);
+    }
+}
