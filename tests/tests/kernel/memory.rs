@@ -27,7 +27,7 @@ fn set(path: &str, value: &str) -> String {
 fn a_full_ping_socket_tells_each_refusal() {
     Family::each(|family| {
         let pair = watch::pair();
-        let full = memory::rcvqueue_full(pair, family);
+        let full = memory::rcvqueue_full(&pair, family);
         let events = watch().settled(&pair.client);
         let refusals: Vec<_> = events
             .iter()
@@ -80,7 +80,7 @@ fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
 #[test]
 fn tcp_beyond_its_cgroups_memory_is_refused() {
     let pair = watch::pair();
-    match memory::send_refused(pair, Family::V4) {
+    match memory::send_refused(&pair, Family::V4) {
         Ok(connection) => {
             let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
                 Detail::BufLimitExceeded { direction: Direction::Send, protocol, .. }

@@ -41,7 +41,7 @@ fn open_files_tell_who_holds_a_socket() {
         return skip("open_files_tell_who_holds_a_socket", "no bpf_sock_from_file before 5.11");
     }
     let pair = watch::pair();
-    let connection = Connection::open(pair, Family::V4);
+    let connection = Connection::open(&pair, Family::V4);
     let held = watch().walk();
     for side in [connection.client_side, connection.server_side] {
         let ends = |held: &agent::event::Held| (held.endpoint.local, held.endpoint.remote);

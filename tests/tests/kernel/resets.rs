@@ -41,12 +41,12 @@ fn assert_reason(event: &KernelEvent, reset: &Reset) {
 fn a_closed_port_resets_without_a_socket() {
     Family::each(|family| {
         let pair = watch::pair();
-        let reset = reset::no_socket(pair, family);
+        let reset = reset::no_socket(&pair, family);
         let at_client = watch().some(&pair.client, "reset_received", received);
         assert_eq!(at_client.endpoint.state, Some(TcpState::SynSent));
         assert_eq!(at_client.endpoint.remote, reset.sender.local);
         if running::since(6, 10) {
-            let event = sent_by_server(pair, &reset);
+            let event = sent_by_server(&pair, &reset);
             assert_reason(&event, &reset);
             assert_eq!((event.endpoint.sk, event.tcp.is_some()), (None, false));
         } else {
@@ -59,8 +59,8 @@ fn a_closed_port_resets_without_a_socket() {
 fn a_close_with_unread_data_says_how_much() {
     Family::each(|family| {
         let pair = watch::pair();
-        let reset = reset::abort_on_close(pair, family, 5);
-        let event = sent_by_server(pair, &reset);
+        let reset = reset::abort_on_close(&pair, family, 5);
+        let event = sent_by_server(&pair, &reset);
         assert_reason(&event, &reset);
         assert_eq!(event.tcp.expect("a full socket").unread_bytes(), 5);
         // Of this process, or of a child that another test forks at this instant and that closes last.
@@ -77,9 +77,9 @@ fn a_close_with_unread_data_says_how_much() {
 fn data_after_a_close_meets_a_mini_socket() {
     Family::each(|family| {
         let pair = watch::pair();
-        let reset = reset::time_wait(pair, family);
+        let reset = reset::time_wait(&pair, family);
         if running::since(6, 10) {
-            let event = sent_by_server(pair, &reset);
+            let event = sent_by_server(&pair, &reset);
             assert_reason(&event, &reset);
             assert!(event.endpoint.time_wait && event.tcp.is_none());
         } else {
@@ -92,8 +92,8 @@ fn data_after_a_close_meets_a_mini_socket() {
 fn linger_zero_resets() {
     Family::each(|family| {
         let pair = watch::pair();
-        let reset = reset::linger(pair, family);
-        assert_reason(&sent_by_server(pair, &reset), &reset);
+        let reset = reset::linger(&pair, family);
+        assert_reason(&sent_by_server(&pair, &reset), &reset);
     });
 }
 
@@ -102,8 +102,8 @@ fn linger_zero_resets() {
 fn data_after_shutdown_resets_both_ways() {
     Family::each(|family| {
         let pair = watch::pair();
-        let reset = reset::data_after_shutdown(pair, family);
-        let event = sent_by_server(pair, &reset);
+        let reset = reset::data_after_shutdown(&pair, family);
+        let event = sent_by_server(&pair, &reset);
         assert_reason(&event, &reset);
         assert!(event.tcp.is_some());
         watch().some(&pair.server, "reset_received without one", received);
@@ -114,8 +114,8 @@ fn data_after_shutdown_resets_both_ways() {
 fn a_full_accept_queue_resets_a_half_open_connection() {
     Family::each(|family| {
         let pair = watch::pair();
-        let reset = reset::accept_queue_overflow(pair, family);
-        let event = sent_by_server(pair, &reset);
+        let reset = reset::accept_queue_overflow(&pair, family);
+        let event = sent_by_server(&pair, &reset);
         assert_reason(&event, &reset);
         assert!(event.endpoint.request, "{:?}", event.endpoint);
     });

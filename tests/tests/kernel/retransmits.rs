@@ -20,7 +20,7 @@ fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
 fn timeouts_double() {
     Family::each(|family| {
         let pair = watch::pair_without_probes();
-        let resent = retransmit::timeouts(pair, family, 3);
+        let resent = retransmit::timeouts(&pair, family, 3);
         let events = of_kind(&pair.client, RetransmitKind::Timeout);
         assert_eq!(events.len() as u64, resent.snmp.get("TcpRetransSegs"));
         let sockets: Vec<_> = events.iter().map(|event| event.tcp.expect("a full socket").raw).collect();
@@ -45,7 +45,7 @@ fn timeouts_double() {
 fn a_lost_syn_is_sent_again() {
     Family::each(|family| {
         let pair = watch::pair();
-        let resent = retransmit::syn(pair, family);
+        let resent = retransmit::syn(&pair, family);
         let events = of_kind(&pair.client, RetransmitKind::Syn);
         assert_eq!(events.len() as u64, resent.snmp.get("TcpExtTCPSynRetrans"));
         assert_eq!(events[0].endpoint.state, Some(TcpState::SynSent));
@@ -61,7 +61,7 @@ fn a_lost_syn_is_sent_again() {
 fn a_lost_handshake_repeats_the_synack() {
     Family::each(|family| {
         let pair = watch::pair();
-        let resent = retransmit::synack(pair, family);
+        let resent = retransmit::synack(&pair, family);
         let event = watch().some(&pair.server, "synack_retransmit", |event| {
             matches!(event.detail, Detail::SynackRetransmit { .. }).then(|| event.clone())
         });
@@ -78,7 +78,7 @@ fn a_lost_handshake_repeats_the_synack() {
 fn one_lost_segment_is_sent_again_fast() {
     Family::each(|family| {
         let pair = watch::pair();
-        assert_kinds(&pair.client, &retransmit::fast(pair, family));
+        assert_kinds(&pair.client, &retransmit::fast(&pair, family));
     });
 }
 
@@ -86,7 +86,7 @@ fn one_lost_segment_is_sent_again_fast() {
 fn the_last_segment_is_probed() {
     Family::each(|family| {
         let pair = watch::pair();
-        assert_kinds(&pair.client, &retransmit::tail_loss_probe(pair, family));
+        assert_kinds(&pair.client, &retransmit::tail_loss_probe(&pair, family));
     });
 }
 
@@ -94,7 +94,7 @@ fn the_last_segment_is_probed() {
 fn a_lost_window_restarts_slowly() {
     Family::each(|family| {
         let pair = watch::pair_without_probes();
-        assert_kinds(&pair.client, &retransmit::slow_start(pair, family));
+        assert_kinds(&pair.client, &retransmit::slow_start(&pair, family));
     });
 }
 
@@ -126,23 +126,37 @@ fn assert_kinds(netns: &Netns, resent: &Resent) {
 fn what_is_counted_is_what_was_told() {
     Family::each(|family| {
         let pair = watch::pair();
-        let resent = retransmit::lossy_transfer(pair, family);
+        let before = counted(&pair.client);
+        let resent = retransmit::lossy_transfer(&pair, family);
         let told = watch().settled(&pair.client);
-        let segments: u64 = told.iter().map(segments).sum();
-        let counts = watch().counters().counts().expect("read COUNTS");
-        let own = counts.iter().filter(|(key, _)| u64::from(key.netns) == pair.client.inode());
-        let counted = own.filter(|(key, _)| key.signal == RETRANSMIT);
-        let (events, sum) =
-            counted.fold((0, 0), |(events, sum), (_, count)| (events + count.events, sum + count.segments));
-        assert_eq!(told.iter().filter(|event| kind(event).is_some()).count() as u64, events);
-        assert_eq!((segments, sum), (resent.total(), resent.total()), "{told:#?}");
+        let after = counted(&pair.client);
+        let parts: Vec<_> = told.iter().filter_map(segments).collect();
+        let sum =
+            |parts: &mut dyn Iterator<Item = &(u64, i32)>| parts.map(|(segments, _)| segments).sum::<u64>();
+        assert_eq!((parts.len() as u64, sum(&mut parts.iter())), (after.0 - before.0, after.1 - before.1));
+        // From 6.17 on attempts that failed are told as well.
+        let sent = sum(&mut parts.iter().filter(|(_, err)| *err == 0));
+        assert_eq!(sent, resent.total(), "{told:#?}");
     });
+}
+
+/// Retransmissions of a namespace, or of the one that had its inode before: events and segments.
+fn counted(netns: &Netns) -> (u64, u64) {
+    let counts = watch().counters().counts().expect("read COUNTS");
+    let own = counts.iter().filter(|(key, _)| u64::from(key.netns) == netns.inode());
+    let retransmits = own.filter(|(key, _)| key.signal == RETRANSMIT);
+    retransmits
+        .fold((0, 0), |(events, segments), (_, count)| (events + count.events, segments + count.segments))
 }
 
 /// `agent_common::signal::RETRANSMIT`.
 const RETRANSMIT: u16 = 1;
 
-/// Sent: from 6.17 on attempts that failed are told as well.
-fn segments(event: &KernelEvent) -> u64 {
-    if let Detail::Retransmit { segments, err: 0, .. } = event.detail { segments.into() } else { 0 }
+/// How many, and whether they were sent.
+fn segments(event: &KernelEvent) -> Option<(u64, i32)> {
+    if let Detail::Retransmit { segments, err, .. } = event.detail {
+        Some((segments.into(), err))
+    } else {
+        None
+    }
 }

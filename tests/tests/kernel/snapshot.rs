@@ -27,7 +27,7 @@ fn a_snapshot_is_what_the_socket_says() {
         for (name, value) in SETTINGS {
             pair.client.sysctl(name, value);
         }
-        let resent = retransmit::timeouts(pair, family, 2);
+        let resent = retransmit::timeouts(&pair, family, 2);
         let timeouts = watch().settled(&pair.client);
         let last =
             timeouts.iter().rfind(|event| kind(event) == Some(RetransmitKind::Timeout)).expect("a timeout");

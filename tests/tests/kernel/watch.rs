@@ -9,7 +9,7 @@ use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, Retransmit
 use agent::export::metrics::Counters as _;
 use agent::source::frame::Frame;
 use agent::source::kernel::ring::Ring;
-use agent::source::kernel::{self, Counters, Options};
+use agent::source::kernel::{self, Counters, Options, facts};
 use tests::link::Pair;
 use tests::netns::Netns;
 use tests::wait;
@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 struct Heard {
     /// By the inode of their namespace.
     events: BTreeMap<u64, Vec<KernelEvent>>,
+    /// When a namespace began: its inode was another's before, perhaps of a test that runs beside this.
+    births: BTreeMap<u64, u64>,
     /// Records read.
     count: u64,
     stacks: BTreeMap<i32, Vec<Box<str>>>,
@@ -42,17 +44,14 @@ pub fn watch() -> &'static Watch {
     WATCH.get_or_init(Watch::start).as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Two hosts under watch. Never given back: the inode of a namespace is soon another's, and events and
-/// counters of this test would be taken for those of a later one.
-pub fn pair() -> &'static Pair {
-    watch();
-    Box::leak(Box::new(Pair::new()))
+/// Two hosts under watch.
+pub fn pair() -> Pair {
+    watch().since_now(Pair::new)
 }
 
 /// The same without tail loss probes.
-pub fn pair_without_probes() -> &'static Pair {
-    watch();
-    Box::leak(Box::new(Pair::without_probes()))
+pub fn pair_without_probes() -> Pair {
+    watch().since_now(Pair::without_probes)
 }
 
 impl Watch {
@@ -77,6 +76,13 @@ impl Watch {
         Ok(Self { heard, counters: Mutex::new(counters), host, walks })
     }
 
+    fn since_now(&self, make: impl FnOnce() -> Pair) -> Pair {
+        let pair = make();
+        let now = facts::monotonic().expect("read the clock");
+        self.heard().births.extend([&pair.client, &pair.server].map(|host| (host.inode(), now)));
+        pair
+    }
+
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().expect("the reader did not panic")
     }
@@ -88,7 +94,7 @@ impl Watch {
 
     /// The events of a namespace so far.
     pub fn events(&self, netns: &Netns) -> Vec<KernelEvent> {
-        self.heard().events.get(&netns.inode()).cloned().unwrap_or_default()
+        self.heard().of(netns).cloned().collect()
     }
 
     /// All events of a namespace, once those under way have arrived.
@@ -101,7 +107,7 @@ impl Watch {
 
     /// Waits for an event of the namespace of which `find` makes something.
     pub fn some<T>(&self, netns: &Netns, what: &str, find: impl Fn(&KernelEvent) -> Option<T>) -> T {
-        wait::some(what, || self.heard().events.get(&netns.inode())?.iter().find_map(&find))
+        wait::some(what, || self.heard().of(netns).find_map(&find))
     }
 
     /// The facts about the host.
@@ -166,6 +172,11 @@ fn held(event: Event) -> Option<Held> {
 }
 
 impl Heard {
+    fn of(&self, netns: &Netns) -> impl Iterator<Item = &KernelEvent> {
+        let birth = self.births.get(&netns.inode()).copied().unwrap_or_default();
+        self.events.get(&netns.inode()).into_iter().flatten().filter(move |event| event.time >= birth)
+    }
+
     fn take(&mut self, event: Event) {
         match event {
             Event::Kernel(event) => {
