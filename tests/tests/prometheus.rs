@@ -109,9 +109,11 @@ fn free_port() -> u16 {
 
 #[test]
 fn prometheus_scrapes_the_agent() {
+    // The agent first: what happens before it starts it cannot count.
+    let target = agent().metrics_address().to_string();
     let pair = Pair::new();
     reset::no_socket(&pair, Family::V4);
-    let prometheus = Prometheus::start(&agent().metrics_address().to_string());
+    let prometheus = Prometheus::start(&target);
     wait::until("prometheus to find the agent up", || prometheus.holds("up"));
     let resets = "tcpwhy_resets_sent_total{reason=\"NO_SOCKET\"}";
     wait::until("prometheus to store a reset", || prometheus.holds(resets));
