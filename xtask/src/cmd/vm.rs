@@ -26,8 +26,8 @@ pub struct Vm {
     /// Only print which kernels there are.
     #[arg(long)]
     list: bool,
-    /// Write what was found out about the kernels to docs/kernels.md.
-    #[arg(long)]
+    /// Write what was found out about all of the kernels to docs/kernels.md.
+    #[arg(long, conflicts_with = "lines")]
     write_docs: bool,
     /// Run only tests whose name contains one of these.
     #[arg(last = true)]
