@@ -8,7 +8,7 @@ use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace};
 
 /// Records on their way to the daemon. Sized by the daemon (`--ring-size`).
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// The exact counters. Preallocated: 5.10 warns about allocation in tracing programs.
 #[map]

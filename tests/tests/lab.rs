@@ -325,11 +325,12 @@ fn a_memory_cgroup_stops_a_receiver() {
 }
 
 #[test]
-fn a_forking_server_loses_its_payload() {
+fn a_forking_server_resets_its_client() {
     Family::each(|family| {
         let payload = 600 << 10;
         let served = server::fork_per_connection(&Pair::new(), family, payload);
-        assert!(served.delivered < payload, "{served:?}");
+        // How much fits the client's buffer is up to autotuning; what was not acknowledged is lost.
+        assert_eq!(served.delivered + served.unacknowledged, payload, "{served:?}");
         assert_ne!(served.child, served.parent);
         one_reset(&served.reset, Some(libc::ECONNRESET), &[("TcpExtTCPAbortOnClose", 1)]);
     });

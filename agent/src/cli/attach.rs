@@ -20,7 +20,7 @@ use crate::source::kernel::probes::{ProbeState, ProbeStatus};
 #[command(next_help_heading = "Bounds, where it attaches")]
 pub(super) struct AttachArgs {
     /// Bytes of the ring from the kernel to the agent: a power of two, like 4M.
-    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "2M")]
+    #[arg(long, value_name = "SIZE", env = "TCPWHY_RING_SIZE", default_value = "4M")]
     pub(super) ring_size: Size,
     /// Sockets whose owner and totals the kernel side remembers.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_SOCKETS", default_value_t = 65_536,

@@ -34,7 +34,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_size: 2 << 20, max_sockets: 65_536 }
+        Self { ring_size: 4 << 20, max_sockets: 65_536 }
     }
 }
 
