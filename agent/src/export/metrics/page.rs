@@ -123,13 +123,14 @@ impl Page {
         Ok(())
     }
 
-    /// Nothing at all of what the kernel does not measure: absent is not zero.
+    /// Nothing at all of run times that the kernel does not measure: absent is not zero. It always counts
+    /// misses.
     fn programs(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let measured = || self.programs.iter().filter(|program| program.runs > 0);
-        let rows = || measured().map(|program| (vec![("program", &*program.name)], program));
-        let seconds = rows().map(|(labels, program)| (labels, program.run_time.as_secs_f64()));
+        let rows = || self.programs.iter().map(|program| (vec![("program", &*program.name)], program));
+        let measured = || rows().filter(|(_, program)| program.runs > 0);
+        let seconds = measured().map(|(labels, program)| (labels, program.run_time.as_secs_f64()));
         counters(to, &family::EBPF_RUN, seconds)?;
-        counters(to, &family::EBPF_RUNS, rows().map(|(labels, program)| (labels, program.runs)))?;
+        counters(to, &family::EBPF_RUNS, measured().map(|(labels, program)| (labels, program.runs)))?;
         counters(to, &family::EBPF_MISSES, rows().map(|(labels, program)| (labels, program.misses)))
     }
 
