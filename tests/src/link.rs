@@ -27,7 +27,10 @@ impl Family {
         thread::scope(|scope| {
             let test = &test;
             for family in Self::ALL {
-                scope.spawn(move || test(family));
+                // Under the test's own name: a skip or a panic inside says whose it is.
+                let builder =
+                    thread::Builder::new().name(thread::current().name().unwrap_or("a test").into());
+                builder.spawn_scoped(scope, move || test(family)).expect("a thread");
             }
         });
     }

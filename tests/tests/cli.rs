@@ -9,6 +9,7 @@ use tests::agent::command::{self, Running};
 use tests::agent::event::Event;
 use tests::agent::{agent, program};
 use tests::link::{Family, Loss, Pair};
+use tests::live;
 use tests::scenes::actors::Actors;
 use tests::scenes::{reset, retransmit};
 use tests::tcp;
@@ -27,12 +28,12 @@ fn tail(inode: u64, more: &[&str]) -> Running {
 
 #[test]
 fn tail_prints_one_line_for_each_resend_with_stage_and_rto() {
-    Family::each(|family| {
+    live::each(|family| {
         let pair = Pair::without_probes();
         let tail = tail(pair.client.inode(), &["--event", "retransmit"]);
         let resent = retransmit::timeouts(&pair, family, 1);
         for (stage, rto) in [("#1", "rto 204ms"), ("#2", "rto 408ms")] {
-            let line = tail.wait_for(stage, |line| line.contains(stage));
+            let line = tail.told(|line| line.contains(stage))?;
             for word in ["retransmit timeout", rto] {
                 assert!(line.contains(word), "no {word:?} in {line:?}");
             }
@@ -41,6 +42,7 @@ fn tail_prints_one_line_for_each_resend_with_stage_and_rto() {
             }
             assert!(line.contains(&std::process::id().to_string()), "no process in {line:?}");
         }
+        Ok(())
     });
 }
 
@@ -55,39 +57,48 @@ fn tail_tells_a_refused_connect() {
 
 #[test]
 fn tail_as_json_speaks_the_schema() {
-    let pair = Pair::without_probes();
-    let tail = tail(pair.client.inode(), &["--output", "json", "--kind", "timeout"]);
-    // JSON has no header: until the command is connected, resends are not seen, so let there be several.
-    let resent = retransmit::timeouts(&pair, Family::V6, 3);
-    let event = Event::parse(&tail.wait_for("a resend", |line| !line.is_empty()));
-    assert!(event.is("retransmit", resent.side), "{event:?}");
-    assert_eq!(event.text("/retransmit/kind"), "timeout");
+    live::insist(|| {
+        let pair = Pair::without_probes();
+        let tail = tail(pair.client.inode(), &["--output", "json", "--kind", "timeout"]);
+        // JSON has no header: until the command is connected, resends are not seen, so let there be several.
+        let resent = retransmit::timeouts(&pair, Family::V6, 3);
+        let event = Event::parse(&tail.told(|line| !line.is_empty())?);
+        assert!(event.is("retransmit", resent.side), "{event:?}");
+        assert_eq!(event.text("/retransmit/kind"), "timeout");
+        Ok(())
+    });
 }
 
 #[test]
 fn tail_filters_by_process() {
-    let pair = Pair::new();
-    let mut actors = Actors::connected(&pair, Family::V4);
-    let tail = tail(pair.client.inode(), &["--pid", &actors.client.pid().to_string()]);
-    retransmit::tail_loss_probe(&pair, Family::V4);
-    actors.client_resends(&pair);
-    let first = tail.wait_for("a resend", |line| line.contains("retransmit"));
-    assert!(first.contains("lab-actor"), "a line of another process passed: {first:?}");
+    live::insist(|| {
+        let pair = Pair::new();
+        let mut actors = Actors::connected(&pair, Family::V4);
+        let tail = tail(pair.client.inode(), &["--pid", &actors.client.pid().to_string()]);
+        retransmit::tail_loss_probe(&pair, Family::V4);
+        actors.client_resends(&pair);
+        let first = tail.told(|line| line.contains("retransmit"))?;
+        assert!(first.contains("lab-actor"), "a line of another process passed: {first:?}");
+        Ok(())
+    });
 }
 
 #[test]
 fn a_name_with_control_characters_stays_harmless() {
-    let pair = Pair::new();
-    let listener = tcp::listen(&pair.server, Family::V4, 8);
-    let tail = tail(pair.client.inode(), &["--event", "retransmit"]);
-    let to = tcp::local_address(&listener).to_string();
-    let mut actor = Actor::start(&pair.client, &["connect", &to, "\u{1b}[2J\u{7}evil\n"]);
-    actor.address("connected");
-    pair.server.drop_incoming(&Loss::data().first(1));
-    actor.order("send 1000");
-    let line = tail.wait_for("the resend", |line| line.contains("evil"));
-    assert!(line.contains("retransmit"), "the name broke the line: {line:?}");
-    assert!(!line.chars().any(char::is_control), "{line:?}");
+    live::insist(|| {
+        let pair = Pair::new();
+        let listener = tcp::listen(&pair.server, Family::V4, 8);
+        let tail = tail(pair.client.inode(), &["--event", "retransmit"]);
+        let to = tcp::local_address(&listener).to_string();
+        let mut actor = Actor::start(&pair.client, &["connect", &to, "\u{1b}[2J\u{7}evil\n"]);
+        actor.address("connected");
+        pair.server.drop_incoming(&Loss::data().first(1));
+        actor.order("send 1000");
+        let line = tail.told(|line| line.contains("evil"))?;
+        assert!(line.contains("retransmit"), "the name broke the line: {line:?}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        Ok(())
+    });
 }
 
 #[test]
@@ -116,15 +127,18 @@ fn tail_ends_well_when_nobody_reads() {
 
 #[test]
 fn standalone_needs_no_agent() {
-    let pair = Pair::without_probes();
-    let netns = pair.client.inode().to_string();
-    let tail = Running::start(&["tail", "--standalone", "--netns", &netns]);
-    tail.wait_for("header", |line| line.to_lowercase().contains("time"));
-    let resent = retransmit::timeouts(&pair, Family::V4, 1);
-    let line = tail.wait_for("the resend", |line| line.contains("retransmit timeout"));
-    assert!(line.contains(&resent.side.local.to_string()), "{line:?}");
-    tail.signal(Signal::SIGINT);
-    assert_eq!(tail.end().0.code(), Some(0));
+    live::insist(|| {
+        let pair = Pair::without_probes();
+        let netns = pair.client.inode().to_string();
+        let tail = Running::start(&["tail", "--standalone", "--netns", &netns]);
+        tail.wait_for("header", |line| line.to_lowercase().contains("time"));
+        let resent = retransmit::timeouts(&pair, Family::V4, 1);
+        let line = tail.told(|line| line.contains("retransmit timeout"))?;
+        assert!(line.contains(&resent.side.local.to_string()), "{line:?}");
+        tail.signal(Signal::SIGINT);
+        assert_eq!(tail.end().0.code(), Some(0));
+        Ok(())
+    });
 }
 
 #[test]

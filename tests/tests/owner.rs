@@ -1,11 +1,12 @@
 //! Whose connections the agent says they are: never those of whoever happened to run.
 
+use std::cell::RefCell;
 use std::sync::{Mutex, OnceLock};
 
 use tests::actor::{CHILD_NAME, NAME};
 use tests::agent::event::Event;
 use tests::link::{Family, Pair};
-use tests::live::{Watched, named};
+use tests::live::{self, Watched, named};
 use tests::scenes::actors::Actors;
 use tests::scenes::{reset, server};
 use tests::wait;
@@ -43,14 +44,14 @@ fn assert_owner(event: &Event, pid: u32, comm: &str, sources: &[&str]) {
 
 #[test]
 fn a_resend_of_the_timer_is_of_the_process_that_connected() {
-    Family::each(|family| {
+    live::each(|family| {
         let watched = watch();
         let mut actors = Actors::connected(&watched.pair, family);
         actors.client_resends(&watched.pair);
-        let side = actors.client_side;
-        let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
+        let told = watched.resend(actors.client_side)?;
         assert_owner(&told, actors.client.pid(), NAME, &["connect"]);
         assert_eq!(told.find("/current"), None, "nobody holds the socket's lock in the timer");
+        Ok(())
     });
 }
 
@@ -59,13 +60,13 @@ fn a_resend_of_an_accepted_socket_is_of_the_process_that_serves_it() {
     Family::each(|family| {
         let watched = watch();
         let mut actors = Actors::connected(&watched.pair, family);
-        let (side, pid) = (actors.server_side, actors.server.pid());
         // At first the listener is all there is to go by; then somebody looks who has the file.
         wait::until("a look at the open files", || {
             actors.server_resends(&watched.pair);
-            let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
-            assert_owner(&told, pid, NAME, &["listener", "file"]);
-            told.text("/process/source") == "file"
+            watched.resend(actors.server_side).is_ok_and(|told| {
+                assert_owner(&told, actors.server.pid(), NAME, &["listener", "file"]);
+                told.text("/process/source") == "file"
+            })
         });
     });
 }
@@ -73,15 +74,17 @@ fn a_resend_of_an_accepted_socket_is_of_the_process_that_serves_it() {
 #[test]
 fn connections_older_than_the_agent_have_owners() {
     for old in old_connections() {
-        let mut old = old.lock().expect("another test failed");
-        let Old { watched, actors } = &mut *old;
-        actors.client_resends(&watched.pair);
-        actors.server_resends(&watched.pair);
-        let ends = [(actors.client_side, actors.client.pid()), (actors.server_side, actors.server.pid())];
-        for (side, pid) in ends {
-            let told = watched.tail(side).wait_for("the resend", |event| event.is("retransmit", side));
-            assert_owner(&told, pid, NAME, &["file", "lock"]);
-        }
+        let old = RefCell::new(old.lock().expect("another test failed"));
+        live::insist(|| {
+            let Old { watched, actors } = &mut **old.borrow_mut();
+            actors.client_resends(&watched.pair);
+            actors.server_resends(&watched.pair);
+            let told = watched.resend(actors.client_side)?;
+            assert_owner(&told, actors.client.pid(), NAME, &["file", "lock"]);
+            let told = watched.resend(actors.server_side)?;
+            assert_owner(&told, actors.server.pid(), NAME, &["file", "lock"]);
+            Ok(())
+        });
     }
 }
 

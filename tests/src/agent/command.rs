@@ -4,12 +4,17 @@ use std::io::{BufRead, BufReader, Lines, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::program;
+use crate::live::Silent;
 use crate::wait::{self, PATIENCE};
+
+/// Far longer than the agent keeps a line.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Runs a command to its end.
 pub fn run(arguments: &[&str]) -> Output {
@@ -47,6 +52,16 @@ impl Running {
                 return line;
             }
             others.push(line);
+        }
+    }
+
+    /// The same of a line that a timer is to cause, soon after its scene.
+    pub fn told(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
+        loop {
+            let line = self.lines.recv_timeout(SOON).map_err(|_| Silent)?;
+            if wanted(&line) {
+                return Ok(line);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +19,13 @@ const SPAM: usize = 64 << 10;
 
 /// What the child reads.
 const READ: usize = 16;
+
+/// What the client leaves unread for as long as the child writes: more than its own buffer takes, so that
+/// some of it is lost; less than the child's send buffer, so that the child gets done.
+const HELD_BACK: usize = 32 << 10;
+
+/// SO_RCVBUF of the client.
+const BUFFER: usize = 8 << 10;
 
 /// Looks without a change after which a transfer rests: more than a retransmission timeout.
 const REST: usize = 250;
@@ -45,11 +52,12 @@ pub fn fork_per_connection(pair: &Pair, family: Family, payload: usize) -> Serve
     let at = pair.server.socket_address(family, 0).to_string();
     let mut server = Actor::start(&pair.server, &["fork-server", &at, &payload.to_string()]);
     let meter = Meter::new(&pair.server);
-    let client = tcp::connect(&pair.client, server.address("listening"));
+    let client = connect(pair, server.address("listening"));
     let receiver = Side::of(&pair.client, &client);
     let child = child_of(&server.answer("child"));
     tcp::send(&client, SPAM);
-    let read = read_slowly(&client, || is_stopped(child));
+    read(&client, payload - HELD_BACK);
+    wait::until("the child to have written all", || is_stopped(child));
     rests(&client);
     kill(Pid::from_raw(child.cast_signed()), Signal::SIGCONT).expect("continue the child");
     let (unread, unacknowledged) = queues(&server.answer("closing"));
@@ -65,7 +73,14 @@ pub fn fork_per_connection(pair: &Pair, family: Family, payload: usize) -> Serve
         snmp: meter.read(),
         held: Vec::new(),
     };
-    Served { reset, parent: server.pid(), child, delivered: read + left, unread, unacknowledged }
+    Served {
+        reset,
+        parent: server.pid(),
+        child,
+        delivered: payload - HELD_BACK + left,
+        unread,
+        unacknowledged,
+    }
 }
 
 fn child_of(answer: &str) -> u32 {
@@ -78,16 +93,15 @@ fn queues(answer: &str) -> (usize, usize) {
     (unread.parse().expect("FIONREAD"), unacknowledged.parse().expect("TIOCOUTQ"))
 }
 
-/// A little at a time and no more than makes the child write on, until it has written all.
-fn read_slowly(mut client: &TcpStream, written: impl Fn() -> bool) -> usize {
-    let mut buffer = [0; 4096];
-    let mut total = 0;
-    while !written() {
-        let count = client.read(&mut buffer).expect("payload");
-        assert_ne!(count, 0, "a clean end");
-        total += count;
-    }
-    total
+fn connect(pair: &Pair, to: SocketAddr) -> TcpStream {
+    let socket = tcp::bound(&pair.client, Family::of(to));
+    socket.set_recv_buffer_size(BUFFER).expect("SO_RCVBUF");
+    socket.connect(&to.into()).expect("connect");
+    socket.into()
+}
+
+fn read(mut client: &TcpStream, count: usize) {
+    client.read_exact(&mut vec![0; count]).expect("payload");
 }
 
 /// Whether a process is stopped by a signal: `T` after its name in `/proc/PID/stat`.
