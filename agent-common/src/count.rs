@@ -65,6 +65,21 @@ pub struct Socket {
     pub totals: Totals,
 }
 
+/// Value of the hash `FORKS`, keyed by the parent's process id; removed when the parent ends.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forks {
+    /// Processes it forked since the programs were attached; threads do not count.
+    pub forked: u64,
+    /// Children that ended while it lived, adopted ones and those forked before included.
+    pub exited: u64,
+    /// When it forked last, ns of `CLOCK_MONOTONIC`.
+    pub last: u64,
+}
+
+/// Key of `FORKS` that takes the forks of parents that do not fit the map: the idle task, which never forks.
+pub const OTHER_PARENTS: u32 = 0;
+
 impl Task {
     /// Nobody.
     pub const NONE: Self = Self { pid: 0, how: crate::owner::NONE, comm: [0; COMM_LEN] };
@@ -75,4 +90,5 @@ const _: () = {
     assert!(size_of::<Count>() == 24);
     assert!(size_of::<Health>() == 40);
     assert!(size_of::<Socket>() == 72);
+    assert!(size_of::<Forks>() == 24);
 };

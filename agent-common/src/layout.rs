@@ -221,6 +221,7 @@ layout! {
         cgroup_kn: "cgroup" "kn" required,
         kn_id: "kernfs_node" "id" required,
         prot_name: "proto" "name" required,
+        task_pid: "task_struct" "pid" required,
         task_tgid: "task_struct" "tgid" required,
         task_comm: "task_struct" "comm" required,
         task_group_leader: "task_struct" "group_leader" required,
@@ -264,7 +265,7 @@ impl Kernel {
 #[cfg(feature = "user")]
 mod user {
     use super::Kernel;
-    use crate::count::{Count, CountKey, Health, Socket};
+    use crate::count::{Count, CountKey, Forks, Health, Socket};
 
     // SAFETY: `#[repr(C)]`, integers only, without padding; every bit pattern is a value.
     unsafe impl aya::Pod for Kernel {}
@@ -276,4 +277,6 @@ mod user {
     unsafe impl aya::Pod for Health {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Socket {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Forks {}
 }

@@ -1,6 +1,6 @@
 //! Puts the ABI's types into the object's BTF, so that a test can compare them with the daemon's.
 
-use agent_common::count::{Count, CountKey, Health, Socket};
+use agent_common::count::{Count, CountKey, Forks, Health, Socket};
 use agent_common::record::TcpRecord;
 
 /// By value: behind a pointer the compiler leaves a type undescribed.
@@ -11,9 +11,10 @@ pub struct Abi {
     count: Count,
     health: Health,
     socket: Socket,
+    forks: Forks,
 }
 
-/// See [`Abi`]; 664 bytes that nobody reads.
+/// See [`Abi`]; 688 bytes that nobody reads.
 #[unsafe(no_mangle)]
 // SAFETY: integers only: all zeroes is a value.
 pub static ABI: Abi = unsafe { core::mem::zeroed() };

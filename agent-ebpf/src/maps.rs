@@ -1,6 +1,6 @@
 //! The maps, all in one place: every one is made at load, used or not.
 
-use agent_common::count::{Count, CountKey, Health, Socket};
+use agent_common::count::{Count, CountKey, Forks, Health, Socket};
 use agent_common::record::TcpRecord;
 use agent_common::signal;
 use aya_ebpf::macros::map;
@@ -21,6 +21,11 @@ pub static HEALTH: PerCpuArray<Health> = PerCpuArray::with_max_entries(signal::E
 /// Owner and totals of each socket seen, by its address. Not LRU: an eviction could not be counted.
 #[map]
 pub static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(65_536, 0);
+
+/// Forks by parent. Per CPU, since the children of one parent end on all of them at once. Not LRU, as above;
+/// a parent's entry goes with it, so only living parents take room.
+#[map]
+pub static FORKS: PerCpuHashMap<u32, Forks> = PerCpuHashMap::with_max_entries(2048, 0);
 
 /// Kernel stacks of active resets.
 #[map]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod fact;
 
-pub use fact::{CountRow, Fact, HealthRow, HostFacts};
+pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]

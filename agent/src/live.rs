@@ -101,7 +101,13 @@ fn pause(shared: &Shared, walked: u64) -> anyhow::Result<impl Future<Output = ()
 
 /// Returns when it was, ns of `CLOCK_MONOTONIC`.
 fn walk(ring: &mut Ring, shared: &Shared, frames: &mut Vec<Frame>) -> anyhow::Result<u64> {
-    ring.walk(frames).context("walk over the open files")?;
-    shared.push(frames);
+    let failed = "walk over the open files";
+    if let Some(mut walk) = ring.begin_walk().context(failed)? {
+        while walk.next(frames).context(failed)? {
+            shared.push(frames);
+        }
+        ring.end_walk(&walk, frames).context(failed)?;
+        shared.push(frames);
+    }
     Ok(facts::monotonic()?)
 }

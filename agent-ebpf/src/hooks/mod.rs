@@ -2,6 +2,7 @@
 
 pub mod inet;
 pub mod iter;
+pub mod sched;
 pub mod segment;
 pub mod sock;
 mod stack;

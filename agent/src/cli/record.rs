@@ -140,7 +140,12 @@ impl Session {
     }
 
     fn walk(&mut self) -> anyhow::Result<()> {
-        self.ring.walk(&mut self.frames).context("walk over the open files")?;
+        let failed = "walk over the open files";
+        let Some(mut walk) = self.ring.begin_walk().context(failed)? else { return Ok(()) };
+        while walk.next(&mut self.frames).context(failed)? {
+            self.take();
+        }
+        self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
         self.take();
         Ok(())
     }

@@ -111,7 +111,7 @@ impl Correlator {
             Fact::Stack { id, frames } => self.host.add_stack(id, frames),
             Fact::WalkDone { time } => self.end_walk(time),
             // The pipeline counts losses, totals in later records make up for them; counters are for metrics.
-            Fact::Lost { .. } | Fact::Counts { .. } => (),
+            Fact::Processes { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
         }
     }
 

@@ -28,6 +28,15 @@ pub enum Fact {
         /// When it ended, ns of `CLOCK_MONOTONIC`.
         time: u64,
     },
+    /// Processes that a walk found, before it is done: who listens, and parents of who holds sockets.
+    Processes {
+        /// When it was read, ns of `CLOCK_MONOTONIC`.
+        time: u64,
+        /// Many come in several facts.
+        rows: Vec<ProcessRow>,
+        /// Forks so far of parents for which the kernel side had no room.
+        uncounted: u64,
+    },
     /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
     /// were told before.
     Counts {
@@ -47,6 +56,33 @@ pub enum Fact {
         /// How many.
         count: u64,
     },
+}
+
+/// What is known of a process beside its sockets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// Process id.
+    pub pid: u32,
+    /// `None` where the kernel cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forks: Option<ForkCount>,
+    /// `RLIMIT_NOFILE`, soft; `None` for no limit, and if it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nofile: Option<u64>,
+    /// `RLIMIT_NPROC`, likewise: processes of its user, where that is not root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nproc: Option<u64>,
+}
+
+/// A row of the map `FORKS`, all CPUs together: [`agent_common::count::Forks`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkCount {
+    /// Processes forked since the programs were attached.
+    pub forked: u64,
+    /// Children that ended since.
+    pub exited: u64,
+    /// When it forked last, ns of `CLOCK_MONOTONIC`; 0 never.
+    pub last: u64,
 }
 
 /// A row of the map `COUNTS`, all CPUs together: [`agent_common::count::CountKey`] and `Count`.

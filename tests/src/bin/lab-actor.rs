@@ -4,9 +4,11 @@
 //! lab-actor connect ADDRESS [NAME]       connects; then takes orders from its standard input
 //! lab-actor accept ADDRESS               listens, accepts one connection; then takes orders
 //! lab-actor fork-server ADDRESS PAYLOAD  one child a connection, until the end of its standard input
+//! lab-actor fork-holders ADDRESS         likewise; a child holds its connection until the client closes
+//! lab-actor take PATH                    waits at a unix socket for a connection; then takes orders
 //! ```
 //!
-//! Orders: `send N`, `receive N`, `close`, `abort`; each is answered by `done`. At the end of the
+//! Orders: `send N`, `receive N`, `close`, `abort`, `pass PATH` (to who takes there); each is answered by `done`. At the end of the
 //! standard input, thus with the test that started it, an actor ends.
 //!
 //! A child of the forking server stops (SIGSTOP) when it has written all. Continued, it prints
@@ -14,14 +16,17 @@
 
 use std::env;
 use std::ffi::CString;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, raise};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use tests::actor::CHILD_NAME;
@@ -46,9 +51,12 @@ fn main() {
         ["fork-server", address, payload] => {
             serve(parse(address), payload.parse().expect("bytes of payload"));
         }
+        ["fork-holders", address] => fork_each(parse(address), |stream| hold(&stream)),
+        ["take", path] => obey(take(Path::new(path))),
         _ => {
             eprintln!(
-                "usage: lab-actor connect ADDRESS [NAME] | accept ADDRESS | fork-server ADDRESS PAYLOAD"
+                "usage: lab-actor connect ADDRESS [NAME] | accept ADDRESS | fork-server ADDRESS PAYLOAD | \
+                 fork-holders ADDRESS | take PATH"
             );
             process::exit(64);
         }
@@ -82,6 +90,11 @@ fn obey(stream: TcpStream) {
     for line in io::stdin().lines() {
         let line = line.expect("read an order");
         let (order, count) = line.split_once(' ').unwrap_or((&line, "0"));
+        if order == "pass" {
+            pass(stream.as_ref().expect("an open connection"), Path::new(count));
+            println!("done");
+            continue;
+        }
         let count: usize = count.parse().expect("a number of bytes");
         match order {
             "send" => tcp::send(stream.as_ref().expect("an open connection"), count),
@@ -98,14 +111,53 @@ fn receive(mut stream: &TcpStream, count: usize) {
     stream.read_exact(&mut vec![0; count]).expect("receive");
 }
 
+/// Passes the connection to who takes at `path`, and keeps it.
+fn pass(stream: &TcpStream, path: &Path) {
+    let to = UnixStream::connect(path).expect("connect to who takes");
+    let (fds, data) = ([stream.as_raw_fd()], [IoSlice::new(b"x")]);
+    sendmsg::<()>(to.as_raw_fd(), &data, &[ControlMessage::ScmRights(&fds)], MsgFlags::empty(), None)
+        .expect("pass the connection");
+}
+
+/// Takes a connection that another process passes.
+fn take(path: &Path) -> TcpStream {
+    let listener = UnixListener::bind(path).expect("listen at a unix socket");
+    println!("waiting");
+    let (from, _) = listener.accept().expect("accept at a unix socket");
+    let (mut data, mut space) = ([0], nix::cmsg_space!(RawFd));
+    let mut data = [IoSliceMut::new(&mut data)];
+    let message = recvmsg::<()>(from.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::empty());
+    let message = message.expect("take a message");
+    let fd = message.cmsgs().expect("control messages").find_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    println!("taken");
+    // SAFETY: the kernel made this descriptor for us alone.
+    unsafe { TcpStream::from_raw_fd(fd.expect("a descriptor")) }
+}
+
 /// The server of the write-up: a child a connection, which reads a little, sends its payload and closes.
 fn serve(at: SocketAddr, payload: usize) {
+    fork_each(at, |stream| child(&stream, payload));
+}
+
+/// Holds the connection until the client closes it.
+fn hold(mut stream: &TcpStream) -> ! {
+    prctl::set_pdeathsig(Signal::SIGKILL).expect("end with the server");
+    // Whatever ends the connection ends the child.
+    let _ = io::copy(&mut stream, &mut io::sink());
+    process::exit(0)
+}
+
+/// A child a connection.
+fn fork_each(at: SocketAddr, part: impl Fn(TcpStream)) {
     let listener = listen(at);
     while waits(&listener) {
         let (stream, remote) = listener.accept().expect("accept");
         // SAFETY: this process has one thread.
         let ForkResult::Parent { child: pid } = unsafe { fork() }.expect("fork") else {
-            child(&stream, payload)
+            return part(stream);
         };
         // Before it is announced: the child is to be the last to close.
         drop(stream);

@@ -3,6 +3,7 @@
 
 pub mod actors;
 pub mod death;
+pub mod family;
 pub mod forged;
 pub mod memory;
 pub mod reset;

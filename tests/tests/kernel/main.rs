@@ -4,6 +4,7 @@
 mod memory;
 mod owners;
 mod probes;
+mod processes;
 mod resets;
 mod retransmits;
 mod running;

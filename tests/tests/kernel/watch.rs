@@ -28,7 +28,7 @@ struct Heard {
 }
 
 /// Asks the reader for a walk over all open files.
-type Walk = oneshot::Sender<Vec<Held>>;
+type Walk = oneshot::Sender<Vec<Event>>;
 
 /// A reader of the live kernel.
 pub struct Watch {
@@ -127,11 +127,16 @@ impl Watch {
 
     /// Who holds which TCP socket open now.
     pub fn walk(&self) -> Vec<Held> {
+        self.walk_events().into_iter().filter_map(held).collect()
+    }
+
+    /// The same with the facts that end it.
+    pub fn walk_events(&self) -> Vec<Event> {
         // The reader walks at most once a second, and a walk that it leaves out ends in nothing.
         wait::some("a walk over all open files", || {
             let (reply, answer) = oneshot::channel();
             self.walks.send(reply).expect("the reader runs");
-            Some(answer.blocking_recv().expect("the reader runs")).filter(|held| !held.is_empty())
+            Some(answer.blocking_recv().expect("the reader runs")).filter(|found| !found.is_empty())
         })
     }
 
@@ -151,9 +156,12 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
             result = ring.next(&mut frames) => result.expect("read the ring"),
             Some(reply) = orders.recv() => {
                 let mut walked = Vec::new();
-                ring.walk(&mut walked).expect("walk over all open files");
+                if let Some(mut walk) = ring.begin_walk().expect("begin a walk") {
+                    while walk.next(&mut walked).expect("walk over all open files") {}
+                    ring.end_walk(&walk, &mut walked).expect("end the walk");
+                }
                 // Who asked may have given up.
-                let _ = reply.send(walked.iter().map(event).filter_map(held).collect());
+                let _ = reply.send(walked.iter().map(event).collect());
             }
         }
         let mut heard = heard.lock().expect("no test panicked with what was heard");

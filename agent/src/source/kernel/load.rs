@@ -3,7 +3,8 @@
 use std::fs;
 use std::io;
 
-use aya::maps::{MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
+use agent_common::count::{Forks, OTHER_PARENTS};
+use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
 use thiserror::Error;
@@ -15,6 +16,7 @@ use super::facts;
 use super::layout::{self, MissingField};
 use super::losses;
 use super::probes::{self, Hook, ProbeState, ProbeStatus};
+use super::processes::Processes;
 use super::ring::Ring;
 use super::stats::Counters;
 
@@ -93,6 +95,9 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
         .map_err(refused)?;
     let mut counters = counters(&mut ebpf)?;
     counters.reserve_other().map_err(|error| LoadError::Map("COUNTS", Box::new(error)))?;
+    let mut forks =
+        PerCpuHashMap::try_from(map(&mut ebpf, "FORKS")?).map_err(|error| map_error("FORKS", error))?;
+    reserve_other_parents(&mut forks).map_err(|error| map_error("FORKS", error))?;
     spawn_logger(&mut ebpf)?;
     counters.probes = probes::attach_all(&mut ebpf, &btf, &Btf::from_sys_fs()?);
     require(&counters.probes)?;
@@ -108,7 +113,8 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
     let events =
         unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
-    Ok((Ring::new(events, stacks, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
+    let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(forks));
+    Ok((Ring::new(events, stacks, processes, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
 }
 
 /// Loading takes 20 MB for a moment, most of it for BTF; without this the allocator keeps a part of it.
@@ -147,6 +153,12 @@ fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
         probes: Vec::new(),
         lost: Vec::new(),
     })
+}
+
+/// Makes the entry that takes the forks of parents that do not fit, while the map has room.
+fn reserve_other_parents(forks: &mut PerCpuHashMap<MapData, u32, Forks>) -> Result<(), MapError> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+    forks.insert(OTHER_PARENTS, PerCpuValues::try_from(vec![Forks::default(); cpus])?, 0)
 }
 
 /// Messages of the kernel side come out through `log`. The logger must live before any program is loaded.
@@ -228,7 +240,7 @@ mod tests {
             RcvqueueFull: record::RcvqueueFull, StateChanged: record::StateChanged, SockHeld: record::SockHeld,
             Tcp: record::Tcp, Netns: record::Netns, Totals: record::Totals, TcpRecord: record::TcpRecord,
             Kernel: agent_common::layout::Kernel, Layout: agent_common::layout::Layout,
-            CountKey: CountKey, Count: Count, Health: Health, Socket: Socket,
+            CountKey: CountKey, Count: Count, Health: Health, Socket: Socket, Forks: Forks,
         );
         assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
     }

@@ -6,10 +6,12 @@ pub mod layout;
 mod load;
 mod losses;
 pub mod probes;
+mod processes;
 pub mod ring;
 mod stats;
 mod symbols;
 mod told;
+mod walk;
 
 pub use load::{LoadError, Options, load};
 pub use stats::Counters;

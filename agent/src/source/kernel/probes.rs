@@ -32,7 +32,7 @@ pub struct Probe {
     pub without: &'static str,
 }
 
-/// Every probe, in the order of `agent_common::signal`.
+/// Every probe, in the order of `agent_common::signal`; then those that only count.
 pub const PROBES: &[Probe] = &[
     Probe {
         name: "retransmit",
@@ -96,6 +96,20 @@ pub const PROBES: &[Probe] = &[
         since: "5.11",
         required: false,
         without: "who accepted a connection, who holds it open, and what was open before the start",
+    },
+    Probe {
+        name: "process_forked",
+        hook: Hook::Tracepoint("sched_process_fork"),
+        since: "5.10",
+        required: false,
+        without: "how many children a server forked",
+    },
+    Probe {
+        name: "process_exited",
+        hook: Hook::Tracepoint("sched_process_exit"),
+        since: "5.10",
+        required: false,
+        without: "how many of a server's children ended",
     },
 ];
 

@@ -1,12 +1,11 @@
 //! Reads the ring, and tells with the records what they need to be understood.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::mem::{offset_of, size_of};
+use std::io;
+use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
-use agent_common::record::{self, Record, TcpRecord};
+use agent_common::record::{self, Record};
 use agent_common::signal;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf, StackTraceMap};
@@ -16,7 +15,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
 use super::facts::{self, Clock};
+use super::processes::Processes;
 use super::symbols::Symbols;
+use super::walk::Walk;
 use crate::event::{Fact, HostFacts};
 use crate::source::frame::Frame;
 
@@ -41,6 +42,7 @@ const MAX_STACKS: usize = 1024;
 pub struct Ring {
     events: AsyncFd<RingBuf<MapData>>,
     stacks: StackTraceMap<MapData>,
+    processes: Processes,
     ebpf: Ebpf,
     can_walk: bool,
     host: HostFacts,
@@ -58,6 +60,7 @@ impl Ring {
     pub(super) fn new(
         events: AsyncFd<RingBuf<MapData>>,
         stacks: StackTraceMap<MapData>,
+        processes: Processes,
         ebpf: Ebpf,
         host: HostFacts,
         can_walk: bool,
@@ -65,6 +68,7 @@ impl Ring {
         Self {
             events,
             stacks,
+            processes,
             ebpf,
             can_walk,
             host,
@@ -154,28 +158,25 @@ impl Ring {
         &self.host
     }
 
-    /// Walks over the open files of every process, unless it did a moment ago, and appends who holds which
-    /// TCP socket. Where the iterator is missing, nothing is appended.
-    pub fn walk(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    /// Begins a walk over the open files of every process. `None` where the iterator is missing, and if the
+    /// last one began less than [`WALK_INTERVAL`] ago.
+    pub fn begin_walk(&mut self) -> anyhow::Result<Option<Walk>> {
         if !self.can_walk || self.last_walk.is_some_and(|last| last.elapsed() < WALK_INTERVAL) {
-            return Ok(());
+            return Ok(None);
         }
         self.last_walk = Some(Instant::now());
-        let mut bytes = Vec::new();
-        self.open_walk()?.read_to_end(&mut bytes)?;
-        for held in bytes.chunks_exact(size_of::<TcpRecord>()) {
-            self.arena.extend_from_slice(held);
-            frames.push(Frame::Record(self.arena.split().freeze()));
-        }
-        frames.push(Frame::fact(&Fact::WalkDone { time: facts::monotonic()? }));
-        Ok(())
-    }
-
-    fn open_walk(&mut self) -> anyhow::Result<File> {
         let program = self.ebpf.program_mut("sock_held").ok_or_else(|| anyhow::anyhow!("no iterator"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
-        Ok(program.take_link(link)?.into_file()?)
+        Ok(Some(Walk::new(program.take_link(link)?.into_file()?)))
+    }
+
+    /// Ends a walk: tells what else is known of the processes that it found, and that it is complete.
+    pub fn end_walk(&self, walk: &Walk, frames: &mut Vec<Frame>) -> io::Result<()> {
+        let time = facts::monotonic()?;
+        let facts = self.processes.tell(walk.processes(), time).into_iter();
+        frames.extend(facts.chain([Fact::WalkDone { time }]).map(|fact| Frame::fact(&fact)));
+        Ok(())
     }
 }
 
@@ -189,6 +190,7 @@ fn stack_of(record: &[u8]) -> Option<i32> {
     Some(i32::from_ne_bytes(stack)).filter(|&id| id >= 0)
 }
 
-fn read<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+/// `N` bytes of a record.
+pub(super) fn read<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }

@@ -1,0 +1,75 @@
+//! What else is known of the processes that a walk over open files found: forks and limits.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use agent_common::count::{Forks, OTHER_PARENTS};
+use aya::maps::{MapData, PerCpuHashMap};
+
+use crate::event::{Fact, ForkCount, ProcessRow};
+
+/// Rows of one fact, a fraction of a recording's block.
+const ROWS: usize = 256;
+
+/// Reads the map `FORKS` and /proc.
+pub struct Processes {
+    forks: Option<PerCpuHashMap<MapData, u32, Forks>>,
+}
+
+impl Processes {
+    /// Of the map, if the programs that fill it run.
+    pub(super) fn new(forks: Option<PerCpuHashMap<MapData, u32, Forks>>) -> Self {
+        Self { forks }
+    }
+
+    /// What is known of `pids`, processes of which nothing is known left out.
+    pub(super) fn tell(&self, pids: &BTreeSet<u32>, time: u64) -> Vec<Fact> {
+        let rows: Vec<_> = pids.iter().filter_map(|&pid| self.row(pid)).collect();
+        let uncounted = self.forks(OTHER_PARENTS).map_or(0, |forks| forks.forked);
+        rows.chunks(ROWS).map(|rows| Fact::Processes { time, rows: rows.to_vec(), uncounted }).collect()
+    }
+
+    fn row(&self, pid: u32) -> Option<ProcessRow> {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        let row = ProcessRow {
+            pid,
+            forks: self.forks(pid),
+            nofile: soft_limit(&limits, "Max open files"),
+            nproc: soft_limit(&limits, "Max processes"),
+        };
+        (row.forks.is_some() || !limits.is_empty()).then_some(row)
+    }
+
+    /// All CPUs together; nothing forked is 0, not unknown, as long as the programs run.
+    fn forks(&self, pid: u32) -> Option<ForkCount> {
+        let values = self.forks.as_ref()?.get(&pid, 0);
+        let values = values.as_ref().map_or(&[][..], |values| values);
+        Some(values.iter().fold(ForkCount::default(), |sum, one| ForkCount {
+            forked: sum.forked + one.forked,
+            exited: sum.exited + one.exited,
+            last: sum.last.max(one.last),
+        }))
+    }
+}
+
+/// A line of /proc/PID/limits: its name, the soft limit, the hard limit, the unit. `unlimited` is none.
+fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_soft_limits() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max processes             127842               unlimited            processes \n\
+                    Max open files            1024                 524288               files     \n\
+                    Max locked memory         unlimited            unlimited            bytes     \n";
+        assert_eq!(soft_limit(text, "Max open files"), Some(1024));
+        assert_eq!(soft_limit(text, "Max processes"), Some(127_842));
+        assert_eq!(soft_limit(text, "Max locked memory"), None);
+    }
+}

@@ -1,0 +1,69 @@
+//! A walk over the open files of every process (`agent-ebpf/src/hooks/iter.rs`), a piece at a time: a host
+//! with 100,000 sockets would fill 50 MB at once.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::mem::{offset_of, size_of};
+
+use agent_common::record::{Endpoint, Record, SockHeld, Task, TcpRecord};
+use bytes::BytesMut;
+
+use super::ring::read;
+use crate::source::frame::Frame;
+
+/// Bytes read at a time: what the kernel buffers (`bpf_seq_read`, 8 pages).
+const PIECE: usize = 32 << 10;
+
+/// Processes of which more is told at the end of a walk. A forking server is one.
+const PROCESSES: usize = 1024;
+
+/// State number of a listener.
+const TCP_LISTEN: u8 = 10;
+
+/// A walk that goes on.
+#[derive(Debug)]
+pub struct Walk {
+    file: File,
+    arena: BytesMut,
+    processes: BTreeSet<u32>,
+}
+
+impl Walk {
+    pub(super) fn new(file: File) -> Self {
+        Self { file, arena: BytesMut::new(), processes: BTreeSet::new() }
+    }
+
+    /// Appends the next findings to `frames`; false at the end.
+    pub fn next(&mut self, frames: &mut Vec<Frame>) -> io::Result<bool> {
+        let kept = self.arena.len();
+        self.arena.resize(kept + PIECE, 0);
+        let read = self.file.read(&mut self.arena[kept..])?;
+        self.arena.truncate(kept + read);
+        while self.arena.len() >= size_of::<TcpRecord>() {
+            let record = self.arena.split_to(size_of::<TcpRecord>()).freeze();
+            self.note(&record);
+            frames.push(Frame::Record(record));
+        }
+        Ok(read > 0)
+    }
+
+    /// Who listens, and whose children hold sockets.
+    fn note(&mut self, record: &[u8]) {
+        let state = offset_of!(Record, endpoint) + offset_of!(Endpoint, state);
+        let pid = offset_of!(Record, current) + offset_of!(Task, pid);
+        let parent = offset_of!(Record, detail) + offset_of!(SockHeld, parent);
+        let listens = record.get(state) == Some(&TCP_LISTEN);
+        for at in [parent].into_iter().chain(listens.then_some(pid)) {
+            let process = read(record, at).map(u32::from_ne_bytes);
+            if self.processes.len() < PROCESSES {
+                self.processes.extend(process);
+            }
+        }
+    }
+
+    /// Their process ids.
+    pub(super) fn processes(&self) -> &BTreeSet<u32> {
+        &self.processes
+    }
+}

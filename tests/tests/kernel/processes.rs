@@ -1,0 +1,36 @@
+//! Forks and ends of processes, as the kernel counts them.
+
+use agent::event::{Event, Fact, ForkCount, ProcessRow};
+use tests::link::Family;
+use tests::scenes::family::Forking;
+use tests::skip::skip;
+use tests::wait;
+
+use crate::watch::{self, watch};
+
+/// What a walk tells of a process.
+fn row(pid: u32) -> ProcessRow {
+    let rows = watch().walk_events().into_iter().filter_map(|event| match event {
+        Event::Fact(Fact::Processes { rows, .. }) => Some(rows),
+        _ => None,
+    });
+    rows.flatten().find(|row| row.pid == pid).expect("a walk names who listens")
+}
+
+#[test]
+fn forks_and_ends_of_children_are_counted() {
+    if !watch().has("sock_held") {
+        return skip("forks_and_ends_of_children_are_counted", "no bpf_sock_from_file before 5.11");
+    }
+    let pair = watch::pair();
+    let mut server = Forking::start(&pair, Family::V4);
+    server.serve(&pair, 12);
+    let ProcessRow { forks, nofile, .. } = row(server.pid());
+    let ForkCount { forked, exited, last } = forks.expect("the programs run");
+    assert_eq!((forked, exited), (12, 0));
+    assert!(last > 0 && nofile.is_some());
+    server.hang_up(5);
+    wait::until("five children to end", || {
+        row(server.pid()).forks.is_some_and(|forks| (forks.forked, forks.exited) == (12, 5))
+    });
+}
