@@ -9,8 +9,10 @@ use agent_common::record::{self, ABSENT8, ABSENT32, ABSENT64};
 use serde::{Deserialize, Serialize};
 
 mod fact;
+mod memory;
 
 pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow};
+pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, TcpMemory};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]

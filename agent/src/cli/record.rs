@@ -16,6 +16,7 @@ use super::attach::{self, AttachArgs, age};
 use super::filter::netns;
 use super::signals::Signals;
 use crate::correlate::observed::Observed;
+use crate::event::Fact;
 use crate::export::metrics::Counters as _;
 use crate::pipeline::Pipeline;
 use crate::source::frame::Frame;
@@ -179,6 +180,7 @@ impl Session {
         counts.retain(|(key, _)| self.netns.is_empty() || self.netns.contains(&key.netns));
         let facts = self.told.counts(facts::monotonic()?, &counts);
         self.frames.extend(facts.iter().map(Frame::fact));
+        self.frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(&Fact::TcpMemory(memory))));
         Ok(())
     }
 

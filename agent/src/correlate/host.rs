@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::limits::STACKS;
-use crate::event::{Detail, HostFacts, KernelEvent};
+use super::limits::{CGROUPS, STACKS};
+use crate::event::{CgroupMemory, Detail, HostFacts, KernelEvent, TcpMemory};
 
 /// What is known of the host.
 #[derive(Debug)]
@@ -16,6 +16,9 @@ pub struct Host {
     stacks: BTreeMap<i32, Arc<[Box<str>]>>,
     no_stack: Arc<[Box<str>]>,
     evicted: u64,
+    tcp_memory: Option<TcpMemory>,
+    /// By the cgroup of the socket.
+    cgroups: BTreeMap<u64, CgroupMemory>,
 }
 
 impl Default for Host {
@@ -27,6 +30,8 @@ impl Default for Host {
             stacks: BTreeMap::new(),
             no_stack: Arc::new([]),
             evicted: 0,
+            tcp_memory: None,
+            cgroups: BTreeMap::new(),
         }
     }
 }
@@ -44,6 +49,29 @@ impl Host {
 
     pub fn set_clock(&mut self, offset: i64) {
         self.offset = offset;
+    }
+
+    pub fn set_tcp_memory(&mut self, memory: TcpMemory) {
+        self.tcp_memory = Some(memory);
+    }
+
+    /// TCP's memory when it was told last.
+    pub fn tcp_memory(&self) -> Option<&TcpMemory> {
+        self.tcp_memory.as_ref()
+    }
+
+    /// The cgroup whose news are oldest makes room.
+    pub fn set_cgroup_memory(&mut self, memory: CgroupMemory) {
+        if self.cgroups.len() >= CGROUPS && !self.cgroups.contains_key(&memory.cgroup) {
+            let oldest = self.cgroups.values().min_by_key(|known| known.time).map(|known| known.cgroup);
+            self.cgroups.remove(&oldest.unwrap_or_default());
+        }
+        self.cgroups.insert(memory.cgroup, memory);
+    }
+
+    /// Memory of a socket's cgroup when it was told last.
+    pub fn cgroup_memory(&self, cgroup: u64) -> Option<&CgroupMemory> {
+        self.cgroups.get(&cgroup)
     }
 
     pub fn add_stack(&mut self, id: i32, frames: Vec<Box<str>>) {

@@ -112,6 +112,8 @@ impl Correlator {
             Fact::WalkDone { time } => self.end_walk(time),
             // The pipeline counts losses, totals in later records make up for them; counters are for metrics.
             Fact::Processes { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
+            Fact::TcpMemory(memory) => self.host.set_tcp_memory(memory),
+            Fact::CgroupMemory(memory) => self.host.set_cgroup_memory(memory),
         }
     }
 

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::identity::Identity;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
-use crate::event::{HostFacts, Process};
+use crate::event::{HostFacts, Process, TcpMemory};
 
 /// One condition on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,11 @@ impl Correlator {
     /// What does not change while the agent runs.
     pub fn host(&self) -> &HostFacts {
         self.host.facts()
+    }
+
+    /// TCP's memory on this host when it was told last.
+    pub fn tcp_memory(&self) -> Option<&TcpMemory> {
+        self.host.tcp_memory()
     }
 
     /// Wall clock at `time` of the monotonic clock, ns since 1970 UTC.

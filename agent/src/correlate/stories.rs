@@ -35,7 +35,8 @@ impl Correlator {
             host: self.host(),
             stack: self.host.stack(stack.flatten().map(i32::from)),
             outlook,
-            memory: None,
+            memory: self.tcp_memory(),
+            cgroup: connection.identity.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
         }
     }
 
@@ -55,7 +56,8 @@ impl Correlator {
             host: self.host(),
             stack: observed.stack.clone(),
             outlook: None,
-            memory: None,
+            memory: self.tcp_memory(),
+            cgroup: endpoint.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup)),
         }
     }
 

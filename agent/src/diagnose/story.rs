@@ -10,7 +10,10 @@ use crate::correlate::connection::Connection;
 use crate::correlate::listeners::{Listener, Listening};
 use crate::correlate::observed::Observed;
 use crate::correlate::timeline::{Entry, What};
-use crate::event::{Detail, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpState};
+use crate::event::{
+    CgroupMemory, Detail, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpMemory,
+    TcpState,
+};
 
 /// `SOCK_LINGER` in `skc_flags`.
 const SOCK_LINGER: u64 = 1 << 4;
@@ -39,7 +42,9 @@ pub struct Story<'a> {
     /// What comes, of a stall.
     pub outlook: Option<Outlook>,
     /// The host's TCP memory; `None` where it is not told.
-    pub memory: Option<TcpMemory>,
+    pub memory: Option<&'a TcpMemory>,
+    /// Memory of its socket's cgroup, likewise.
+    pub cgroup: Option<&'a CgroupMemory>,
 }
 
 /// When and at which point of the kernel's work a socket's numbers were read.
@@ -49,17 +54,6 @@ pub struct Sight {
     pub time: u64,
     /// See there.
     pub moment: Moment,
-}
-
-/// TCP's memory and its limits, pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpMemory {
-    /// `tcp_mem`: low, pressure, high.
-    pub limits: [u64; 3],
-    /// Closed sockets the kernel still serves.
-    pub orphans: u64,
-    /// `tcp_max_orphans`.
-    pub max_orphans: u64,
 }
 
 /// A reset that this host sent.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{CgroupMemory, TcpMemory};
+
 /// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
 /// read back the integer keys of [`HostFacts::reset_reasons`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,10 @@ pub enum Fact {
         /// How many.
         count: u64,
     },
+    /// TCP's memory: told at the start, ahead of events that need it, and at a scrape.
+    TcpMemory(TcpMemory),
+    /// A cgroup's socket memory: told ahead of events of its sockets that need it.
+    CgroupMemory(CgroupMemory),
 }
 
 /// What is known of a process beside its sockets.

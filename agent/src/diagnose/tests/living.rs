@@ -1,19 +1,24 @@
 use super::*;
-use crate::diagnose::story::TcpMemory;
-use crate::diagnose::{Story, diagnose};
+use crate::diagnose::diagnose;
+use crate::event::TcpMemory;
 
-/// What is said of the connection of one record, as it lives on.
-fn of(record: &RecordBytes, change: impl Fn(&mut Story)) -> Option<Diagnosis> {
+/// What is said of the connection of one record, as it lives on, after what is told of the host.
+fn told_of(record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
     let mut bench = Bench::new();
+    for fact in facts {
+        bench.fact(fact);
+    }
     bench.push(record);
     let correlator = bench.0.correlator();
-    let mut story = correlator.story(correlator.last().unwrap(), Phase::Recovered, None);
-    change(&mut story);
-    diagnose(&story)
+    diagnose(&correlator.story(correlator.last().unwrap(), Phase::Recovered, None))
+}
+
+fn of(record: &RecordBytes) -> Option<Diagnosis> {
+    told_of(record, &[])
 }
 
 fn cause(record: &RecordBytes) -> Option<Cause> {
-    of(record, |_| ()).map(|told| told.cause)
+    of(record).map(|told| told.cause)
 }
 
 fn resent(kind: u16, segments: u32) -> RecordBytes {
@@ -32,7 +37,7 @@ fn kinds_of_retransmission_tell_of_the_path() {
     let mut spurious = resent(retransmit::TIMEOUT, 2);
     put!(spurious, tcp.dsack_dups, 2_u32);
     assert_eq!(cause(&spurious), Some(Cause::SpuriousRetransmit));
-    says(&of(&resent(retransmit::FAST, 10), |_| ()).unwrap(), "5.0 % of the data segments");
+    says(&of(&resent(retransmit::FAST, 10)).unwrap(), "5.0 % of the data segments");
 }
 
 #[test]
@@ -71,8 +76,8 @@ fn refused_memory_is_no_more_certain_than_what_was_told() {
         ([6000, 7000, 8000], Cause::CgroupMemoryLimit),
         ([1000, 4000, 8000], Cause::MemoryPressure),
     ] {
-        let memory = TcpMemory { limits, orphans: 0, max_orphans: 1000 };
-        let told = of(&refused(), |story| story.memory = Some(memory)).unwrap();
+        let memory = TcpMemory { limits, max_orphans: 1000, ..TcpMemory::default() };
+        let told = told_of(&refused(), &[Fact::TcpMemory(memory)]).unwrap();
         assert_eq!(told.cause, cause);
     }
 }

@@ -73,6 +73,25 @@ families! {
         "Times that a protocol's or a cgroup's limit refused memory to a socket";
     RCVQUEUE_FULL: Counter "rcvqueue_full" {}
         "Packets that did not fit a receive queue; never TCP, which queues elsewhere";
+    #[Bytes]
+    TCP_MEMORY: Gauge "tcp_memory" {}
+        "Memory of all TCP sockets of the host; from kernel 6.0 on up to 1 MiB a processor is not seen or seen too much";
+    #[Bytes]
+    TCP_MEMORY_LIMIT: Gauge "tcp_memory_limit" { ("limit", "`low`, `pressure` or `high`: the values of tcp_mem") }
+        "Limits of the host for the memory of all TCP sockets";
+    TCP_MEMORY_PRESSURE: Gauge "tcp_memory_pressure" {}
+        "1 while TCP is under pressure: windows do not grow, and sockets with more than their share are refused";
+    SOCKETS: Gauge "sockets" { ("state", "`allocated`, `orphan`: closed and still sending; both of the whole host; `in_use`: bound to a port, `time_wait`; both of the agent's network namespace") }
+        "TCP sockets by what they are";
+    ORPHANS_LIMIT: Gauge "orphans_limit" {}
+        "tcp_max_orphans of the host";
+    NETSTAT: Counter "netstat" { ("counter", "the kernel's name in /proc/net/netstat, such as `PruneCalled`") }
+        "The kernel's own counters of memory and queues, in the agent's network namespace";
+    #[Seconds]
+    TCP_MEMORY_PRESSURE_TIME: Counter "tcp_memory_pressure" {}
+        "Time under pressure; the kernel adds it when pressure ends (TCPMemoryPressuresChrono)";
+    KERNEL_LOG_LINES: Counter "kernel_log_lines" { ("line", "`out_of_memory`: tcp_mem is used up, `too_many_orphans`: tcp_max_orphans is") }
+        "Lines of the kernel log about TCP's memory since the agent started, of which the kernel writes at most 10 in 5 s; absent where the log may not be read";
     RECORDS: Counter "records" { SIGNAL }
         "Records that the kernel side handed to the agent";
     RECORDS_LOST: Counter "records_lost" {

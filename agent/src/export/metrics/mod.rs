@@ -3,6 +3,7 @@
 
 mod classic;
 mod family;
+mod memory;
 mod page;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,7 +28,7 @@ use self::workload::Admission;
 pub use self::workload::{Resolve, Workload};
 use super::feed::Feed;
 use crate::diagnose::stats::Stats;
-use crate::event::HostFacts;
+use crate::event::{HostFacts, TcpMemory};
 
 /// One row of health for each signal.
 pub type HealthTable = [Health; signal::END as usize];
@@ -45,6 +46,8 @@ pub trait Counters: Send + Sync {
     fn programs(&self) -> Reading<Vec<ProgramStats>>;
     /// The table of probes.
     fn probes(&self) -> Vec<Probe>;
+    /// TCP's memory; `None` where it can't be read.
+    fn tcp_memory(&self) -> Option<TcpMemory>;
 }
 
 /// What the pipeline has counted.
@@ -199,6 +202,7 @@ impl Metrics {
             health: self.counters.health()?,
             programs: self.counters.programs()?,
             probes: self.counters.probes(),
+            tcp_memory: self.counters.tcp_memory(),
             tally: self.tallies.tally(),
             tail_missed: self.feed.missed(),
             host: Arc::clone(&self.host),

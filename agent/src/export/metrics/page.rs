@@ -11,11 +11,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet};
 
 use super::family::{self, Family};
+use super::memory;
 use super::workload::{Counts, Workload, add};
 use super::{HealthTable, Probe, ProgramStats, Tally};
 use crate::diagnose::Cause;
 use crate::diagnose::stats::{Histogram, STAGE_WORDS, Stats};
-use crate::event::HostFacts;
+use crate::event::{HostFacts, TcpMemory};
 use crate::export::words;
 
 /// States in which a RST can be accepted.
@@ -31,12 +32,13 @@ pub(super) struct Page {
     pub(super) health: HealthTable,
     pub(super) programs: Vec<ProgramStats>,
     pub(super) probes: Vec<Probe>,
+    pub(super) tcp_memory: Option<TcpMemory>,
     pub(super) tally: Tally,
     pub(super) tail_missed: u64,
     pub(super) host: Arc<HostFacts>,
 }
 
-type Labels<'a> = Vec<(&'a str, &'a str)>;
+pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
 
 /// Sums by workload and the value of one label.
 type Sums = BTreeMap<(Workload, Cow<'static, str>), Count>;
@@ -46,6 +48,7 @@ impl Collector for Page {
         self.retransmits(&mut to)?;
         self.resets(&mut to)?;
         self.memory(&mut to)?;
+        memory::encode(self.tcp_memory.as_ref(), &self.host, &mut to)?;
         self.losses(&mut to)?;
         self.agent(&mut to)?;
         self.programs(&mut to)?;
@@ -190,14 +193,14 @@ fn lost(health: &Health) -> [(&'static str, u64); 4] {
     [("read", lost_read), ("ring", lost_ring), ("socket", lost_socket), ("count", lost_count)]
 }
 
-fn descriptor<'a>(
+pub(super) fn descriptor<'a>(
     to: &'a mut DescriptorEncoder<'_>,
     family: &'a Family,
 ) -> Result<MetricEncoder<'a>, fmt::Error> {
     to.encode_descriptor(family.name, &format!("{}.", family.help), family.unit.as_ref(), family.kind)
 }
 
-fn counters<'a, V: EncodeCounterValue>(
+pub(super) fn counters<'a, V: EncodeCounterValue>(
     to: &mut DescriptorEncoder<'_>,
     family: &Family,
     rows: impl IntoIterator<Item = (Labels<'a>, V)>,
@@ -213,7 +216,7 @@ fn counters<'a, V: EncodeCounterValue>(
     Ok(())
 }
 
-fn gauges<'a>(
+pub(super) fn gauges<'a>(
     to: &mut DescriptorEncoder<'_>,
     family: &Family,
     rows: impl IntoIterator<Item = (&'a str, u64)>,

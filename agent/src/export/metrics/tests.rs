@@ -9,7 +9,7 @@ use agent_common::{retransmit, signal};
 use super::{
     Counters, FAMILIES, Family, Format, HealthTable, Metrics, Probe, ProgramStats, Reading, Tallies, Tally,
 };
-use crate::event::HostFacts;
+use crate::event::{HostFacts, LogLines, TcpMemory};
 use crate::export::feed::Feed;
 use crate::export::golden;
 
@@ -18,6 +18,7 @@ use crate::export::golden;
 pub(crate) struct Fake {
     pub(crate) counts: Vec<(CountKey, Count)>,
     pub(crate) programs: Vec<ProgramStats>,
+    pub(crate) memory: Option<TcpMemory>,
     pub(crate) broken: bool,
 }
 
@@ -34,6 +35,10 @@ impl Counters for Fake {
 
     fn programs(&self) -> Reading<Vec<ProgramStats>> {
         Ok(self.programs.clone())
+    }
+
+    fn tcp_memory(&self) -> Option<TcpMemory> {
+        self.memory.clone()
     }
 
     fn probes(&self) -> Vec<Probe> {
@@ -87,7 +92,22 @@ pub(crate) fn busy() -> Fake {
     let run_time = Duration::from_micros(1500);
     let program = |name, runs| ProgramStats { name, run_time, runs, misses: 0, instructions: 900 };
     let programs = vec![program("retransmit".into(), 12), program("reset_sent".into(), 0)];
-    Fake { counts, programs, broken: false }
+    Fake { counts, programs, memory: Some(memory()), broken: false }
+}
+
+fn memory() -> TcpMemory {
+    TcpMemory {
+        pages: 380_000,
+        limits: [287_898, 383_867, 575_796],
+        sockets: 1200,
+        orphans: 3,
+        max_orphans: 131_072,
+        in_use: 1190,
+        time_wait: 40,
+        counters: [("PruneCalled".into(), 12), ("TCPMemoryPressuresChrono".into(), 1500)].into(),
+        log: Some(LogLines { out_of_memory: 0, too_many_orphans: 2 }),
+        ..TcpMemory::default()
+    }
 }
 
 pub(crate) fn host() -> Arc<HostFacts> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use agent_common::count::{Forks, OTHER_PARENTS};
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf, StackTraceMap};
@@ -18,7 +19,9 @@ use super::losses;
 use super::probes::{self, Hook, ProbeState, ProbeStatus};
 use super::processes::Processes;
 use super::ring::Ring;
+use super::shortage::Shortage;
 use super::stats::Counters;
+use crate::source::host::HostMemory;
 
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -114,7 +117,9 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let events =
         unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
     let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(forks));
-    Ok((Ring::new(events, stacks, processes, ebpf, host, is_up(&counters.probes, "sock_held")), counters))
+    let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
+    let can_walk = is_up(&counters.probes, "sock_held");
+    Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
 }
 
 /// Loading takes 20 MB for a moment, most of it for BTF; without this the allocator keeps a part of it.
@@ -152,6 +157,7 @@ fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
         programs: Vec::new(),
         probes: Vec::new(),
         lost: Vec::new(),
+        memory: Arc::new(HostMemory::new()),
     })
 }
 

@@ -8,6 +8,7 @@ mod losses;
 pub mod probes;
 mod processes;
 pub mod ring;
+mod shortage;
 mod stats;
 mod symbols;
 mod told;

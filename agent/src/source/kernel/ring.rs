@@ -5,7 +5,7 @@ use std::io;
 use std::mem::offset_of;
 use std::time::{Duration, Instant};
 
-use agent_common::record::{self, Record};
+use agent_common::record::{self, Record, ResetSent};
 use agent_common::signal;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf, StackTraceMap};
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::facts::{self, Clock};
 use super::processes::Processes;
+use super::shortage::Shortage;
 use super::symbols::Symbols;
 use super::walk::Walk;
 use crate::event::{Fact, HostFacts};
@@ -43,6 +44,7 @@ pub struct Ring {
     events: AsyncFd<RingBuf<MapData>>,
     stacks: StackTraceMap<MapData>,
     processes: Processes,
+    shortage: Shortage,
     ebpf: Ebpf,
     can_walk: bool,
     host: HostFacts,
@@ -61,6 +63,7 @@ impl Ring {
         events: AsyncFd<RingBuf<MapData>>,
         stacks: StackTraceMap<MapData>,
         processes: Processes,
+        shortage: Shortage,
         ebpf: Ebpf,
         host: HostFacts,
         can_walk: bool,
@@ -69,6 +72,7 @@ impl Ring {
             events,
             stacks,
             processes,
+            shortage,
             ebpf,
             can_walk,
             host,
@@ -100,6 +104,7 @@ impl Ring {
         if let Some(offset) = self.clock.step()? {
             frames.push(Frame::fact(&Fact::Clock { offset }));
         }
+        frames.extend(self.shortage.tell());
         Ok(())
     }
 
@@ -124,6 +129,7 @@ impl Ring {
         while frames.len() < BATCH {
             let Some(item) = ring.next() else { break };
             new_stacks.extend(stack_of(&item).filter(|id| !self.told_stacks.contains(id)));
+            self.shortage.see(&item);
             self.arena.extend_from_slice(&item);
             frames.push(Frame::Record(self.arena.split().freeze()));
         }
@@ -135,6 +141,8 @@ impl Ring {
         if !new_stacks.is_empty() {
             self.tell_stacks(&new_stacks, frames);
         }
+        // Ahead of the records: some of them are judged by it.
+        frames.splice(..0, self.shortage.news());
     }
 
     /// Ahead of the records, since some of them are the stacks'. All names are learnt together: each look at
@@ -180,13 +188,17 @@ impl Ring {
     }
 }
 
+/// The signal of a record.
+pub(super) fn signal_of(record: &[u8]) -> Option<u16> {
+    read(record, offset_of!(Record, header) + offset_of!(record::Header, signal)).map(u16::from_ne_bytes)
+}
+
 /// The stack id of an active reset's record.
 fn stack_of(record: &[u8]) -> Option<i32> {
-    let signal = read::<2>(record, offset_of!(Record, header) + offset_of!(record::Header, signal))?;
-    if u16::from_ne_bytes(signal) != signal::RESET_SENT {
+    if signal_of(record)? != signal::RESET_SENT {
         return None;
     }
-    let stack = read::<4>(record, offset_of!(Record, detail) + offset_of!(record::ResetSent, stack))?;
+    let stack = read::<4>(record, offset_of!(Record, detail) + offset_of!(ResetSent, stack))?;
     Some(i32::from_ne_bytes(stack)).filter(|&id| id >= 0)
 }
 

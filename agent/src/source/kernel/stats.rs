@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_common::count::{Count, CountKey, Health, OTHER_CGROUP, REASON_ABSENT};
@@ -10,7 +11,9 @@ use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
 
 use super::probes::{ProbeState, ProbeStatus};
+use crate::event::TcpMemory;
 use crate::export::metrics::{self, HealthTable, Probe, ProgramStats, Reading};
+use crate::source::host::HostMemory;
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {
@@ -21,6 +24,8 @@ pub struct Counters {
     pub probes: Vec<ProbeStatus>,
     /// What this kernel cannot tell.
     pub lost: Vec<&'static str>,
+    /// Reads TCP's memory.
+    pub(super) memory: Arc<HostMemory>,
 }
 
 impl metrics::Counters for Counters {
@@ -43,6 +48,10 @@ impl metrics::Counters for Counters {
 
     fn probes(&self) -> Vec<Probe> {
         self.probes.iter().map(probe).collect()
+    }
+
+    fn tcp_memory(&self) -> Option<TcpMemory> {
+        self.memory.tcp().ok()
     }
 }
 

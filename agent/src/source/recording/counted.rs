@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use agent_common::count::{Count, CountKey, Health};
 
-use crate::event::{CountRow, Fact, HealthRow};
+use crate::event::{CountRow, Fact, HealthRow, TcpMemory};
 use crate::export::metrics::{Counters, HealthTable, Probe, ProgramStats, Reading};
 use crate::source::frame::Frame;
 
@@ -17,19 +17,24 @@ const ROWS: usize = 1 << 17;
 pub struct Counted {
     counts: HashMap<CountKey, Count>,
     health: HealthTable,
+    tcp_memory: Option<TcpMemory>,
 }
 
 impl Counted {
     /// Takes note, if the frame tells counters.
     pub fn take(&mut self, frame: &Frame) {
         let Frame::Fact(json) = frame else { return };
-        if let Ok(Fact::Counts { time: _, rows, health }) = serde_json::from_slice(json) {
-            for row in &rows {
-                self.count(row);
+        match serde_json::from_slice(json) {
+            Ok(Fact::Counts { time: _, rows, health }) => {
+                for row in &rows {
+                    self.count(row);
+                }
+                for row in &health {
+                    self.health(row);
+                }
             }
-            for row in &health {
-                self.health(row);
-            }
+            Ok(Fact::TcpMemory(memory)) => self.tcp_memory = Some(memory),
+            Ok(_) | Err(_) => (),
         }
     }
 
@@ -64,6 +69,10 @@ impl Counters for Counted {
 
     fn probes(&self) -> Vec<Probe> {
         Vec::new()
+    }
+
+    fn tcp_memory(&self) -> Option<TcpMemory> {
+        self.tcp_memory.clone()
     }
 }
 
