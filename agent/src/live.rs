@@ -1,12 +1,16 @@
-//! The live agent: the kernel joined to the pipeline.
+//! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
+
+mod tape;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+pub use self::tape::Tape;
 use crate::correlate::limits::Limits;
+use crate::event::Fact;
 use crate::export::feed::Feed;
 use crate::export::metrics::{Tallies, Tally};
 use crate::export::why::{self, Report, Stories, Wanted};
@@ -18,11 +22,14 @@ use crate::source::kernel::ring::{Ring, WALK_INTERVAL};
 /// [`WALK_INTERVAL`] in ns.
 const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
 
-/// How often the ring is looked after while deaths wait to be judged.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
-
 /// Events younger than this, ns, may not have been read yet.
 const IN_THE_RING: u64 = 50_000_000;
+
+/// At the end, records that the kernel side wrote and woke nobody for are waited for this long.
+const LAST_RECORDS: Duration = Duration::from_millis(50);
+
+/// At the end, what the kernel goes on to write is read for this long.
+const LAST_DRAIN: Duration = Duration::from_secs(1);
 
 /// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
 #[derive(Clone, Debug)]
@@ -39,11 +46,14 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, frames: &mut Vec<Frame>) {
-        let mut pipeline = self.lock();
-        for frame in frames.drain(..) {
-            pipeline.push(&frame);
-        }
+    /// When the first of what waits to be judged can be, ns of `CLOCK_MONOTONIC`.
+    fn settle_due(&self) -> Option<u64> {
+        self.lock().tracker().due().map(|due| due.saturating_add(IN_THE_RING))
+    }
+
+    /// When a walk over open files would tell something new, likewise.
+    fn walk_due(&self) -> Option<u64> {
+        self.lock().correlator().walk_due()
     }
 }
 
@@ -60,26 +70,113 @@ impl Stories for Shared {
     }
 }
 
-/// Feeds the pipeline for as long as the kernel can be read. An idle host wakes nobody: without records
-/// it waits until a walk is due, or for ever.
-pub async fn run(mut ring: Ring, shared: Shared) -> anyhow::Result<()> {
-    let mut frames = Vec::new();
-    ring.tell_facts(&mut frames).context("ask the host")?;
-    shared.push(&mut frames);
-    // Listeners, stalls and holders from before the start.
-    let mut walked = walk(&mut ring, &shared, &mut frames)?;
-    loop {
-        // Losing the race against the clock loses nothing: `next` is cancel safe.
-        tokio::select! {
-            result = ring.next(&mut frames) => result.context("read the ring")?,
-            () = pause(&shared, walked)? => (),
+/// The source and where it flows to.
+pub struct Live {
+    ring: Ring,
+    shared: Shared,
+    tape: Option<Tape>,
+    frames: Vec<Frame>,
+    /// When the last walk ended, ns of `CLOCK_MONOTONIC`.
+    walked: u64,
+}
+
+impl Live {
+    /// Everything that goes into the pipeline goes to the tape too, in the same order.
+    pub fn new(ring: Ring, shared: Shared, tape: Option<Tape>) -> Self {
+        Self { ring, shared, tape, frames: Vec::new(), walked: 0 }
+    }
+
+    /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes nobody:
+    /// without records it waits until a walk is due, or for ever.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        self.begin()?;
+        tokio::pin!(stop);
+        loop {
+            // Losing a race loses nothing: `next` is cancel safe.
+            tokio::select! {
+                () = &mut stop => return self.end().await,
+                result = self.ring.next(&mut self.frames) => result.context("read the ring")?,
+                () = pause(&self.shared, self.walked)? => (),
+                () = tick(&mut self.tape) => self.tell_counters()?,
+            }
+            self.push();
+            self.settle(facts::monotonic()?);
+            if self.wants_walk()? {
+                self.walk()?;
+            }
         }
-        shared.push(&mut frames);
+    }
+
+    /// What must come first; then listeners, stalls and holders from before the start.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        self.ring.tell_facts(&mut self.frames).context("ask the host")?;
+        let limits = self.shared.lock().correlator().limits();
+        self.tell(&Fact::Limits(limits));
+        self.walk()
+    }
+
+    /// Hands on what has come.
+    fn push(&mut self) {
+        let mut pipeline = self.shared.lock();
+        for frame in &self.frames {
+            pipeline.push(frame);
+        }
+        drop(pipeline);
+        match &mut self.tape {
+            Some(tape) => tape.take(std::mem::take(&mut self.frames)),
+            None => self.frames.clear(),
+        }
+    }
+
+    fn tell(&mut self, fact: &Fact) {
+        self.frames.push(Frame::fact(fact));
+    }
+
+    /// Only as a fact of the stream, so that a replay judges at the same place.
+    fn settle(&mut self, now: u64) {
+        if self.shared.settle_due().is_some_and(|due| due <= now) {
+            self.tell(&Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
+            self.push();
+        }
+    }
+
+    fn wants_walk(&self) -> anyhow::Result<bool> {
         let now = facts::monotonic()?;
-        shared.lock().settle(now.saturating_sub(IN_THE_RING));
-        if now >= walked + WALK_PAUSE && shared.lock().correlator().wants_walk(now) {
-            walked = walk(&mut ring, &shared, &mut frames)?;
+        Ok(now >= self.walked + WALK_PAUSE && self.shared.lock().correlator().wants_walk(now))
+    }
+
+    fn walk(&mut self) -> anyhow::Result<()> {
+        let failed = "walk over the open files";
+        if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
+            while walk.next(&mut self.frames).context(failed)? {
+                self.push();
+            }
+            self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
+            self.push();
         }
+        self.walked = facts::monotonic()?;
+        Ok(())
+    }
+
+    fn tell_counters(&mut self) -> anyhow::Result<()> {
+        self.tape.as_mut().map_or(Ok(()), |tape| tape.tell(&mut self.frames))
+    }
+
+    /// What is under way when the end comes.
+    async fn end(mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + LAST_DRAIN;
+        while Instant::now() < until
+            && let Ok(result) = timeout(LAST_RECORDS, self.ring.next(&mut self.frames)).await
+        {
+            result.context("read the ring")?;
+            self.push();
+        }
+        self.tell(&Fact::Settle { time: u64::MAX });
+        if let Some(tape) = &mut self.tape {
+            tape.tell_all(&mut self.frames)?;
+        }
+        self.push();
+        Ok(())
     }
 }
 
@@ -87,10 +184,9 @@ pub async fn run(mut ring: Ring, shared: Shared) -> anyhow::Result<()> {
 /// that would tell something new.
 fn pause(shared: &Shared, walked: u64) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let now = facts::monotonic()?;
-    let pipeline = shared.lock();
-    let walk = pipeline.correlator().walk_due().map(|due| due.max(walked + WALK_PAUSE).saturating_sub(now));
-    let settle = pipeline.tracker().is_waiting().then_some(SETTLE_INTERVAL);
-    let pause = walk.map(Duration::from_nanos).into_iter().chain(settle).min();
+    let walk = shared.walk_due().map(|due| due.max(walked + WALK_PAUSE));
+    let next = walk.into_iter().chain(shared.settle_due()).min();
+    let pause = next.map(|due| Duration::from_nanos(due.saturating_sub(now)));
     Ok(async move {
         match pause {
             Some(pause) => sleep(pause).await,
@@ -99,15 +195,10 @@ fn pause(shared: &Shared, walked: u64) -> anyhow::Result<impl Future<Output = ()
     })
 }
 
-/// Returns when it was, ns of `CLOCK_MONOTONIC`.
-fn walk(ring: &mut Ring, shared: &Shared, frames: &mut Vec<Frame>) -> anyhow::Result<u64> {
-    let failed = "walk over the open files";
-    if let Some(mut walk) = ring.begin_walk().context(failed)? {
-        while walk.next(frames).context(failed)? {
-            shared.push(frames);
-        }
-        ring.end_walk(&walk, frames).context(failed)?;
-        shared.push(frames);
+/// Ends when the counters are to be told; never without a tape.
+async fn tick(tape: &mut Option<Tape>) {
+    match tape {
+        Some(tape) => tape.tick().await,
+        None => std::future::pending().await,
     }
-    Ok(facts::monotonic()?)
 }

@@ -128,20 +128,12 @@ impl<S: Sink> Pipeline<S> {
 
     fn apply(&mut self, event: Event) {
         self.counts.count(&event);
-        let held = match &event {
-            Event::Kernel(kernel) => {
-                self.settle(kernel.time);
-                None
-            }
-            Event::Held(held) => Some(held.time),
-            Event::Fact(Fact::WalkDone { .. }) => {
-                self.tracker.prune(&self.correlator);
-                None
-            }
-            Event::Fact(_) => None,
-        };
-        if let Some(time) = held {
-            return self.held(time, event);
+        match &event {
+            Event::Kernel(kernel) => self.settle(kernel.time),
+            Event::Held(held) => return self.held(held.time, event),
+            Event::Fact(Fact::Settle { time }) => self.settle(*time),
+            Event::Fact(Fact::WalkDone { .. }) => self.tracker.prune(&self.correlator),
+            Event::Fact(_) => (),
         }
         if let Some(observed) = self.correlator.apply(event) {
             let observed = Arc::new(observed);

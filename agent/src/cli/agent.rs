@@ -1,20 +1,22 @@
 //! `tcpwhy agent`
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
-use super::attach::{self, AttachArgs, Attached};
+use super::attach::{AttachArgs, Attached};
 use super::output::{Output, print_feed};
 use super::signals::Signals;
-use super::{paths, printer};
+use super::{paths, printer, tape};
+use crate::export::feed::Reader;
 use crate::export::filter::Filter;
 use crate::export::metrics::Metrics;
 use crate::export::servers::{Bound, Services};
+use crate::source::recording::{Recording, Summary};
 
 /// Attach to the kernel and serve metrics and events until told to end.
 ///
@@ -27,6 +29,7 @@ use crate::export::servers::{Bound, Services};
   tcpwhy agent --listen 0.0.0.0:9752    metrics for other hosts
   tcpwhy agent --tail --listen 127.0.0.1:0
                                         events in this terminal, metrics on any free port
+  tcpwhy agent --record today.rec       for `tcpwhy replay`; a full disk ends the recording alone
 
 Needs root, or CAP_BPF and CAP_PERFMON.")]
 pub(super) struct Agent {
@@ -40,6 +43,12 @@ pub(super) struct Agent {
     /// Print events in this terminal too.
     #[arg(long, env = "TCPWHY_TAIL", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     tail: bool,
+    /// Write the raw stream of events to this file too, for `tcpwhy replay`.
+    #[arg(long, value_name = "FILE", env = "TCPWHY_RECORD")]
+    record: Option<PathBuf>,
+    /// Replace a recording that is there.
+    #[arg(long, requires = "record")]
+    overwrite: bool,
     #[command(flatten)]
     attach: AttachArgs,
 }
@@ -47,36 +56,74 @@ pub(super) struct Agent {
 impl Agent {
     /// Binds before it attaches: what another agent holds ends this one at once.
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        let Self { listen, socket, tail, record, overwrite, attach } = self;
         let signals = Signals::new()?;
-        let socket = self.socket.unwrap_or_else(paths::for_agent);
-        let bound = Bound::bind(self.listen, &socket).await?;
-        let attached = attach::attach(&self.attach)?;
-        serve(bound, attached, self.tail, signals).await
+        let socket = socket.unwrap_or_else(paths::for_agent);
+        let bound = Bound::bind(listen, &socket).await?;
+        let loaded = attach.load()?;
+        let start = |file: &PathBuf| tape::start(file, overwrite, Vec::new(), loaded.counters());
+        let (tape, recording) = record.as_ref().map(start).transpose()?.unzip();
+        let reader = tail.then(|| loaded.subscribe());
+        serve(bound, loaded.start(tape), reader, recording, signals).await
     }
 }
 
-/// Serves until a signal, the source's end, or, with `tail`, the end of who reads it.
+/// Serves until a signal, the source's end, or the end of who reads `reader` in this terminal. What is under
+/// way then still reaches the recording and the readers, unless another signal comes.
 pub(super) async fn serve(
     bound: Bound,
     attached: Attached,
-    tail: bool,
+    reader: Option<Reader>,
+    mut recording: Option<Recording>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let Attached { counters, tallies, stories, feed, host, ended } = attached;
+    let Attached { counters, tallies, stories, feed, host, mut source } = attached;
     let metrics = Arc::new(Metrics::new(counters, tallies, feed.clone(), Arc::clone(&host)));
-    let reader = tail.then(|| feed.subscribe());
     let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host), stories });
-    let printed = async {
-        match reader {
-            Some(reader) => print_feed(reader, &Filter::default(), host.hz, Output::Text).await,
-            None => std::future::pending().await,
-        }
-    };
     let result = tokio::select! {
         () = signals.next() => Ok(()),
-        result = printed => printer::end(result),
-        result = ended => result.context("read the kernel's events").and_then(|ended| ended),
+        result = print(reader, host.hz) => printer::end(result),
+        result = source.ended() => result,
+        never = outlive(&mut recording) => never,
     };
-    servers.shutdown().await;
-    result
+    let end = async {
+        let stopped = source.stop().await;
+        finish(recording).await;
+        servers.shutdown().await;
+        stopped
+    };
+    tokio::select! {
+        stopped = end => result.and(stopped),
+        () = signals.next() => result,
+    }
+}
+
+async fn print(reader: Option<Reader>, hz: u32) -> anyhow::Result<()> {
+    match reader {
+        Some(reader) => print_feed(reader, &Filter::default(), hz, Output::Text).await,
+        None => pending().await,
+    }
+}
+
+/// A disk that takes no more ends the recording, not the agent.
+async fn outlive<T>(recording: &mut Option<Recording>) -> T {
+    if let Some(recording) = recording {
+        tell(recording).await;
+    }
+    pending().await
+}
+
+/// Waits until all is written.
+async fn finish(recording: Option<Recording>) {
+    let Some(mut recording) = recording else { return };
+    tell(&mut recording).await;
+    let Summary { frames, bytes, missed } = recording.progress().summary();
+    log::info!("recorded {frames} frames, {:.1} KiB, missed {missed}", bytes as f64 / 1024.0);
+}
+
+/// Waits for a recording's end.
+async fn tell(recording: &mut Recording) {
+    if let Err(error) = recording.ended().await {
+        log::error!("the recording ends here: {:#}", anyhow::Error::new(error));
+    }
 }

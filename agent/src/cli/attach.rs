@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::oneshot;
 
 use super::size::Size;
-use crate::correlate::limits::Limits;
+use crate::correlate::limits::{Limits, MOST};
 use crate::event::HostFacts;
-use crate::export::feed::Feed;
+use crate::export::feed::{Feed, Reader};
 use crate::export::metrics::{Counters, Tallies};
 use crate::export::why::Stories;
-use crate::live::{self, Shared};
+use crate::live::{Live, Shared, Tape};
 use crate::source::kernel;
 use crate::source::kernel::probes::{ProbeState, ProbeStatus};
+use crate::source::kernel::ring::Ring;
 
 /// Bounds of what is remembered.
 #[derive(Args, Clone, Debug)]
@@ -28,11 +30,11 @@ pub(super) struct AttachArgs {
     pub(super) max_sockets: u32,
     /// Living connections with trouble that the agent remembers.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_CONNECTIONS", default_value_t = 50_000,
-        value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
+        value_parser = clap::value_parser!(u32).range(64..=i64::from(MOST)))]
     pub(super) max_connections: u32,
     /// Dead connections that the agent remembers.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_HISTORY", default_value_t = 10_000,
-        value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST)))]
     pub(super) history: u32,
     /// How long the agent remembers a dead connection, like 90s, 30m or 1h.
     #[arg(long, value_name = "TIME", env = "TCPWHY_HISTORY_AGE", default_value = "1h", value_parser = age)]
@@ -42,6 +44,50 @@ pub(super) struct AttachArgs {
 pub(super) fn age(text: &str) -> Result<std::time::Duration, String> {
     let age: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
     std::time::Duration::try_from(age).map_err(|_| "must not be negative".to_owned())
+}
+
+/// Programs that run and write to the ring, which nobody reads yet.
+pub(super) struct Loaded {
+    ring: Ring,
+    counters: Arc<kernel::Counters>,
+    limits: Limits,
+    feed: Feed,
+}
+
+impl Loaded {
+    /// The kernel's exact counters.
+    pub(super) fn counters(&self) -> Arc<dyn Counters> {
+        Arc::clone(&self.counters) as _
+    }
+
+    /// A reader of everything from the first event on.
+    pub(super) fn subscribe(&self) -> Reader {
+        self.feed.subscribe()
+    }
+
+    /// Starts the pipeline, and the tape beside it.
+    pub(super) fn start(self, tape: Option<Tape>) -> Attached {
+        let Self { ring, counters, limits, feed } = self;
+        let host = Arc::new(ring.host().clone());
+        let shared = Shared::new(limits, feed.clone());
+        let live = Live::new(ring, shared.clone(), tape);
+        let (stop, stopped) = oneshot::channel();
+        let (tell, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            // Whoever could ask to stop, or hear of the end, may be gone.
+            let stop = async { drop(stopped.await) };
+            let _ = tell.send(live.run(stop).await);
+        });
+        let source = Source { stop, ended: Some(ended) };
+        Attached {
+            counters,
+            tallies: Arc::new(shared.clone()),
+            stories: Arc::new(shared),
+            feed,
+            host,
+            source,
+        }
+    }
 }
 
 /// A kernel that is being watched.
@@ -56,39 +102,48 @@ pub(super) struct Attached {
     pub(super) feed: Feed,
     /// What the source learnt of the host before the first event.
     pub(super) host: Arc<HostFacts>,
-    /// How the source ended; it does so by itself only when it fails.
-    pub(super) ended: oneshot::Receiver<anyhow::Result<()>>,
+    /// What feeds the pipeline.
+    pub(super) source: Source,
 }
 
-/// Loads the programs, attaches them and starts the pipeline.
-pub(super) fn attach(args: &AttachArgs) -> anyhow::Result<Attached> {
-    let (ring, counters) = kernel::load(&args.options())?;
-    tell_probes(&counters);
-    let feed = Feed::default();
-    let host = Arc::new(ring.host().clone());
-    let shared = Shared::new(args.limits(), feed.clone());
-    let (tell, ended) = oneshot::channel();
-    let pipeline = shared.clone();
-    tokio::spawn(async move {
-        // Nobody listens once the command ended.
-        let _ = tell.send(live::run(ring, pipeline).await);
-    });
-    Ok(Attached {
-        counters: Arc::new(counters),
-        tallies: Arc::new(shared.clone()),
-        stories: Arc::new(shared),
-        feed,
-        host,
-        ended,
-    })
+/// The task that reads the kernel's events.
+pub(super) struct Source {
+    /// Asks it to end; so does its drop.
+    pub(super) stop: oneshot::Sender<()>,
+    /// How it ended, until that is told.
+    pub(super) ended: Option<oneshot::Receiver<anyhow::Result<()>>>,
+}
+
+impl Source {
+    /// Waits for its end, which comes by itself only when it fails. Safe to cancel.
+    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+        let Some(ended) = &mut self.ended else { return Ok(()) };
+        let result = ended.await.context("read the kernel's events");
+        self.ended = None;
+        result?
+    }
+
+    /// Has it read what is under way, hand it on and end.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let (nobody, _) = oneshot::channel();
+        drop(std::mem::replace(&mut self.stop, nobody));
+        self.ended().await
+    }
 }
 
 impl AttachArgs {
-    pub(super) fn options(&self) -> kernel::Options {
+    /// Loads the programs and attaches them.
+    pub(super) fn load(&self) -> anyhow::Result<Loaded> {
+        let (ring, counters) = kernel::load(&self.options())?;
+        tell_probes(&counters);
+        Ok(Loaded { ring, counters: Arc::new(counters), limits: self.limits(), feed: Feed::default() })
+    }
+
+    fn options(&self) -> kernel::Options {
         kernel::Options { ring_size: self.ring_size.0, max_sockets: self.max_sockets }
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    fn limits(&self) -> Limits {
         Limits {
             connections: self.max_connections as usize,
             history: self.history as usize,
@@ -98,7 +153,7 @@ impl AttachArgs {
 }
 
 /// One line, and one more for each probe that is not up: what is lost without it.
-pub(super) fn tell_probes(counters: &kernel::Counters) {
+fn tell_probes(counters: &kernel::Counters) {
     let up = counters.probes.iter().filter(|status| status.state == ProbeState::Up).count();
     log::info!("{up} of {} probes up", counters.probes.len());
     for ProbeStatus { probe, state } in &counters.probes {

@@ -12,6 +12,7 @@ mod replay;
 mod signals;
 mod size;
 mod tail;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod timeouts;

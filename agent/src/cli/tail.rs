@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::attach::{self, AttachArgs, Attached};
+use super::attach::{AttachArgs, Attached, Loaded};
 use super::client::{self, Lines};
 use super::filter::FilterArgs;
 use super::output::{Formatter, Output, print_feed};
@@ -58,7 +58,7 @@ impl Tail {
     async fn print(self) -> anyhow::Result<()> {
         let filter = Filter::from(self.filter);
         if self.standalone {
-            return standalone(attach::attach(&self.attach)?, &filter, self.output).await;
+            return standalone(self.attach.load()?, &filter, self.output).await;
         }
         let socket = self.socket.unwrap_or_else(paths::for_reader);
         let lines = client::open(&socket, &format!("/v1/events?{}", filter.to_query())).await?;
@@ -69,13 +69,12 @@ impl Tail {
     }
 }
 
-async fn standalone(attached: Attached, filter: &Filter, output: Output) -> anyhow::Result<()> {
-    let Attached { counters: _, tallies: _, stories: _, feed, host, ended } = attached;
-    let reader = feed.subscribe();
-    drop(feed);
+async fn standalone(loaded: Loaded, filter: &Filter, output: Output) -> anyhow::Result<()> {
+    let reader = loaded.subscribe();
+    let Attached { host, mut source, .. } = loaded.start(None);
     tokio::select! {
         result = print_feed(reader, filter, host.hz, output) => result,
-        result = ended => result?,
+        result = source.ended() => result,
     }
 }
 

@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::attach::Attached;
+use super::attach::{Attached, Source};
 use super::output::Output;
 use super::printer::Printer;
 use super::signals::Signals;
@@ -89,15 +89,16 @@ async fn start(name: &str) -> Agent {
     let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), &socket).await.unwrap();
     let (feed, fake) = (Feed::default(), Arc::new(busy()));
     let (end, ended) = oneshot::channel();
+    let source = Source { stop: oneshot::channel().0, ended: Some(ended) };
     let attached = Attached {
         counters: Arc::clone(&fake) as _,
         tallies: Arc::clone(&fake) as _,
         stories: fake,
         feed: feed.clone(),
         host: host(),
-        ended,
+        source,
     };
-    let task = tokio::spawn(agent::serve(bound, attached, false, Signals::new().unwrap()));
+    let task = tokio::spawn(agent::serve(bound, attached, None, None, Signals::new().unwrap()));
     Agent { socket, feed, end, task }
 }
 

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+/// The most that [`Limits::connections`] and [`Limits::history`] may be.
+pub const MOST: u32 = 16_777_216;
+
 /// Bounds that the user may set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Living troubled connections.
     pub connections: usize,
@@ -17,6 +22,16 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { connections: 50_000, history: 10_000, history_age: Duration::from_hours(1) }
+    }
+}
+
+impl Limits {
+    /// The same, none of them above what a user may set: a recording may say anything.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let Self { connections, history, history_age } = self;
+        let most = MOST as usize;
+        Self { connections: connections.min(most), history: history.min(most), history_age }
     }
 }
 

@@ -110,10 +110,12 @@ impl Correlator {
             Fact::Clock { offset } => self.host.set_clock(offset),
             Fact::Stack { id, frames } => self.host.add_stack(id, frames),
             Fact::WalkDone { time } => self.end_walk(time),
-            // The pipeline counts losses, totals in later records make up for them; counters are for metrics.
-            Fact::Processes { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
             Fact::TcpMemory(memory) => self.host.set_tcp_memory(memory),
             Fact::CgroupMemory(memory) => self.host.set_cgroup_memory(memory),
+            Fact::Limits(limits) => self.table.set_limits(limits.bounded()),
+            // The pipeline settles and counts losses, for which totals in later records make up; counters are
+            // for metrics.
+            Fact::Settle { .. } | Fact::Processes { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
         }
     }
 

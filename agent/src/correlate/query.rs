@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Correlator;
 use super::connection::Connection;
 use super::identity::Identity;
+use super::limits::Limits;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
 use crate::event::{HostFacts, Process, TcpMemory};
@@ -68,6 +69,11 @@ pub struct Sizes {
 }
 
 impl Correlator {
+    /// How much is remembered at most.
+    pub fn limits(&self) -> Limits {
+        self.table.limits()
+    }
+
     /// The connection of that name.
     pub fn connection_by_id(&self, id: ConnectionId) -> Option<&Connection> {
         self.table.get(id)

@@ -1,8 +1,8 @@
 //! Where connections are kept: found by socket, by name and by their two ends; bounded both alive and dead.
 
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -57,6 +57,15 @@ impl Table {
         }
     }
 
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What is too much already goes with the next connection that comes or ends.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(&id).map(Box::as_ref)
     }
@@ -100,14 +109,16 @@ impl Table {
         self.hasher.hash_one((local, remote))
     }
 
-    /// A name for a connection whose cookie is not known.
-    pub fn made_id(&self, endpoint: &Endpoint, time: u64) -> ConnectionId {
-        ConnectionId::made(self.hasher.hash_one((endpoint.sk, endpoint.local, endpoint.remote, time)))
+    /// A name for a connection whose cookie is not known, the same in every replay.
+    fn made_id(endpoint: &Endpoint, time: u64) -> ConnectionId {
+        let mut hasher = DefaultHasher::new();
+        (endpoint.sk, endpoint.local, endpoint.remote, time).hash(&mut hasher);
+        ConnectionId::made(hasher.finish())
     }
 
     /// Starts a story, or, if one of that name is known, continues it at the socket's new address.
     pub fn create(&mut self, endpoint: &Endpoint, time: u64) -> ConnectionId {
-        let id = endpoint.cookie.map_or_else(|| self.made_id(endpoint, time), ConnectionId);
+        let id = endpoint.cookie.map_or_else(|| Self::made_id(endpoint, time), ConnectionId);
         self.unlist(id);
         let new = || Box::new(Connection::new(id, endpoint, time));
         let connection = self.connections.entry(id).or_insert_with(new);

@@ -67,9 +67,9 @@ impl Tracker {
         &self.stats
     }
 
-    /// Whether something waits to be judged.
-    pub fn is_waiting(&self) -> bool {
-        !self.held.is_empty()
+    /// When the first of what waits is to be judged, ns of `CLOCK_MONOTONIC`.
+    pub fn due(&self) -> Option<u64> {
+        self.held.front().map(|held| held.due)
     }
 
     /// When and at which point of the kernel's work a stalled connection's numbers were read.

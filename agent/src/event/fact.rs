@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{CgroupMemory, TcpMemory};
+use crate::correlate::limits::Limits;
 
 /// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
 /// read back the integer keys of [`HostFacts::reset_reasons`].
@@ -38,6 +39,13 @@ pub enum Fact {
         rows: Vec<ProcessRow>,
         /// Forks so far of parents for which the kernel side had no room.
         uncounted: u64,
+    },
+    /// How much the live run remembers: a replay remembers as much.
+    Limits(Limits),
+    /// Nothing from before this instant is still on its way: what waits for more to be told is judged.
+    Settle {
+        /// ns of `CLOCK_MONOTONIC`; `u64::MAX` at the end of a run.
+        time: u64,
     },
     /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
     /// were told before.

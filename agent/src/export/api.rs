@@ -170,7 +170,9 @@ impl Stream {
     }
 
     async fn next(&mut self) -> Option<Heard> {
+        // At the end the feed is silent already: what it still holds goes out first.
         tokio::select! {
+            biased;
             heard = self.reader.next() => heard,
             () = self.sender.closed() => None,
             () = self.stop.requested() => None,

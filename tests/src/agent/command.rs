@@ -65,6 +65,15 @@ impl Running {
         }
     }
 
+    /// Waits for its end; all lines that nobody has waited for.
+    pub fn rest(self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            rest.push(line);
+        }
+        rest
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("signal a running command");

@@ -10,15 +10,17 @@ use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc::{self, Sender};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use self::metrics::Metrics;
 use self::tail::Tail;
@@ -31,12 +33,14 @@ pub struct Agent {
     metrics: SocketAddr,
     socket: PathBuf,
     pid: u32,
+    said: Arc<Mutex<String>>,
+    ended: Mutex<Receiver<ExitStatus>>,
 }
 
 /// The agent of this test process; the first call starts it.
 pub fn agent() -> &'static Agent {
     static AGENT: OnceLock<Agent> = OnceLock::new();
-    AGENT.get_or_init(Agent::start)
+    AGENT.get_or_init(|| Agent::start("tcpwhy", &[]))
 }
 
 /// The program under test.
@@ -47,14 +51,45 @@ pub fn program() -> PathBuf {
 }
 
 impl Agent {
-    fn start() -> Self {
-        let socket = folder().join("tcpwhy.sock");
-        let (sender, started) = mpsc::channel();
-        let path = socket.clone();
+    /// Starts one more, whose socket is called `name`, with these arguments.
+    pub fn start(name: &str, more: &[&str]) -> Self {
+        let mut command = Command::new(program());
+        command.arg("agent").args(more);
+        Self::start_by(name, command)
+    }
+
+    /// The same by a command of any kind, which takes more of the agent's arguments.
+    pub fn start_by(name: &str, mut command: Command) -> Self {
+        let socket = folder().join(format!("{name}.sock"));
+        command.args(["--listen", "127.0.0.1:0", "--socket"]).arg(&socket);
+        let (started, starts) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
         // The kernel kills the agent when the thread that started it ends: this one never does.
-        thread::spawn(move || supervise(&path, &sender));
-        let (pid, metrics) = started.recv_timeout(PATIENCE).expect("the agent to print its metrics address");
-        Self { metrics, socket, pid }
+        let said = Arc::<Mutex<String>>::default();
+        let saying = Arc::clone(&said);
+        thread::spawn(move || supervise(command, &saying, &started, &ends));
+        let (pid, metrics) = starts.recv_timeout(PATIENCE).expect("the agent to print its metrics address");
+        Self { metrics, socket, pid, said, ended: Mutex::new(ended) }
+    }
+
+    /// Whether it has said this on its standard error.
+    pub fn said(&self, text: &str) -> bool {
+        self.said.lock().expect("nobody panicked with it").contains(text)
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub fn end(self) -> ExitStatus {
+        kill(Pid::from_raw(self.pid.cast_signed()), Signal::SIGINT).expect("signal an agent");
+        let ended = self.ended.into_inner().expect("nobody panicked with it");
+        ended.recv_timeout(PATIENCE).expect("the agent to end")
+    }
+
+    /// What it answers to `GET path` on its socket, with status 200.
+    pub fn query(&self, path: &str) -> String {
+        let stream = UnixStream::connect(&self.socket).expect("connect to the agent's socket");
+        let mut text = String::new();
+        http::get(stream, path).read_to_string(&mut text).expect("read an answer");
+        text
     }
 
     /// Follows the events of one namespace.
@@ -91,36 +126,35 @@ impl Agent {
     }
 }
 
-fn supervise(socket: &Path, started: &Sender<(u32, SocketAddr)>) {
-    let mut child = spawn(socket);
+fn supervise(
+    command: Command,
+    said: &Mutex<String>,
+    started: &Sender<(u32, SocketAddr)>,
+    ended: &Sender<ExitStatus>,
+) {
+    let mut child = spawn(command);
     let errors = child.stderr.take().expect("its standard error");
-    report(errors, |address| {
-        let _ = started.send((child.id(), address));
-    });
+    for line in BufReader::new(errors).lines().map_while(Result::ok) {
+        eprintln!("agent: {line}");
+        said.lock().expect("nobody panicked with it").push_str(&line);
+        if let Some(address) = metrics_address(&line) {
+            let _ = started.send((child.id(), address));
+        }
+    }
     let status = child.wait().expect("wait for the agent");
     eprintln!("the agent ended: {status}");
+    // Nobody may wait for it.
+    let _ = ended.send(status);
     loop {
         thread::park();
     }
 }
 
-fn spawn(socket: &Path) -> Child {
-    let mut command = Command::new(program());
-    command.args(["agent", "--listen", "127.0.0.1:0", "--socket"]).arg(socket);
+fn spawn(mut command: Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
     command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"))
-}
-
-/// Passes on what the agent says, and the first address it names.
-fn report(errors: ChildStderr, started: impl Fn(SocketAddr)) {
-    for line in BufReader::new(errors).lines().map_while(Result::ok) {
-        eprintln!("agent: {line}");
-        if let Some(address) = metrics_address(&line) {
-            started(address);
-        }
-    }
 }
 
 /// The address in a line with `http://ADDRESS/metrics`.

@@ -145,7 +145,9 @@ impl Page {
     ) -> Sums {
         let mut sums: Sums =
             known.into_iter().map(|word| ((Workload::HOST, word), Count::default())).collect();
-        for ((workload, signal, detail), count) in &self.counts {
+        // The kernel side reserves rows, also for what this kernel has no word for.
+        let counted = self.counts.iter().filter(|(_, count)| **count != Count::default());
+        for ((workload, signal, detail), count) in counted {
             if let Some(word) = label(*signal, *detail) {
                 add(sums.entry((workload.clone(), word)).or_default(), count);
             }

@@ -37,7 +37,7 @@ mod writer;
 pub use counted::Counted;
 pub use header::{ABI, HeaderError};
 pub use reader::{Problem, Reader};
-pub use recorder::Recorder;
+pub use recorder::{Progress, Recorder, Recording};
 pub use writer::{Summary, WriteError, Writer};
 
 /// Bytes of frames after which a block is written. Larger ones compress hardly better, since LZ4 looks back

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use tokio::sync::oneshot;
@@ -18,79 +18,95 @@ enum Order {
     Flush,
 }
 
-/// The thread that writes, and the way to it.
+/// The way to the thread that writes. Dropped, it has the rest written, and the end marked.
 #[derive(Debug)]
 pub struct Recorder {
     orders: SyncSender<Order>,
-    progress: Arc<Mutex<Summary>>,
-    missed: u64,
+    progress: Progress,
+}
+
+/// What became of a recording's frames so far.
+#[derive(Clone, Debug)]
+pub struct Progress(Arc<Mutex<Summary>>);
+
+/// What becomes of a recording, for who asked for it.
+#[derive(Debug)]
+pub struct Recording {
+    progress: Progress,
     ended: Option<oneshot::Receiver<Result<(), WriteError>>>,
 }
 
 impl Recorder {
     /// Starts the thread.
-    pub fn new<W: Write + Send + 'static>(writer: Writer<W>) -> io::Result<Self> {
+    pub fn new<W: Write + Send + 'static>(writer: Writer<W>) -> io::Result<(Self, Recording)> {
         let (orders, received) = mpsc::sync_channel(WAITING);
         let (end, ended) = oneshot::channel();
-        let progress = Arc::new(Mutex::new(writer.summary()));
-        let shared = Arc::clone(&progress);
+        let progress = Progress(Arc::new(Mutex::new(writer.summary())));
+        let shared = progress.clone();
         thread::Builder::new().name("recorder".to_owned()).spawn(move || {
             // Nobody may be left to hear it.
             let _ = end.send(write_all(writer, &received, &shared));
         })?;
-        Ok(Self { orders, progress, missed: 0, ended: Some(ended) })
+        let recording = Recording { progress: progress.clone(), ended: Some(ended) };
+        Ok((Self { orders, progress }, recording))
     }
 
     /// Takes frames without waiting. What finds no room is counted as missed.
     pub fn tap(&mut self, frames: Vec<Frame>) {
         let count = frames.len() as u64;
         if count > 0 && self.orders.try_send(Order::Write(frames)).is_err() {
-            self.missed += count;
+            self.progress.lock().missed += count;
         }
     }
 
     /// Has written out what has come so far; without waiting, too.
     pub fn flush(&self) {
-        // A full queue is flushed by what is in it; a dead thread says why in `failed`.
+        // A full queue is flushed by what is in it; a dead thread has said why.
         let _ = self.orders.try_send(Order::Flush);
     }
+}
 
-    /// What became of the frames so far.
+impl Progress {
+    /// At this moment.
     pub fn summary(&self) -> Summary {
-        let written = *self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        Summary { missed: written.missed + self.missed, ..written }
+        *self.lock()
     }
 
-    /// Waits for the first failure; for ever without one.
-    pub async fn failed(&mut self) -> WriteError {
-        if let Some(ended) = &mut self.ended {
-            let result = ended.await;
-            self.ended = None;
-            if let Ok(Err(error)) = result {
-                return error;
-            }
-        }
-        std::future::pending().await
+    fn lock(&self) -> MutexGuard<'_, Summary> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recording {
+    /// To be asked at any time.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
-    /// Waits until all is written, and the end marked, or for the failure if it was not told yet.
-    pub async fn finish(&mut self) -> Result<(), WriteError> {
-        // The thread ends once nobody can give it orders any more.
-        drop(std::mem::replace(&mut self.orders, mpsc::sync_channel(0).0));
-        match self.ended.take() {
-            Some(ended) => ended.await.unwrap_or(Ok(())),
-            None => Ok(()),
-        }
+    /// Waits for the first failure, or, once the [`Recorder`] is dropped, until all is written. At once if
+    /// that was told already. Safe to cancel.
+    pub async fn ended(&mut self) -> Result<(), WriteError> {
+        let Some(ended) = &mut self.ended else { return Ok(()) };
+        let result = ended.await.unwrap_or(Ok(()));
+        self.ended = None;
+        result
     }
 }
 
 fn write_all<W: Write>(
     mut writer: Writer<W>,
     orders: &mpsc::Receiver<Order>,
-    progress: &Mutex<Summary>,
+    progress: &Progress,
 ) -> Result<(), WriteError> {
-    let note =
-        |writer: &Writer<W>| *progress.lock().unwrap_or_else(PoisonError::into_inner) = writer.summary();
+    let mut written = writer.summary();
+    let mut note = |writer: &Writer<W>| {
+        let now = writer.summary();
+        let mut progress = progress.lock();
+        // The recorder counts what never came here.
+        let missed = progress.missed + (now.missed - written.missed);
+        *progress = Summary { missed, ..now };
+        written = now;
+    };
     let result = orders.iter().try_for_each(|order| {
         let result = match order {
             Order::Write(frames) => writer.write(&frames),
@@ -114,12 +130,13 @@ mod tests {
 
     #[tokio::test]
     async fn all_that_was_taken_is_written_at_the_end() {
-        let mut recorder = Recorder::new(Writer::new(io::sink(), "test").unwrap()).unwrap();
+        let (mut recorder, mut recording) = Recorder::new(Writer::new(io::sink(), "test").unwrap()).unwrap();
         recorder.tap(vec![fact(), fact()]);
         recorder.flush();
         recorder.tap(vec![fact()]);
-        recorder.finish().await.unwrap();
-        assert_eq!(recorder.summary().frames, 3);
+        drop(recorder);
+        recording.ended().await.unwrap();
+        assert_eq!(recording.progress().summary().frames, 3);
     }
 
     /// Takes a header, then no more until the other end is dropped, then never.
@@ -142,15 +159,18 @@ mod tests {
     #[tokio::test]
     async fn a_stuck_disk_delays_nobody_and_its_failure_is_told() {
         let (release, stuck) = mpsc::channel();
-        let mut recorder = Recorder::new(Writer::new(Stuck(stuck, false), "test").unwrap()).unwrap();
+        let writer = Writer::new(Stuck(stuck, false), "test").unwrap();
+        let (mut recorder, mut recording) = Recorder::new(writer).unwrap();
         recorder.tap(vec![fact()]);
         recorder.flush();
         for _ in 0..10 * WAITING {
             recorder.tap(vec![fact(), fact()]);
         }
-        assert!(recorder.summary().missed >= 2 * 9 * WAITING as u64 - 4);
+        assert!(recording.progress().summary().missed >= 2 * 9 * WAITING as u64 - 4);
         drop(release);
-        assert_eq!(recorder.failed().await.source.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(recorder.summary().frames, 0);
+        let error = recording.ended().await.unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(recording.progress().summary().frames, 0);
+        recording.ended().await.unwrap();
     }
 }

@@ -1,0 +1,86 @@
+//! What the stream of a live run carries, on its way into a recording.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::event::Fact;
+use crate::export::metrics::Counters;
+use crate::source::frame::Frame;
+use crate::source::kernel::{Told, facts};
+use crate::source::recording::Recorder;
+
+/// How often what has come is written out, and losses are told.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The exact counters are read every so many ticks: reading the full map takes 20 ms.
+const COUNTS_TICKS: u32 = 10;
+
+/// Takes the frames of a live run, and adds to them what the kernel side counted.
+pub struct Tape {
+    recorder: Recorder,
+    counters: Arc<dyn Counters>,
+    told: Told,
+    /// Network namespaces that are recorded; all if empty.
+    netns: Vec<u32>,
+    clock: Interval,
+    ticks: u32,
+}
+
+impl Tape {
+    /// Of these network namespaces only, unless there are none. Must be called inside a tokio runtime.
+    pub fn new(recorder: Recorder, counters: Arc<dyn Counters>, netns: Vec<u32>) -> Self {
+        let mut clock = interval(TICK);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { recorder, counters, told: Told::default(), netns, clock, ticks: 0 }
+    }
+
+    /// Waits until [`Self::tell`] is due. Safe to cancel.
+    pub async fn tick(&mut self) {
+        self.clock.tick().await;
+    }
+
+    /// Appends what is due of the counters, and has written out what came before.
+    pub fn tell(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        self.recorder.flush();
+        if self.ticks.is_multiple_of(COUNTS_TICKS) {
+            self.tell_counts(frames)?;
+        }
+        self.ticks += 1;
+        self.tell_health(frames)
+    }
+
+    /// Appends all that the counters have to tell.
+    pub fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        self.tell_counts(frames)?;
+        self.tell_health(frames)
+    }
+
+    fn tell_counts(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        let mut counts = self.counters.counts().map_err(anyhow::Error::from_boxed).context("read COUNTS")?;
+        counts.retain(|(key, _)| self.wants(key.netns));
+        let facts = self.told.counts(facts::monotonic()?, &counts);
+        frames.extend(facts.iter().map(Frame::fact));
+        frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(&Fact::TcpMemory(memory))));
+        Ok(())
+    }
+
+    fn tell_health(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        let health = self.counters.health().map_err(anyhow::Error::from_boxed).context("read HEALTH")?;
+        let facts = self.told.health(facts::monotonic()?, &health);
+        frames.extend(facts.iter().map(Frame::fact));
+        Ok(())
+    }
+
+    /// Takes frames, without waiting for the disk.
+    pub fn take(&mut self, mut frames: Vec<Frame>) {
+        frames.retain(|frame| frame.netns().is_none_or(|netns| self.wants(netns)));
+        self.recorder.tap(frames);
+    }
+
+    fn wants(&self, netns: u32) -> bool {
+        self.netns.is_empty() || self.netns.contains(&netns)
+    }
+}
