@@ -14,7 +14,7 @@ use crate::export::metrics::{Counters, Tallies};
 use crate::export::why::Stories;
 use crate::live::{Live, Shared, Tape};
 use crate::source::kernel;
-use crate::source::kernel::probes::{ProbeState, ProbeStatus};
+use crate::source::kernel::probes::{Probe, ProbeState};
 use crate::source::kernel::ring::Ring;
 
 /// Bounds of what is remembered.
@@ -156,12 +156,10 @@ impl AttachArgs {
 fn tell_probes(counters: &kernel::Counters) {
     let up = counters.probes.iter().filter(|status| status.state == ProbeState::Up).count();
     log::info!("{up} of {} probes up", counters.probes.len());
-    for ProbeStatus { probe, state } in &counters.probes {
-        let why = match state {
-            ProbeState::Up => continue,
-            ProbeState::Missing => format!("needs Linux {}", probe.since),
-            ProbeState::Refused(why) => why.clone(),
-        };
-        log::warn!("probe {} is not up, lost without it: {}: {why}", probe.name, probe.without);
+    for status in &counters.probes {
+        if let Some(why) = status.error() {
+            let Probe { name, without, .. } = status.probe;
+            log::warn!("probe {name} is not up, lost without it: {without}: {why}");
+        }
     }
 }

@@ -51,6 +51,7 @@ enum Kind {
     Enum64,
     /// Typedefs, qualifiers and type tags: a name for another type.
     Alias,
+    Func,
     FuncProto,
     Other,
 }
@@ -241,6 +242,11 @@ impl<'a> Btf<'a> {
     pub fn has_enum_value(&self, name: &str, value: &str) -> bool {
         self.enum_values(name).is_some_and(|values| values.iter().any(|(name, _)| name == value))
     }
+
+    /// Whether the kernel has the function, e.g. the one that does a helper's work.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.named(name, |read| read.kind == Kind::Func).is_some()
+    }
 }
 
 #[cfg(test)]
@@ -266,7 +272,7 @@ impl Btf<'_> {
                 Some(element * word(self.types, read.data + 8).ok()?)
             }
             Kind::Composite | Kind::Enum | Kind::Enum64 | Kind::Other => Some(read.size_or_id),
-            Kind::Alias | Kind::FuncProto => None,
+            Kind::Alias | Kind::Func | Kind::FuncProto => None,
         }
     }
 }
@@ -282,7 +288,8 @@ fn kind_of(number: u32, vlen: usize) -> Option<(Kind, usize)> {
         3 => (Kind::Array, 12),                // ARRAY
         4 | 5 => (Kind::Composite, vlen * 12), // STRUCT, UNION
         6 => (Kind::Enum, vlen * 8),           // ENUM
-        7 | 12 | 16 => (Kind::Other, 0),       // FWD, FUNC, FLOAT
+        7 | 16 => (Kind::Other, 0),            // FWD, FLOAT
+        12 => (Kind::Func, 0),                 // FUNC
         8..=11 | 18 => (Kind::Alias, 0),       // TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG
         13 => (Kind::FuncProto, vlen * 8),     // FUNC_PROTO
         15 => (Kind::Other, vlen * 12),        // DATASEC

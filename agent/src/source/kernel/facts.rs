@@ -62,7 +62,8 @@ impl Clock {
     }
 }
 
-fn release() -> String {
+/// `uname -r`.
+pub fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 

@@ -57,8 +57,8 @@ fn inside_a_byte(member: Member) -> Option<Bits> {
     (u32::from(shift) + u32::from(width) <= 8).then_some(Bits { offset, shift, width })
 }
 
-/// Tracing programs may call `bpf_get_socket_cookie` and `bpf_sock_from_file` since the same release
-/// (5.12, 5.11): the kernel names its helpers only by number, but the prototype of the former has a symbol.
+/// The helper is as old as 4.12, but tracing programs may call it since 5.12, with a function of its own for
+/// them (`bpf_get_socket_ptr_cookie`, net/core/filter.c). The helpers' numbers do not tell the two apart.
 fn has_socket_cookie(btf: &Btf<'_>) -> bool {
-    btf.has_enum_value("bpf_func_id", "BPF_FUNC_sock_from_file")
+    btf.has_function("bpf_get_socket_ptr_cookie")
 }

@@ -55,6 +55,9 @@ pub enum LoadError {
     /// BTF that aya does not take.
     #[error("parse {KERNEL_BTF}")]
     AyaBtf(#[from] aya::BtfError),
+    /// BTF, but none of the rest.
+    #[error("watch Linux {0}: it has no BPF ring buffer, which came with 5.8: tcpwhy needs 5.10 or later")]
+    TooOld(String),
     /// A field without which nothing works.
     #[error("find the kernel's fields")]
     Field(#[from] MissingField),
@@ -89,6 +92,7 @@ pub enum LoadError {
 pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let blob = fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
     let btf = btf::Btf::parse(&blob)?;
+    require_ring(&btf)?;
     let kernel = layout::resolve(&btf)?;
     let mut ebpf = EbpfLoader::new()
         .override_global("KERNEL", &kernel, true)
@@ -120,6 +124,14 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
     let can_walk = is_up(&counters.probes, "sock_held");
     Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
+}
+
+/// Asked first: without it the object is refused as a whole, with no more than EINVAL to tell why.
+fn require_ring(btf: &btf::Btf<'_>) -> Result<(), LoadError> {
+    if btf.has_enum_value("bpf_map_type", "BPF_MAP_TYPE_RINGBUF") {
+        return Ok(());
+    }
+    Err(LoadError::TooOld(facts::release()))
 }
 
 /// Loading takes 20 MB for a moment, most of it for BTF; without this the allocator keeps a part of it.
@@ -193,7 +205,8 @@ fn require(probes: &[ProbeStatus]) -> Result<(), LoadError> {
         let why = match state {
             ProbeState::Up => continue,
             ProbeState::Missing => format!("this kernel has no {:?}", probe.hook),
-            ProbeState::Refused(why) => why.clone(),
+            ProbeState::Refused(why) => format!("{why} (--log debug shows all of the kernel's words)"),
+            ProbeState::NotPermitted => return Err(LoadError::NotPermitted),
         };
         return Err(LoadError::Required { name: probe.name, why });
     }

@@ -7,6 +7,7 @@ mod load;
 mod losses;
 pub mod probes;
 mod processes;
+mod refusal;
 pub mod ring;
 mod shortage;
 mod stats;

@@ -5,7 +5,7 @@ use aya::{Btf, Ebpf};
 use log::debug;
 use serde::Serialize;
 
-use super::btf;
+use super::{btf, refusal};
 
 /// How a program is attached. All by bpf() alone: `perf_event_open` is refused to CAP_PERFMON on stock
 /// Debian and Ubuntu (`kernel.perf_event_paranoid` 3 and 4).
@@ -123,6 +123,20 @@ pub enum ProbeState {
     Missing,
     /// The kernel has it and refused the program.
     Refused(String),
+    /// The kernel refused to look at the program: a privilege is missing.
+    NotPermitted,
+}
+
+impl ProbeStatus {
+    /// Why it is not up.
+    pub fn error(&self) -> Option<String> {
+        match &self.state {
+            ProbeState::Up => None,
+            ProbeState::Missing => Some(format!("needs Linux {}", self.probe.since)),
+            ProbeState::Refused(why) => Some(why.clone()),
+            ProbeState::NotPermitted => Some("not permitted".to_owned()),
+        }
+    }
 }
 
 /// A probe and what became of it.
@@ -147,7 +161,10 @@ fn attach(ebpf: &mut Ebpf, probe: &Probe, kernel: &btf::Btf<'_>, aya_btf: &Btf) 
         Ok(()) => ProbeState::Up,
         Err(error) => {
             debug!("{}: {error:?}", probe.name);
-            ProbeState::Refused(format!("{error:#}"))
+            if refusal::is_privilege(&error) {
+                return ProbeState::NotPermitted;
+            }
+            ProbeState::Refused(refusal::words(&error))
         }
     }
 }

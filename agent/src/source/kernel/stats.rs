@@ -61,11 +61,7 @@ fn probe(status: &ProbeStatus) -> Probe {
         name: probe.name.into(),
         required: probe.required,
         up: *state == ProbeState::Up,
-        error: match state {
-            ProbeState::Up => None,
-            ProbeState::Missing => Some(format!("needs Linux {}", probe.since)),
-            ProbeState::Refused(why) => Some(why.clone()),
-        },
+        error: status.error(),
         lost_without: probe.without.into(),
     }
 }
