@@ -4,18 +4,16 @@ use std::process::ExitCode;
 
 use agent::cli::Cli;
 
-/// 0 done, also by Ctrl-C or when nobody reads the output any more; 1 failed; 64 wrong usage.
+/// 0 done, also by Ctrl-C or when nobody reads the output any more; 1 failed; 64 wrong usage. `check` has
+/// words of its own for 1 and 2.
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(end) => return end.report(),
     };
     cli.start_log();
-    match cli.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("tcpwhy: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli.run().unwrap_or_else(|error| {
+        anstream::eprintln!("tcpwhy: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod attach;
+mod check;
 mod client;
 mod filter;
 mod output;
@@ -21,6 +22,7 @@ mod why;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -47,6 +49,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Agent),
+    Check(check::Check),
     Record(record::Record),
     Replay(replay::Replay),
     Tail(tail::Tail),
@@ -78,15 +81,19 @@ impl Cli {
             .init();
     }
 
-    /// Runs the command.
-    pub fn run(self) -> anyhow::Result<()> {
+    /// Runs the command. The code is 0 unless the command has words of its own for how it ended.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let done = |()| ExitCode::SUCCESS;
         match self.command {
-            Command::Agent(agent) => run_async(agent.run()),
-            Command::Record(record) => run_async(record.run()),
-            Command::Replay(replay) => printed(replay.run()),
-            Command::Tail(tail) => run_async(tail.run()),
-            Command::Why(why) => run_async(why.run()),
-            Command::Timeouts(timeouts) => printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())),
+            Command::Agent(agent) => run_async(agent.run()).map(done),
+            Command::Check(check) => run_async(check.run()),
+            Command::Record(record) => run_async(record.run()).map(done),
+            Command::Replay(replay) => printed(replay.run()).map(done),
+            Command::Tail(tail) => run_async(tail.run()).map(done),
+            Command::Timeouts(timeouts) => {
+                printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())).map(done)
+            }
+            Command::Why(why) => run_async(why.run()).map(done),
         }
     }
 }
@@ -102,7 +109,7 @@ fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
 }
 
 /// Two threads: one may encode a scrape while the other serves.
-fn run_async(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn run_async<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(command);

@@ -48,7 +48,7 @@ fn tell() {
         writeln!(lines, "program {} {}", program.name, program.instructions).expect("write a line");
     }
     for lost in &counters.lost {
-        writeln!(lines, "lost {lost}").expect("write a line");
+        writeln!(lines, "lost {}", lost.what).expect("write a line");
     }
     let file = OpenOptions::new().append(true).open(path);
     file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("append to TCPWHY_FACTS");

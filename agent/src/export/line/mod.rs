@@ -327,7 +327,7 @@ impl Item {
 }
 
 /// Any value as one line of JSON, with what a terminal would obey escaped.
-pub(super) fn json_line(value: &impl Serialize) -> String {
+pub(crate) fn json_line(value: &impl Serialize) -> String {
     json::line(value)
 }
 

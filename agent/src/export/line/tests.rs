@@ -168,7 +168,9 @@ fn the_schema_page_tells_every_field_and_no_other() {
     for line in full() {
         paths("", &line, &mut written);
     }
-    let told = SCHEMA.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    // Reports of other commands are chapters of their own.
+    let stream = SCHEMA.split("\n# ").next().unwrap();
+    let told = stream.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let told: BTreeSet<String> = told.map(|(path, _)| path.to_owned()).collect();
     assert_eq!(told.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "only on the page");
     assert_eq!(written.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not on the page");

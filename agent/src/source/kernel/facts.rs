@@ -21,7 +21,7 @@ pub fn host(btf: &Btf<'_>) -> io::Result<HostFacts> {
 
 /// Timer interrupts a second, exactly and without privilege: the resolution of the coarse clock is one tick
 /// (`posix_get_coarse_res` gives `KTIME_LOW_RES` = `TICK_NSEC`, kernel/time/posix-timers.c).
-fn hz() -> io::Result<u32> {
+pub fn hz() -> io::Result<u32> {
     let tick = clock(libc::clock_getres, libc::CLOCK_MONOTONIC_COARSE)?;
     u32::try_from((1_000_000_000 + tick / 2) / tick.max(1)).map_err(io::Error::other)
 }

@@ -15,15 +15,18 @@ use tokio::io::unix::AsyncFd;
 use super::btf::{self, BtfError};
 use super::facts;
 use super::layout::{self, MissingField};
-use super::losses;
+use super::losses::{self, Loss};
 use super::probes::{self, Hook, ProbeState, ProbeStatus};
 use super::processes::Processes;
 use super::ring::Ring;
 use super::shortage::Shortage;
-use super::stats::Counters;
+use super::stats::{self, Counters};
+use crate::event::HostFacts;
+use crate::export::metrics::ProgramStats;
 use crate::source::host::HostMemory;
 
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// Where the kernel describes its types.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel side, built by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwhy-ebpf"));
@@ -86,10 +89,54 @@ pub enum LoadError {
     Host(#[from] io::Error),
 }
 
+/// The kernel side with whatever this kernel takes of it.
+struct Loaded {
+    ebpf: Ebpf,
+    counters: Counters,
+    forks: PerCpuHashMap<MapData, u32, Forks>,
+    host: HostFacts,
+}
+
 /// Loads and attaches everything this kernel allows.
 ///
 /// Must run inside a tokio runtime. The programs stay attached for as long as the ring lives.
 pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
+    let Loaded { mut ebpf, counters, forks, host } = attach(*options)?;
+    require(&counters.probes)?;
+    let stacks =
+        StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
+    give_back_memory();
+    let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
+    // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
+    let events =
+        unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
+    let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(forks));
+    let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
+    let can_walk = is_up(&counters.probes, "sock_held");
+    Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
+}
+
+/// What became of the programs.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Every probe.
+    pub probes: Vec<ProbeStatus>,
+    /// What this kernel cannot tell.
+    pub lost: Vec<Loss>,
+    /// The verifier's work on each program that is up.
+    pub programs: Vec<ProgramStats>,
+}
+
+/// Loads and attaches everything this kernel allows, required or not, and lets go of it at once. Must run
+/// inside a tokio runtime.
+pub fn survey(options: &Options) -> Result<Survey, LoadError> {
+    let Counters { probes, lost, programs, .. } = attach(*options)?.counters;
+    // What the programs cost is no reason to fail.
+    let programs = programs.iter().filter_map(|(name, fd)| stats::of_program(name, fd).ok()).collect();
+    Ok(Survey { probes, lost, programs })
+}
+
+fn attach(options: Options) -> Result<Loaded, LoadError> {
     let blob = fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
     let btf = btf::Btf::parse(&blob)?;
     require_ring(&btf)?;
@@ -107,23 +154,10 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     reserve_other_parents(&mut forks).map_err(|error| map_error("FORKS", error))?;
     spawn_logger(&mut ebpf)?;
     counters.probes = probes::attach_all(&mut ebpf, &btf, &Btf::from_sys_fs()?);
-    require(&counters.probes)?;
     counters.lost = losses::of(&kernel, &counters.probes);
     counters.programs = program_fds(&ebpf, &counters.probes);
     let host = facts::host(&btf)?;
-    let stacks =
-        StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
-    drop(btf);
-    drop(blob);
-    give_back_memory();
-    let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
-    // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
-    let events =
-        unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
-    let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(forks));
-    let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
-    let can_walk = is_up(&counters.probes, "sock_held");
-    Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
+    Ok(Loaded { ebpf, counters, forks, host })
 }
 
 /// Asked first: without it the object is refused as a whole, with no more than EINVAL to tell why.

@@ -4,26 +4,49 @@ use agent_common::layout::{ABSENT, Kernel};
 
 use super::probes::{ProbeState, ProbeStatus};
 
+/// Something that cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The probe that would tell it; none if it is no single one's.
+    pub probe: Option<&'static str>,
+    /// What, in words.
+    pub what: &'static str,
+}
+
 /// Everything that is lost, whole probes first.
-pub fn of(kernel: &Kernel, probes: &[ProbeStatus]) -> Vec<&'static str> {
+pub fn of(kernel: &Kernel, probes: &[ProbeStatus]) -> Vec<Loss> {
     let down = probes.iter().filter(|status| status.state != ProbeState::Up);
+    let down = down.map(|ProbeStatus { probe, .. }| Loss { probe: Some(probe.name), what: probe.without });
     let hidden = hidden(kernel).into_iter().filter(|(is_hidden, _)| *is_hidden);
-    down.map(|status| status.probe.without).chain(hidden.map(|(_, what)| what)).collect()
+    down.chain(hidden.map(|(_, loss)| loss)).collect()
 }
 
 /// What programs that run cannot say. A field that is absent because the kernel has not got what it
 /// stands for is no loss.
-fn hidden(kernel: &Kernel) -> [(bool, &'static str); 5] {
+fn hidden(kernel: &Kernel) -> [(bool, Loss); 5] {
     let layout = &kernel.layout;
     let timers = [layout.icsk_timeout, layout.icsk_retransmit_expires, layout.sk_retransmit_expires];
+    let of = |probe, what| Loss { probe: Some(probe), what };
     [
-        (kernel.reset_reason == 0, "why a reset is sent, and resets that no full socket sends (before 6.10)"),
-        (kernel.retransmit_err == 0, "retransmissions that fail on this host (before 6.17)"),
-        (kernel.socket_cookie == 0, "cookies of sockets: connections are told apart by time (before 5.12)"),
-        (timers == [ABSENT; 3], "when the retransmission timer fires"),
+        (
+            kernel.reset_reason == 0,
+            of("reset_sent", "why a reset is sent, and resets that no full socket sends (before 6.10)"),
+        ),
+        (
+            kernel.retransmit_err == 0,
+            of("retransmit", "retransmissions that fail on this host (before 6.17)"),
+        ),
+        (
+            kernel.socket_cookie == 0,
+            Loss {
+                probe: None,
+                what: "cookies of sockets: connections are told apart by time (before 5.12)",
+            },
+        ),
+        (timers == [ABSENT; 3], of("retransmit", "when the retransmission timer fires")),
         (
             layout.tcp_total_rto == ABSENT,
-            "timeouts in a connection's life before it was first seen (before 6.7)",
+            of("retransmit", "timeouts in a connection's life before it was first seen (before 6.7)"),
         ),
     ]
 }

@@ -15,6 +15,7 @@ mod symbols;
 mod told;
 mod walk;
 
-pub use load::{LoadError, Options, load};
+pub use load::{KERNEL_BTF, LoadError, Options, Survey, load, survey};
+pub use losses::Loss;
 pub use stats::Counters;
 pub use told::Told;

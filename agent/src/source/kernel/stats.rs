@@ -10,6 +10,7 @@ use agent_common::{retransmit, signal};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
 
+use super::losses::Loss;
 use super::probes::{ProbeState, ProbeStatus};
 use crate::event::TcpMemory;
 use crate::export::metrics::{self, HealthTable, Probe, ProgramStats, Reading};
@@ -23,7 +24,7 @@ pub struct Counters {
     /// What became of each probe.
     pub probes: Vec<ProbeStatus>,
     /// What this kernel cannot tell.
-    pub lost: Vec<&'static str>,
+    pub lost: Vec<Loss>,
     /// Reads TCP's memory.
     pub(super) memory: Arc<HostMemory>,
 }
@@ -43,7 +44,7 @@ impl metrics::Counters for Counters {
     }
 
     fn programs(&self) -> Reading<Vec<ProgramStats>> {
-        self.programs.iter().map(|(name, fd)| Ok(program_stats(name, &fdinfo(fd)?))).collect()
+        self.programs.iter().map(|(name, fd)| Ok(of_program(name, fd)?)).collect()
     }
 
     fn probes(&self) -> Vec<Probe> {
@@ -111,9 +112,10 @@ fn sum_health(values: &[Health]) -> Health {
     })
 }
 
-/// `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c); numbers the running kernel does not tell are 0.
-fn fdinfo(fd: &ProgramFd) -> std::io::Result<String> {
-    fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))
+/// From `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c); numbers the running kernel does not tell are 0.
+pub(super) fn of_program(name: &'static str, fd: &ProgramFd) -> std::io::Result<ProgramStats> {
+    let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
+    Ok(program_stats(name, &fdinfo))
 }
 
 fn program_stats(name: &'static str, fdinfo: &str) -> ProgramStats {
