@@ -13,6 +13,7 @@ use crate::correlate::limits::Limits;
 use crate::event::Fact;
 use crate::export::feed::Feed;
 use crate::export::metrics::{Tallies, Tally};
+use crate::export::top::{self, Overview};
 use crate::export::why::{self, Report, Stories, Wanted};
 use crate::pipeline::Pipeline;
 use crate::source::frame::Frame;
@@ -67,6 +68,11 @@ impl Stories for Shared {
     fn why(&self, wanted: &Wanted) -> Option<Report> {
         let pipeline = self.lock();
         why::report(pipeline.correlator(), pipeline.tracker(), &wanted.0)
+    }
+
+    fn overview(&self) -> Overview {
+        let pipeline = self.lock();
+        top::overview(pipeline.correlator(), pipeline.tracker())
     }
 }
 

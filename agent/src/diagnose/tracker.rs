@@ -41,11 +41,16 @@ pub struct Tracker {
 
 /// A stall that is going on.
 #[derive(Clone, Copy, Debug)]
-struct Stall {
-    since: u64,
-    stage: u32,
+pub struct Stall {
+    /// When it was first seen, ns of `CLOCK_MONOTONIC`.
+    pub since: u64,
+    /// Consecutive timeouts or probes without an answer.
+    pub stage: u32,
+    /// When the kernel will give up, if it will.
+    pub death: Option<Window>,
+    /// Why, as last told.
+    pub cause: Option<Cause>,
     sight: Sight,
-    death: Option<Window>,
 }
 
 /// Something whose reason may yet be told.
@@ -75,6 +80,11 @@ impl Tracker {
     /// When and at which point of the kernel's work a stalled connection's numbers were read.
     pub fn sight(&self, id: ConnectionId) -> Option<Sight> {
         self.stalls.get(&id).map(|stall| stall.sight)
+    }
+
+    /// The stalls that go on, in no order.
+    pub fn stalls(&self) -> impl Iterator<Item = (ConnectionId, &Stall)> {
+        self.stalls.iter().map(|(id, stall)| (*id, stall))
     }
 
     /// Judges what waited until `now`, ns of `CLOCK_MONOTONIC`.
@@ -182,7 +192,7 @@ impl Tracker {
         if let Some(rto) = observed.rto {
             self.stats.timed_out(rto);
         }
-        diagnose(&story)
+        self.say(id, &story)
     }
 
     /// Takes in the finding of a walk over open files.
@@ -193,7 +203,16 @@ impl Tracker {
         }
         let known = self.stalls.contains_key(&id);
         let story = self.stall(correlator, connection, Sight { time, moment: Moment::Rest });
-        diagnose(&story).filter(|_| !known)
+        self.say(id, &story).filter(|_| !known)
+    }
+
+    /// Says why a connection is stalled, and keeps it.
+    fn say(&mut self, id: ConnectionId, story: &Story) -> Option<Diagnosis> {
+        let diagnosis = diagnose(story);
+        if let Some(stall) = self.stalls.get_mut(&id) {
+            stall.cause = diagnosis.as_ref().map(|diagnosis| diagnosis.cause);
+        }
+        diagnosis
     }
 
     /// A stall begins or goes on.
@@ -211,14 +230,14 @@ impl Tracker {
             .as_ref()
             .map_or(0, |tcp| u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff)));
         let death = outlook.and_then(|outlook| outlook.death);
-        self.note(connection.id, Stall { since: sight.time, stage, sight, death });
+        self.note(connection.id, Stall { since: sight.time, stage, death, cause: None, sight });
         story
     }
 
     fn note(&mut self, id: ConnectionId, new: Stall) {
         if let Some(known) = self.stalls.get_mut(&id) {
             self.stats.unstall(known.stage);
-            *known = Stall { since: known.since, ..new };
+            *known = Stall { since: known.since, cause: known.cause, ..new };
         } else if self.stalls.len() < STALLS {
             self.stalls.insert(id, new);
         } else {

@@ -11,6 +11,7 @@ use http_body_util::Either;
 use hyper::body::{Body, Frame};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -20,7 +21,9 @@ use super::http::{TextBody, refuse_method, text, typed};
 use super::line::{Diagnosis, Item, Line, VERSION, json_line};
 use super::listener::{Limits, Stop};
 use super::metrics::{Metrics, Probe};
+use super::query::Query;
 use super::servers::Services;
+use super::top::Top;
 use super::why::{Stories, Wanted};
 use crate::event::HostFacts;
 
@@ -85,8 +88,9 @@ impl Api {
         match request.uri().path() {
             "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
             "/v1/why" => self.why(request.uri().query().unwrap_or_default()).map(Either::Left),
+            "/v1/top" => self.top().map(Either::Left),
             "/v1/status" => self.status().map(Either::Left),
-            _ => text(StatusCode::NOT_FOUND, "there are /v1/events, /v1/why and /v1/status\n")
+            _ => text(StatusCode::NOT_FOUND, "there are /v1/events, /v1/top, /v1/why and /v1/status\n")
                 .map(Either::Left),
         }
     }
@@ -107,6 +111,19 @@ impl Api {
         }
     }
 
+    fn top(&self) -> Response<TextBody> {
+        let lost = match self.metrics.losses() {
+            Ok(lost) => lost,
+            Err(error) => {
+                return text(StatusCode::INTERNAL_SERVER_ERROR, format!("read the losses: {error}\n"));
+            }
+        };
+        let kernel = self.host.release.to_string();
+        let overview = self.stories.overview();
+        let top = Top { v: VERSION, time: Timestamp::now(), kernel, lost, overview };
+        typed(StatusCode::OK, "application/json", json_line(&top))
+    }
+
     fn why(&self, query: &str) -> Response<TextBody> {
         let wanted = match Wanted::parse(query) {
             Ok(wanted) => wanted,
@@ -119,24 +136,24 @@ impl Api {
     }
 
     fn events(&self, query: &str) -> Response<ApiBody> {
-        let filter = match Filter::parse(query) {
-            Ok(filter) => filter,
+        let query = match Query::parse(query) {
+            Ok(query) => query,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")).map(Either::Left),
         };
         let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
             let full = format!("{STREAMS} readers already\n");
             return text(StatusCode::SERVICE_UNAVAILABLE, full).map(Either::Left);
         };
-        let mut response = Response::new(Either::Right(self.stream(filter, place)));
+        let mut response = Response::new(Either::Right(self.stream(query, place)));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         response
     }
 
-    fn stream(&self, filter: Filter, place: OwnedSemaphorePermit) -> Lines {
+    fn stream(&self, query: Query, place: OwnedSemaphorePermit) -> Lines {
         let (sender, chunks) = mpsc::channel(CHUNKS);
         let mut stream = Stream {
-            reader: self.feed.subscribe(),
-            filter,
+            reader: self.feed.subscribe_from(query.since),
+            filter: query.filter,
             hz: self.host.hz,
             stop: self.stop.clone(),
             sender,

@@ -1,13 +1,18 @@
 //! From one pipeline to any number of readers. Publishing never waits: a reader that falls behind loses
 //! the oldest events and is told how many.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
+use self::recent::Recent;
 use crate::correlate::observed::Observed;
 use crate::pipeline::Diagnosed;
+
+mod recent;
 
 /// Events a reader may lie behind, a power of two: some 40 ms of the worst storm that one core can
 /// produce, and at most 4 MiB of events while anybody reads.
@@ -17,6 +22,7 @@ pub const CAPACITY: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Feed {
     sender: broadcast::Sender<Published>,
+    recent: Arc<Mutex<Recent>>,
     missed: Arc<AtomicU64>,
 }
 
@@ -29,6 +35,7 @@ enum Published {
 /// One reader's place in the feed.
 #[derive(Debug)]
 pub struct Reader {
+    backlog: VecDeque<Heard>,
     receiver: broadcast::Receiver<Published>,
     missed: Arc<AtomicU64>,
 }
@@ -53,24 +60,40 @@ impl Default for Feed {
 impl Feed {
     /// A feed whose readers may lie `capacity` events behind.
     pub fn new(capacity: usize) -> Self {
-        Self { sender: broadcast::Sender::new(capacity), missed: Arc::default() }
+        Self { sender: broadcast::Sender::new(capacity), recent: Arc::default(), missed: Arc::default() }
     }
 
     /// Hands an event to all readers there are. Never waits.
     pub fn publish(&self, observed: Arc<Observed>) {
+        let mut recent = self.recent();
+        recent.event(&observed);
         // An error means that nobody reads.
         let _ = self.sender.send(Published::Event(observed));
     }
 
     /// Hands a diagnosis to all readers there are. Never waits.
     pub fn publish_diagnosis(&self, diagnosed: Arc<Diagnosed>) {
+        let mut recent = self.recent();
+        recent.diagnosis(&diagnosed);
         // As above.
         let _ = self.sender.send(Published::Diagnosis(diagnosed));
     }
 
     /// A reader of everything published from now on.
     pub fn subscribe(&self) -> Reader {
-        Reader { receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
+        self.subscribe_from(None)
+    }
+
+    /// The same, but first of what is still remembered since then.
+    pub fn subscribe_from(&self, since: Option<Timestamp>) -> Reader {
+        // Nothing is published meanwhile: no event is told twice or not at all.
+        let recent = self.recent();
+        let backlog = since.map(|since| recent.since(since)).unwrap_or_default();
+        Reader { backlog, receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Readers at this moment.
@@ -87,6 +110,9 @@ impl Feed {
 impl Reader {
     /// Waits for the next event; `None` once every [`Feed`] is gone. Safe to cancel.
     pub async fn next(&mut self) -> Option<Heard> {
+        if let Some(heard) = self.backlog.pop_front() {
+            return Some(heard);
+        }
         match self.receiver.recv().await {
             Ok(published) => Some(published.into()),
             Err(RecvError::Lagged(count)) => Some(self.note(count)),
@@ -96,6 +122,9 @@ impl Reader {
 
     /// The next event if there is one already.
     pub fn try_next(&mut self) -> Option<Heard> {
+        if let Some(heard) = self.backlog.pop_front() {
+            return Some(heard);
+        }
         match self.receiver.try_recv() {
             Ok(published) => Some(published.into()),
             Err(TryRecvError::Lagged(count)) => Some(self.note(count)),
@@ -149,11 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn publishing_to_nobody_keeps_nothing() {
+    fn a_late_reader_may_ask_for_what_was_before() {
         let feed = Feed::default();
-        let event = Arc::new(sample::timeout());
-        feed.publish(Arc::clone(&event));
-        assert_eq!((feed.readers(), Arc::strong_count(&event)), (0, 1));
+        feed.publish(Arc::new(sample::timeout()));
+        let (mut late, mut new) = (feed.subscribe_from(Some(Timestamp::UNIX_EPOCH)), feed.subscribe());
+        feed.publish(Arc::new(sample::timeout()));
+        assert_eq!((feed.readers(), count(&mut late), count(&mut new)), (2, (2, 0), (1, 0)));
     }
 
     #[tokio::test]

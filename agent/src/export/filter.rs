@@ -95,7 +95,9 @@ pub enum FilterError {
         problem: String,
     },
     /// No parameter of that name.
-    #[error("{0:?} is no parameter; there are netns, address, port, pid, comm, kind, event, cause and show")]
+    #[error(
+        "{0:?} is no parameter; there are netns, address, port, pid, comm, kind, event, cause, show and since"
+    )]
     Parameter(String),
 }
 
@@ -131,7 +133,7 @@ impl Filter {
         Ok(filter)
     }
 
-    fn add(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
+    pub(super) fn add(&mut self, name: &str, value: &str) -> Result<(), FilterError> {
         match name {
             "netns" => self.netns.push(number("netns", value)?),
             "address" => self.address.push(read("address", value)?),

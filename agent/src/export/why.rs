@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::line::{Diagnosis, End, Owner, VERSION};
+use super::top::Overview;
 use super::words;
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
@@ -22,6 +23,8 @@ pub use self::query::{Wanted, WhyError};
 pub trait Stories: Send + Sync {
     /// The story of the connection that is wanted, the one with the last event if there are several.
     fn why(&self, wanted: &Wanted) -> Option<Report>;
+    /// All that is remembered, in short.
+    fn overview(&self) -> Overview;
 }
 
 /// One connection's post-mortem.
@@ -129,7 +132,11 @@ pub fn report(correlator: &Correlator, tracker: &Tracker, conditions: &[Selector
 }
 
 /// As it stands now; a stall with what comes.
-fn judge(correlator: &Correlator, tracker: &Tracker, connection: &Connection) -> Option<Diagnosis> {
+pub(super) fn judge(
+    correlator: &Correlator,
+    tracker: &Tracker,
+    connection: &Connection,
+) -> Option<Diagnosis> {
     let phase = match (connection.is_live(), connection.is_stalled()) {
         (false, _) => Phase::Died,
         (true, true) => Phase::Stalled,

@@ -138,6 +138,7 @@ impl Outlook {
     }
 }
 
-fn timestamp(nanos: i64) -> Timestamp {
+/// The wall clock of ns since 1970 UTC.
+pub(in crate::export) fn timestamp(nanos: i64) -> Timestamp {
     Timestamp::from_nanosecond(nanos.into()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
 pub(super) use self::json::nanos;
 pub use self::tcp::{Settings, Tcp, Totals};

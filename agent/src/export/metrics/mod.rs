@@ -194,6 +194,20 @@ impl Metrics {
         self.counters.probes()
     }
 
+    /// What was lost since the start, by place.
+    pub fn losses(&self) -> Reading<BTreeMap<String, u64>> {
+        let Tally { decode_errors, evicted, .. } = self.tallies.tally();
+        let mut lost = BTreeMap::from([
+            ("decode".to_owned(), decode_errors.values().sum()),
+            ("evicted".to_owned(), evicted.values().sum()),
+            ("missed".to_owned(), self.feed.missed()),
+        ]);
+        for (stage, count) in self.counters.health()?.iter().flat_map(page::lost) {
+            *lost.entry(stage.to_owned()).or_default() += count;
+        }
+        Ok(lost)
+    }
+
     fn page(&self) -> Reading<Page> {
         let counts = self.counters.counts()?;
         let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);

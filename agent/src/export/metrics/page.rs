@@ -190,7 +190,8 @@ fn direction(number: u16) -> Cow<'static, str> {
     if number == 0 { "send".into() } else { "receive".into() }
 }
 
-fn lost(health: &Health) -> [(&'static str, u64); 4] {
+/// What the kernel side lost of one signal, by stage.
+pub(super) fn lost(health: &Health) -> [(&'static str, u64); 4] {
     let Health { written: _, lost_ring, lost_read, lost_socket, lost_count } = *health;
     [("read", lost_read), ("ring", lost_ring), ("socket", lost_socket), ("count", lost_count)]
 }

@@ -68,6 +68,10 @@ impl crate::export::why::Stories for Fake {
     fn why(&self, _: &crate::export::why::Wanted) -> Option<crate::export::why::Report> {
         None
     }
+
+    fn overview(&self) -> crate::export::top::Overview {
+        crate::export::top::Overview::default()
+    }
 }
 
 fn count(cgroup: u64, signal: u16, detail: u16, events: u64) -> (CountKey, Count) {
