@@ -15,4 +15,5 @@ pub mod scenes;
 pub mod skip;
 pub mod snmp;
 pub mod tcp;
+pub mod terminal;
 pub mod wait;

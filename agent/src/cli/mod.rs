@@ -17,6 +17,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod top;
 mod usage;
 mod why;
 
@@ -54,6 +55,7 @@ enum Command {
     Replay(replay::Replay),
     Tail(tail::Tail),
     Timeouts(timeouts::Timeouts),
+    Top(top::Top),
     Why(why::Why),
 }
 
@@ -93,6 +95,7 @@ impl Cli {
             Command::Timeouts(timeouts) => {
                 printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())).map(done)
             }
+            Command::Top(top) => run_async(top.run()).map(done),
             Command::Why(why) => run_async(why.run()).map(done),
         }
     }

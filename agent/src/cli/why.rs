@@ -13,7 +13,7 @@ use crate::correlate::observed::ConnectionId;
 use crate::correlate::query::Selector;
 use crate::export::why::{Report, Wanted};
 
-mod text;
+pub(super) mod text;
 
 /// Say why a connection stalled or died: its story, the cause, what speaks for it, what comes, what to change.
 ///

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::deadline::Rule;
 use crate::correlate::stage_duration as from_jiffies;
 use crate::event::{Process, TcpState};
 use crate::export::escape::Escaped;
@@ -47,19 +46,4 @@ pub(super) fn state(state: Option<TcpState>) -> &'static str {
 /// `ETIMEDOUT`
 pub(super) fn errno(errno: i32) -> String {
     words::errno(errno)
-}
-
-/// The setting that ends the connection.
-pub(super) fn rule(rule: Rule) -> &'static str {
-    match rule {
-        Rule::TcpRetries2 => "tcp_retries2",
-        Rule::TcpUserTimeout => "TCP_USER_TIMEOUT",
-        Rule::TcpSynRetries => "tcp_syn_retries",
-        Rule::TcpSynackRetries => "tcp_synack_retries",
-        Rule::TcpOrphanRetries => "tcp_orphan_retries",
-        Rule::Keepalive => "keepalive",
-        Rule::ZeroWindowProbes => "zero-window probes",
-        Rule::TcpFinTimeout => "tcp_fin_timeout",
-        Rule::None => "nothing",
-    }
 }

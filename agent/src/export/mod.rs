@@ -5,7 +5,7 @@ pub mod escape;
 pub mod feed;
 pub mod filter;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 mod http;
 pub mod line;
 mod listener;

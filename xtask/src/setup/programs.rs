@@ -9,7 +9,8 @@ use super::debian;
 use crate::{process, report, workspace};
 
 /// A program and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 3] = [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")];
+const PROGRAMS: [(&str, &str); 4] =
+    [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping"), ("tmux", "tmux")];
 /// From one package, which would also start a server if it were installed.
 const PROMETHEUS: [&str; 2] = ["prometheus", "promtool"];
 

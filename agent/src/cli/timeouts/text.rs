@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::report::{Life, Part, Report, Rounded, Within};
 use super::settings::{Settings, Source, Value};
-use crate::diagnose::deadline::Rule;
 use crate::diagnose::deadline::schedule::{Schedule, Step};
 
 /// The whole page.
@@ -126,24 +125,10 @@ fn connection(f: &mut Formatter<'_>, settings: &Settings, life: &Rounded) -> fmt
 
 fn ending(f: &mut Formatter<'_>, settings: &Settings, life: &Rounded, what: &str) -> fmt::Result {
     let (earliest, latest) = (seconds(life.gives_up.0), seconds(life.gives_up.1));
-    let (died, rule) = (seconds(life.exact.gives_up.1), rule(life.exact.rule));
+    let (died, rule) = (seconds(life.exact.gives_up.1), life.exact.rule.as_str());
     writeln!(f, "It sends {} {what} and dies {died} after the first transmission,", life.exact.sent())?;
     writeln!(f, "by {rule}. Timers are rounded up: at HZ={} that is", settings.hz.value)?;
     writeln!(f, "after {earliest} to {latest}.")
-}
-
-fn rule(rule: Rule) -> &'static str {
-    match rule {
-        Rule::TcpRetries2 => "tcp_retries2",
-        Rule::TcpUserTimeout => "TCP_USER_TIMEOUT",
-        Rule::TcpSynRetries => "tcp_syn_retries",
-        Rule::TcpSynackRetries => "tcp_synack_retries",
-        Rule::TcpOrphanRetries => "tcp_orphan_retries",
-        Rule::Keepalive => "keepalive",
-        Rule::ZeroWindowProbes => "zero-window probes",
-        Rule::TcpFinTimeout => "tcp_fin_timeout",
-        Rule::None => "nothing",
-    }
 }
 
 fn syn(f: &mut Formatter<'_>, settings: &Settings, life: &Life) -> fmt::Result {
@@ -181,7 +166,7 @@ fn keepalive(f: &mut Formatter<'_>, settings: &Settings, schedule: &Schedule) ->
     steps(f, &schedule.steps)?;
     let (sent, gone) = (schedule.sent(), seconds(schedule.gives_up.1));
     writeln!(f, "It sends {sent} probes and is reset {gone} after the peer was last heard, by")?;
-    writeln!(f, "{}. Data that waits for an ACK stops keepalive: then", rule(schedule.rule))?;
+    writeln!(f, "{}. Data that waits for an ACK stops keepalive: then", schedule.rule.as_str())?;
     writeln!(f, "tcp_retries2 decides.")
 }
 

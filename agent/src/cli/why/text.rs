@@ -15,7 +15,7 @@ use crate::export::words;
 const BOLD: Style = Style::new().bold();
 
 /// Wrapped at `width`.
-pub(super) fn page(report: &Report, width: usize, colour: bool) -> String {
+pub(in crate::cli) fn page(report: &Report, width: usize, colour: bool) -> String {
     let mut page = Page { text: String::new(), width, colour };
     page.identity(report);
     page.timeline(report);
@@ -170,8 +170,7 @@ fn entry(happening: &Happening) -> (String, String) {
 fn comes(outlook: &Outlook) -> String {
     let next = outlook.next_rto_ms.map_or(String::new(), |next| format!(", the next {next}ms"));
     let rule = outlook.deadline.as_ref().map(|deadline| {
-        let rule = serde_json::to_value(deadline.rule).ok();
-        let rule = rule.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let rule = deadline.rule.as_str();
         format!("; the kernel gives up between {:.3} and {:.3} by {rule}", deadline.earliest, deadline.latest)
     });
     let rule = rule.unwrap_or_else(|| "; nothing ends it".to_owned());

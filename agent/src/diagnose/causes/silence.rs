@@ -3,7 +3,7 @@
 
 use super::common::{lost, owner, sent, timeouts};
 use super::{Finding, Story};
-use crate::diagnose::wording::{bytes, errno, jiffies, plural, rule as rule_word, time};
+use crate::diagnose::wording::{bytes, errno, jiffies, plural, time};
 use crate::diagnose::{Cause, deadline};
 use crate::event::TcpState;
 use deadline::policy::hypothetical_timeout;
@@ -120,7 +120,7 @@ fn said(story: &Story, what: &str) -> String {
         || "no limit ends it".to_owned(),
         |(rule, death)| {
             let left = std::time::Duration::from_nanos(death.earliest.saturating_sub(story.time));
-            format!("the kernel gives up in {} by {}", time(left), rule_word(rule))
+            format!("the kernel gives up in {} by {}", time(left), rule.as_str())
         },
     );
     format!("no answer to {stage}, {what}: {left}")

@@ -59,6 +59,23 @@ pub enum Rule {
     None,
 }
 
+impl Rule {
+    /// The setting, as it is written where it is set.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TcpRetries2 => "tcp_retries2",
+            Self::TcpUserTimeout => "TCP_USER_TIMEOUT",
+            Self::TcpSynRetries => "tcp_syn_retries",
+            Self::TcpSynackRetries => "tcp_synack_retries",
+            Self::TcpOrphanRetries => "tcp_orphan_retries",
+            Self::Keepalive => "keepalive",
+            Self::ZeroWindowProbes => "zero-window probes",
+            Self::TcpFinTimeout => "tcp_fin_timeout",
+            Self::None => "nothing",
+        }
+    }
+}
+
 /// Which of the connection's timers decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
