@@ -1,6 +1,7 @@
 //! Resets that ordinary programs cause. Reasons are those of `enum sk_rst_reason`.
 
 use std::io::ErrorKind::ConnectionRefused;
+use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -179,8 +180,10 @@ pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     pair.server.pass();
     tcp::send(&fits, 1);
     meter.reach("TcpPassiveOpens", 2);
-    tcp::send(&overflows, 1);
-    let errno = tcp::death(&overflows);
+    // On a slow machine the next SYN-ACK was faster, and the write has the error.
+    let written = (&overflows).write_all(&[0]);
+    let errno =
+        written.err().and_then(|error| error.raw_os_error()).unwrap_or_else(|| tcp::death(&overflows));
     let held = vec![listener.into(), waiting.into(), fits.into()];
     Reset { held, ..answer(pair, "INVALID_SYN", side, errno, &meter) }
 }

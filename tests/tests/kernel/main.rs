@@ -1,6 +1,7 @@
 //! The kernel side on the kernel that runs: does every program load, does each event come, and is what it
 //! says true? Needs root. `cargo xtask vm` runs this on other kernels too.
 
+mod costs;
 mod memory;
 mod owners;
 mod probes;

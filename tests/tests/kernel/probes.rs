@@ -1,7 +1,6 @@
 //! Every program, and what the kernel made of it.
 
 use std::env;
-use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
@@ -9,8 +8,12 @@ use agent::export::metrics::Counters as _;
 use agent::source::kernel::probes::{PROBES, ProbeState};
 use tests::skip::skip;
 
+use crate::costs::{self, Change};
 use crate::running;
 use crate::watch::watch;
+
+/// What each program cost when it was last accepted.
+const KERNELS: &str = include_str!("../../../docs/kernels.md");
 
 /// The verifier gives up at this many (`BPF_COMPLEXITY_LIMIT_INSNS`).
 const MOST_INSTRUCTIONS: u64 = 1_000_000;
@@ -39,19 +42,48 @@ fn the_verifier_has_room_to_spare() {
     }
 }
 
-/// For docs/kernels.md (`xtask/src/vm/facts.rs`).
+/// Against the column of this kernel's line in docs/kernels.md, where it has one.
+#[test]
+fn the_verifier_works_no_harder_than_it_did() {
+    let test = "the_verifier_works_no_harder_than_it_did";
+    let line = running::line();
+    let Some(stored) = costs::of_line(KERNELS, &line) else {
+        return skip(test, &format!("docs/kernels.md has no column for {line}"));
+    };
+    let programs = watch().counters().programs().expect("read the programs' cost");
+    let changes: Vec<_> = programs
+        .iter()
+        .filter_map(|program| {
+            let before = *stored.get(&*program.name)?;
+            let is_known = before != 0 && program.instructions != 0 && before != program.instructions;
+            is_known.then(|| Change { program: program.name.to_string(), before, now: program.instructions })
+        })
+        .collect();
+    facts(changes.iter().map(Change::fact));
+    let jumps: Vec<_> = changes.iter().filter(|change| change.is_jump()).map(Change::words).collect();
+    assert!(
+        jumps.is_empty() || env::var_os("TCPWHY_ACCEPT_COST").is_some(),
+        "on {line}: {}: if that is meant, `cargo xtask vm --write-docs` accepts it",
+        jumps.join("; ")
+    );
+}
+
+/// For docs/kernels.md.
 fn tell() {
-    let Some(path) = env::var_os("TCPWHY_FACTS") else { return };
     let counters = watch().counters();
-    let mut lines = String::new();
-    for program in counters.programs().expect("read the programs' cost") {
-        writeln!(lines, "program {} {}", program.name, program.instructions).expect("write a line");
-    }
-    for lost in &counters.lost {
-        writeln!(lines, "lost {}", lost.what).expect("write a line");
-    }
+    let programs = counters.programs().expect("read the programs' cost");
+    let programs =
+        programs.iter().map(|program| format!("program {} {}", program.name, program.instructions));
+    let lost = counters.lost.iter().map(|lost| format!("lost {}", lost.what));
+    facts(programs.chain(lost));
+}
+
+/// Tells `cargo xtask vm` (`xtask/src/vm/facts.rs`).
+fn facts(lines: impl Iterator<Item = String>) {
+    let Some(path) = env::var_os("TCPWHY_FACTS") else { return };
+    let text: String = lines.map(|line| line + "\n").collect();
     let file = OpenOptions::new().append(true).open(path);
-    file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("append to TCPWHY_FACTS");
+    file.and_then(|mut file| file.write_all(text.as_bytes())).expect("append to TCPWHY_FACTS");
 }
 
 #[test]

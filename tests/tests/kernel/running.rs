@@ -15,6 +15,13 @@ pub fn version() -> (u32, u32) {
     }
 }
 
+/// The line of kernels that this one is of, as in docs/kernels.md: told by `cargo xtask vm`, which has one
+/// called `latest`, or major and minor number.
+pub fn line() -> String {
+    let (major, minor) = version();
+    env::var("TCPWHY_KERNEL").unwrap_or_else(|_| format!("{major}.{minor}"))
+}
+
 /// `uname -r`.
 fn release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the release").trim().to_owned()

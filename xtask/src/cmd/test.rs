@@ -4,13 +4,14 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use crate::libtest::Transcript;
+use crate::libtest::{Suite, Transcript};
 use crate::setup::{self, Purpose, python};
 use crate::skips::Skips;
 use crate::summary::{Check, Summary, Verdict};
+use crate::vm::{self, Lab, Request};
 use crate::{artifact, lint, process, report, transcript, workspace};
 
-/// Set up, lint, build everything and run all tests, those on the live kernel too
+/// Set up, lint, build everything and run all tests, those on the live kernel too, and on eight others
 ///
 /// Tests find the agent in `TCPWHY_BIN` and a Python with prometheus-client in `TCPWHY_PYTHON`. One
 /// that cannot run appends `skipped: NAME: REASON` to the file named by `TCPWHY_SKIPS` and returns.
@@ -28,6 +29,9 @@ pub struct Test {
     /// Leave out what `cargo xtask lint` does.
     #[arg(long)]
     no_lint: bool,
+    /// Leave out the kernels that `cargo xtask vm` boots; a run of chosen tests never boots them.
+    #[arg(long)]
+    no_vm: bool,
 }
 
 impl Test {
@@ -45,9 +49,20 @@ impl Test {
         if !status.success() && tests.failed() == 0 {
             checks.push(Check { name: "cargo test", verdict: Verdict::Failed(status.to_string()) });
         }
+        if self.boots_kernels() {
+            match guests() {
+                Ok(suites) => tests.suites.extend(suites),
+                Err(verdict) => checks.push(Check { name: "kernels under emulation", verdict }),
+            }
+        }
         let summary = Summary { checks, tests, skips: skips.read()? };
         summary.print();
         Ok(if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn boots_kernels(&self) -> bool {
+        let Self { filters, package, threads: _, no_lint: _, no_vm } = self;
+        !no_vm && filters.is_empty() && package.is_empty()
     }
 
     fn cargo_test(&self) -> Result<Command> {
@@ -63,6 +78,18 @@ impl Test {
         command.args(["--", "--test-threads", &self.threads.to_string()]).args(&self.filters);
         Ok(command)
     }
+}
+
+/// The tests of the kernel side on every kernel. A machine without emulator or network skips them.
+fn guests() -> Result<Vec<Suite>, Verdict> {
+    report::status("Testing", format_args!("on {} other kernels", vm::LINES.len()));
+    let lab = Lab::open().map_err(|error| Verdict::Skipped(format!("{error:#}")))?;
+    let lines = vm::LINES.map(str::to_owned).to_vec();
+    let request = Request { lines, jobs: vm::processors(), arguments: Vec::new(), accepts_cost: false };
+    let outcomes = lab.run(&request).map_err(|error| Verdict::Failed(format!("{error:#}")))?;
+    vm::print_failures(&outcomes);
+    vm::print_matrix(&outcomes);
+    Ok(vm::suites(&outcomes))
 }
 
 /// Has cargo start each test program as root. sudo sets a PATH of its own, even with `-E`.

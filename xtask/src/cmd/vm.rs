@@ -1,13 +1,12 @@
 use std::num::NonZero;
 use std::process::ExitCode;
-use std::thread;
 
 use anyhow::Result;
 
 use crate::libtest::Transcript;
 use crate::setup::{self, Purpose};
 use crate::summary::Summary;
-use crate::vm::{self, LINES, Request, docs};
+use crate::vm::{self, LINES, Lab, Request, docs};
 
 /// Boot real kernels under QEMU and run the tests of the kernel side on each
 ///
@@ -21,7 +20,7 @@ pub struct Vm {
     #[arg(value_name = "KERNEL", default_values = LINES)]
     lines: Vec<String>,
     /// Guests at the same time; each takes one processor and 256 MB.
-    #[arg(short, long, value_name = "N", default_value_t = processors())]
+    #[arg(short, long, value_name = "N", default_value_t = vm::processors())]
     jobs: NonZero<usize>,
     /// Only print which kernels there are.
     #[arg(long)]
@@ -34,12 +33,6 @@ pub struct Vm {
     filters: Vec<String>,
 }
 
-/// More than four guests gain nothing over the eight kernels there are.
-fn processors() -> NonZero<usize> {
-    let four = const { NonZero::new(4).unwrap() };
-    thread::available_parallelism().map_or(four, |count| count.min(four))
-}
-
 impl Vm {
     pub fn run(self) -> Result<ExitCode> {
         let Self { lines, jobs, list, write_docs, filters } = self;
@@ -47,7 +40,8 @@ impl Vm {
             return vm::list(&lines).map(|()| ExitCode::SUCCESS);
         }
         setup::prepare(Purpose::Build)?;
-        let outcomes = vm::run(&Request { lines, jobs, arguments: filters })?;
+        let request = Request { lines, jobs, arguments: filters, accepts_cost: write_docs };
+        let outcomes = Lab::open()?.run(&request)?;
         if write_docs {
             docs::write(&outcomes)?;
         }

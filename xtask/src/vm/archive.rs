@@ -36,14 +36,20 @@ impl Archive {
     pub fn open(dir: PathBuf) -> Result<Self> {
         let archive = Self { dir };
         if !archive.is_fresh() {
-            archive.configure()?;
-            report::status("Updating", "the list of Debian kernels");
-            match archive.update() {
-                Ok(()) => fs::write(archive.stamp(), "")?,
-                Err(error) => report::note("Skipped", format_args!("{error:#}")),
-            }
+            archive.refresh()?;
         }
         Ok(archive)
+    }
+
+    /// Brings the lists up to date.
+    pub fn refresh(&self) -> Result<()> {
+        self.configure()?;
+        report::status("Updating", "the list of Debian kernels");
+        match self.update() {
+            Ok(()) => fs::write(self.stamp(), "")?,
+            Err(error) => report::note("Skipped", format_args!("{error:#}")),
+        }
+        Ok(())
     }
 
     fn stamp(&self) -> PathBuf {

@@ -25,6 +25,8 @@ pub struct Kernel {
 pub struct Kernels {
     archive: Archive,
     releases: Vec<Release>,
+    /// The lists were brought up to date in this run, since a package was gone.
+    is_refreshed: bool,
     dir: PathBuf,
 }
 
@@ -33,7 +35,7 @@ impl Kernels {
     pub fn open(dir: &Path) -> Result<Self> {
         let archive = Archive::open(dir.join("apt"))?;
         let releases = archive.releases()?;
-        Ok(Self { archive, releases, dir: dir.join("kernels") })
+        Ok(Self { archive, releases, is_refreshed: false, dir: dir.join("kernels") })
     }
 
     /// Debian's archive, for what else comes from it.
@@ -44,23 +46,70 @@ impl Kernels {
     /// The newest release of a line, and whether it is here already.
     pub fn newest(&self, line: &str) -> Option<(&Release, bool)> {
         let release = release::newest(&self.releases, line)?;
-        Some((release, self.tree(&release.name).is_dir()))
+        Some((release, self.is_here(&release.name)))
     }
 
-    /// The newest of a line, fetched if need be. `Err` is the reason why there is none.
-    pub fn get(&self, line: &str) -> Result<Kernel> {
+    /// The newest of a line, fetched if need be. The archive keeps only a line's last few releases: where the
+    /// lists name one that is gone, new lists are asked once, and then an older one that is here serves. `Err`
+    /// is the reason why there is none.
+    pub fn get(&mut self, line: &str) -> Result<Kernel> {
+        self.fetched(line).or_else(|error| {
+            self.refresh(&error)?;
+            self.fetched(line).or_else(|error| self.kept(line).ok_or(error))
+        })
+    }
+
+    fn fetched(&self, line: &str) -> Result<Kernel> {
         let (release, is_here) =
             self.newest(line).context("no such kernel in Debian's archive (any more)")?;
         if !is_here {
             report::status("Fetching", format_args!("Linux {release}"));
             self.fetch(release).with_context(|| format!("fetch Linux {release}"))?;
         }
-        let tree = self.tree(&release.name);
-        Ok(Kernel { line: line.to_owned(), release: release.name.clone(), tree })
+        Ok(self.kernel(line, release))
+    }
+
+    fn refresh(&mut self, error: &anyhow::Error) -> Result<()> {
+        if self.is_refreshed {
+            return Ok(());
+        }
+        report::note("Retrying", format_args!("with new lists: {error:#}"));
+        self.archive.refresh()?;
+        self.releases = self.archive.releases()?;
+        self.is_refreshed = true;
+        Ok(())
+    }
+
+    /// The newest of a line that an earlier run fetched.
+    fn kept(&self, line: &str) -> Option<Kernel> {
+        let entries = self.dir.read_dir().ok()?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let here = names.filter(|name| self.is_here(name));
+        let releases = release::sorted(here.map(|name| Release { name, packages: Vec::new() }));
+        let release = release::newest(&releases, line)?;
+        report::note("Keeping", format_args!("Linux {release}, fetched earlier"));
+        Some(self.kernel(line, release))
+    }
+
+    fn kernel(&self, line: &str, release: &Release) -> Kernel {
+        let Release { name, packages: _ } = release;
+        Kernel { line: line.to_owned(), release: name.clone(), tree: self.tree(name) }
     }
 
     fn tree(&self, release: &str) -> PathBuf {
         self.dir.join(release)
+    }
+
+    /// Hashes of the files of a tree. apt checked the packages against the archive's signature; these are for
+    /// what became of them here.
+    fn sums(&self, release: &str) -> PathBuf {
+        self.dir.join(format!("{release}.sha256"))
+    }
+
+    fn is_here(&self, release: &str) -> bool {
+        let mut check = Command::new("sha256sum");
+        check.args(["--check", "--status"]).arg(self.sums(release)).current_dir(&self.dir);
+        self.tree(release).is_dir() && process::succeeds(&mut check)
     }
 
     /// Under another name until it is whole.
@@ -79,7 +128,18 @@ impl Kernels {
         let depmod = process::find("depmod").context("no program `depmod` (Debian package kmod)")?;
         process::capture(Command::new(depmod).arg("-b").arg(&part).arg(&release.name))?;
         let tree = self.tree(&release.name);
-        fs::rename(&part, &tree).with_context(|| format!("create {}", tree.display()))
+        // One that is not whole any more.
+        let _ = fs::remove_dir_all(&tree);
+        fs::rename(&part, &tree).with_context(|| format!("create {}", tree.display()))?;
+        self.hash(release)
+    }
+
+    fn hash(&self, release: &Release) -> Result<()> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "find \"$0\" -type f -exec sha256sum {} +", &release.name]);
+        let sums = process::capture(command.current_dir(&self.dir))?;
+        let file = self.sums(&release.name);
+        fs::write(&file, sums).with_context(|| format!("write {}", file.display()))
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fs;
 
 use super::Outcome;
+use super::facts::{self, Fact};
 use super::guest::Guest;
 use super::kernel::Kernel;
 use super::qemu::Boot;
 use crate::libtest::{Suite, TestResult};
-use crate::report::{BAD, DOUBTFUL, GOOD};
+use crate::report::{self, BAD, DOUBTFUL, GOOD};
 
 /// Lines of the kernel's messages that are shown of a guest that died.
 const LAST_WORDS: usize = 25;
@@ -37,6 +38,21 @@ pub fn print(outcomes: &[Outcome]) {
             print_cell(cell(&boot.guest, test));
         }
         anstream::println!();
+    }
+}
+
+/// One line a program whose cost is another than docs/kernels.md has.
+pub fn print_costs(outcomes: &[Outcome]) {
+    for (kernel, boot) in outcomes.iter().filter_map(Outcome::ran) {
+        for fact in facts::of(&boot.guest) {
+            if let Fact::Cost { program, before, now } = fact {
+                let percent = 100.0 * (now as f64 / before as f64 - 1.0);
+                report::note(
+                    "Verifier",
+                    format_args!("{program} on {}: {before} -> {now} ({percent:+.1} %)", kernel.line),
+                );
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod suite;
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use anyhow::Result;
 
@@ -41,6 +42,8 @@ pub struct Request {
     pub jobs: NonZero<usize>,
     /// For the test programs.
     pub arguments: Vec<String>,
+    /// More work of the verifier than docs/kernels.md has is told and no failure.
+    pub accepts_cost: bool,
 }
 
 /// What became of one line.
@@ -77,23 +80,43 @@ pub fn list(lines: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Boots them all.
-pub fn run(request: &Request) -> Result<Vec<Outcome>> {
-    let dir = dir();
-    let kernels = Kernels::open(&dir)?;
-    emulator::ensure(kernels.archive(), &dir.join("packages"))?;
-    let found = find(&kernels, &request.lines);
-    let suite = suite::build()?;
-    let common = initramfs::common(&suite)?;
-    let outcomes = pool::map(found, request.jobs, |found| match found {
-        Ok(kernel) => boot(kernel, &common, request, &dir.join("logs")),
-        Err(absent) => Ok(Outcome::Absent(absent)),
-    });
-    outcomes.into_iter().collect()
+/// All that booting takes beside the tests themselves.
+pub struct Lab {
+    kernels: Kernels,
+}
+
+impl Lab {
+    /// Finds the emulator and the list of kernels, or installs and fetches them. `Err` is what is missing on
+    /// this machine.
+    pub fn open() -> Result<Self> {
+        let dir = dir();
+        let kernels = Kernels::open(&dir)?;
+        emulator::ensure(kernels.archive(), &dir.join("packages"))?;
+        Ok(Self { kernels })
+    }
+
+    /// Boots them all.
+    pub fn run(self, request: &Request) -> Result<Vec<Outcome>> {
+        let Self { mut kernels } = self;
+        let found = find(&mut kernels, &request.lines);
+        let suite = suite::build()?;
+        let common = initramfs::common(&suite)?;
+        let outcomes = pool::map(found, request.jobs, |found| match found {
+            Ok(kernel) => boot(kernel, &common, request, &dir().join("logs")),
+            Err(absent) => Ok(Outcome::Absent(absent)),
+        });
+        outcomes.into_iter().collect()
+    }
+}
+
+/// More than four guests at a time gain nothing over the kernels there are.
+pub fn processors() -> NonZero<usize> {
+    let four = const { NonZero::new(4).unwrap() };
+    thread::available_parallelism().map_or(four, |count| count.min(four))
 }
 
 /// One after the other: the archive's server is not ours to hurry.
-fn find(kernels: &Kernels, lines: &[String]) -> Vec<Result<Kernel, Absent>> {
+fn find(kernels: &mut Kernels, lines: &[String]) -> Vec<Result<Kernel, Absent>> {
     let mut found: Vec<Result<Kernel, Absent>> = Vec::new();
     for line in lines {
         let twin_of = |kernel: &Kernel| found.iter().flatten().find(|other| other.release == kernel.release);
@@ -110,7 +133,7 @@ fn find(kernels: &Kernels, lines: &[String]) -> Vec<Result<Kernel, Absent>> {
 }
 
 fn boot(kernel: Kernel, common: &[u8], request: &Request, logs: &Path) -> Result<Outcome> {
-    let settings = settings(&kernel, &request.arguments)?;
+    let settings = settings(&kernel, request)?;
     let initramfs = [common, &initramfs::own(&kernel, &settings)?].concat();
     let boot = qemu::boot(&kernel, &initramfs, logs)?;
     let counts = matrix::counts(&boot.guest);
@@ -120,12 +143,13 @@ fn boot(kernel: Kernel, common: &[u8], request: &Request, logs: &Path) -> Result
 }
 
 /// Sourced by the guest's first process.
-fn settings(kernel: &Kernel, arguments: &[String]) -> Result<String> {
+fn settings(kernel: &Kernel, request: &Request) -> Result<String> {
     Ok(format!(
-        "export TCPWHY_VM=1 TCPWHY_HZ={} TCPWHY_KERNEL={}\nLAB_PATIENCE=500\nLAB_ARGUMENTS='--test-threads 2 {}'\n",
+        "export TCPWHY_VM=1 TCPWHY_HZ={} TCPWHY_KERNEL={}{}\nLAB_PATIENCE=500\nLAB_ARGUMENTS='--test-threads 2 {}'\n",
         kernel.hz()?,
         kernel.line,
-        arguments.join(" "),
+        if request.accepts_cost { " TCPWHY_ACCEPT_COST=1" } else { "" },
+        request.arguments.join(" "),
     ))
 }
 
@@ -143,9 +167,10 @@ pub fn print_failures(outcomes: &[Outcome]) {
     }
 }
 
-/// Tests by kernels.
+/// Tests by kernels, and where the verifier's work is not what docs/kernels.md has.
 pub fn print_matrix(outcomes: &[Outcome]) {
     matrix::print(outcomes);
+    matrix::print_costs(outcomes);
 }
 
 impl Outcome {
@@ -170,10 +195,12 @@ impl Outcome {
     }
 }
 
-/// Skips are told without their suite: their tests get its name.
+/// Skips are told without their suite: their tests get its name. The kernel is put behind the names of the
+/// others, so that a skip of the same test on this machine is not taken for theirs.
 fn of_kernel(suite: &Suite, kernel: &Kernel) -> Suite {
     let Suite { name, passed, failed, ignored, result } = suite.clone();
     let line = &kernel.line;
+    let passed = passed.into_iter().map(|test| format!("{test} on {line}")).collect();
     let ignored = ignored.into_iter().map(|(test, reason)| (format!("{line} {test}"), reason)).collect();
     Suite { name: format!("{line} {name}"), passed, failed, ignored, result }
 }

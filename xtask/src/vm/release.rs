@@ -33,12 +33,17 @@ pub fn complete(packages: &str) -> Vec<Release> {
     for (kind, release) in packages.lines().filter_map(kind_and_release) {
         kinds.entry(release).or_default().insert(kind);
     }
-    let mut found: Vec<_> = kinds
-        .into_iter()
-        .filter_map(|(name, has)| Some(Release { name: name.to_owned(), packages: packages_of(name, &has)? }))
-        .collect();
-    found.sort_by_cached_key(|release| numbers(&release.name));
-    found
+    let found = kinds.into_iter().filter_map(|(name, has)| {
+        Some(Release { name: name.to_owned(), packages: packages_of(name, &has)? })
+    });
+    sorted(found)
+}
+
+/// Oldest first.
+pub fn sorted(releases: impl Iterator<Item = Release>) -> Vec<Release> {
+    let mut releases: Vec<_> = releases.collect();
+    releases.sort_by_cached_key(|release| numbers(&release.name));
+    releases
 }
 
 fn packages_of(release: &str, has: &BTreeSet<&str>) -> Option<Vec<String>> {
