@@ -23,6 +23,10 @@ use crate::source::kernel::ring::{Ring, WALK_INTERVAL};
 /// [`WALK_INTERVAL`] in ns.
 const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
 
+/// Stalls without any event, above all those of a window shut before anything was in flight, are looked for
+/// this often, ns.
+const PATROL: u64 = 30_000_000_000;
+
 /// Events younger than this, ns, may not have been read yet.
 const IN_THE_RING: u64 = 50_000_000;
 
@@ -92,8 +96,8 @@ impl Live {
         Self { ring, shared, tape, frames: Vec::new(), walked: 0 }
     }
 
-    /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes nobody:
-    /// without records it waits until a walk is due, or for ever.
+    /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
+    /// for its patrol only.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         self.begin()?;
         tokio::pin!(stop);
@@ -147,8 +151,7 @@ impl Live {
     }
 
     fn wants_walk(&self) -> anyhow::Result<bool> {
-        let now = facts::monotonic()?;
-        Ok(now >= self.walked + WALK_PAUSE && self.shared.lock().correlator().wants_walk(now))
+        Ok(next_walk(&self.shared, self.walked) <= facts::monotonic()?)
     }
 
     fn walk(&mut self) -> anyhow::Result<()> {
@@ -186,19 +189,18 @@ impl Live {
     }
 }
 
-/// Ends when there is something to do though no record came: a death to judge, or a walk over open files
-/// that would tell something new.
+/// When the next walk over open files is due, ns of `CLOCK_MONOTONIC`: when it would tell something new, and
+/// now and then in any case.
+fn next_walk(shared: &Shared, walked: u64) -> u64 {
+    let patrol = walked + PATROL;
+    shared.walk_due().map_or(patrol, |due| due.max(walked + WALK_PAUSE).min(patrol))
+}
+
+/// Ends when there is something to do though no record came: a death to judge, or a walk over open files.
 fn pause(shared: &Shared, walked: u64) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let now = facts::monotonic()?;
-    let walk = shared.walk_due().map(|due| due.max(walked + WALK_PAUSE));
-    let next = walk.into_iter().chain(shared.settle_due()).min();
-    let pause = next.map(|due| Duration::from_nanos(due.saturating_sub(now)));
-    Ok(async move {
-        match pause {
-            Some(pause) => sleep(pause).await,
-            None => std::future::pending().await,
-        }
-    })
+    let next = next_walk(shared, walked).min(shared.settle_due().unwrap_or(u64::MAX));
+    Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
 }
 
 /// Ends when the counters are to be told; never without a tape.
