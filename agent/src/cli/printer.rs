@@ -1,7 +1,7 @@
 //! The standard output, on a thread of its own: a terminal that stands still must not hold up anybody who
 //! waits for Ctrl-C.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::thread;
 
 use tokio::io::Interest;
@@ -84,9 +84,10 @@ pub(super) async fn stdout_closed() {
     }
 }
 
-/// Whether escape sequences are wanted: a terminal, and neither `NO_COLOR` nor `CLICOLOR=0`.
+/// Whether escape sequences are wanted: a terminal, and neither `NO_COLOR` nor `CLICOLOR=0`; or
+/// `CLICOLOR_FORCE`.
 pub(super) fn colour() -> bool {
-    io::stdout().is_terminal() && anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
+    anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never
 }
 
 #[cfg(test)]

@@ -195,6 +195,20 @@ impl<'a> Story<'a> {
         burnt
     }
 
+    /// Consecutive timeouts of the last stall that ended well.
+    pub fn recovered(&self) -> Option<u8> {
+        self.entries().iter().rev().find_map(|entry| match entry.what {
+            What::Recovered { stage } => Some(stage),
+            _ => None,
+        })
+    }
+
+    /// Timeouts that sent again what an earlier one had sent already, of those still in the timeline.
+    pub fn repeats(&self) -> u32 {
+        let repeats = |entry: &&Entry| matches!(entry.what, What::Retransmit { stage: 2.., .. });
+        self.entries().iter().filter(repeats).fold(0, |sum, entry| sum.saturating_add(entry.count))
+    }
+
     /// Segments sent again, of one kind.
     pub fn segments(&self, kind: RetransmitKind) -> u32 {
         self.connection.map_or(0, |connection| connection.totals().segments[kind as usize])

@@ -188,7 +188,7 @@ impl Tracker {
         let sight = Sight { time: observed.event.time, moment: moment(&observed.event.detail) };
         observed.event.tcp.as_ref()?;
         let story = self.stall(correlator, connection, sight);
-        observed.stage?;
+        is_timeout(observed).then_some(())?;
         if let Some(rto) = observed.rto {
             self.stats.timed_out(rto);
         }
@@ -267,6 +267,12 @@ impl Tracker {
             lives
         });
     }
+}
+
+/// A timer sent again, or would have: into a shut window it does without counting a stage.
+fn is_timeout(observed: &Observed) -> bool {
+    observed.stage.is_some()
+        || matches!(observed.event.detail, Detail::Retransmit { kind: RetransmitKind::Timeout, .. })
 }
 
 /// Memory was refused: told when it begins.

@@ -1,7 +1,8 @@
 //! One file a cause, or a few that share their evidence; and the order in which they are asked.
 
 use super::story::Story;
-use super::{Cause, Certainty, Evidence};
+use super::wording::plural;
+use super::{Cause, Certainty, Evidence, Phase};
 
 mod accept_queue;
 mod closed_with_unread_data;
@@ -65,14 +66,19 @@ const RULES: &[Rule] = &[
     path_quality::spurious_retransmit,
     path_quality::reordering,
     path_quality::tail_loss,
-    path_quality::lossy_path,
+    // A buffer that is full at this moment says more than losses at some time before.
     socket_buffers::send,
+    path_quality::lossy_path,
     unknown::rule,
 ];
 
-/// The first rule's answer.
+/// The first rule's answer. Of a stall that is over it says so first.
 pub fn find(story: &Story) -> Option<Finding> {
-    RULES.iter().find_map(|rule| rule(story))
+    let finding = RULES.iter().find_map(|rule| rule(story))?;
+    let stage = story.recovered().filter(|_| story.phase == Phase::Recovered);
+    let Some(stage) = stage else { return Some(finding) };
+    let summary = format!("goes on after {}; {}", plural(stage, "timeout"), finding.summary);
+    Some(Finding { summary, ..finding })
 }
 
 impl Finding {

@@ -5,10 +5,12 @@ use crate::diagnose::Cause;
 use crate::diagnose::wording::plural;
 use crate::event::RetransmitKind as Kind;
 
-/// DSACK undid all of it: what was sent again had arrived (`tcp_try_undo_dsack`).
+/// DSACK undid all of it: what was sent again had arrived (`tcp_try_undo_dsack`). Of a segment that was sent
+/// again several times one report is enough: its first copy had arrived, only the reports were lost.
 pub(super) fn spurious_retransmit(story: &Story) -> Option<Finding> {
     let (raw, again) = (story.raw()?, again(story)?);
-    (raw.dsack_dups > 0 && raw.dsack_dups >= again).then_some(())?;
+    let repeats = story.repeats();
+    (raw.dsack_dups > 0 && raw.dsack_dups.saturating_add(repeats) >= again).then_some(())?;
     Some(
         Finding::new(
             Cause::SpuriousRetransmit,
@@ -23,6 +25,7 @@ pub(super) fn spurious_retransmit(story: &Story) -> Option<Finding> {
                 again",
             plural(raw.dsack_dups, "duplicate")
         ))
+        .saw_if((repeats > 0).then(|| format!("{repeats} of them sent the same segment once more")))
         .saw(round_trip(story))
         .infer(
             "the round trip grew suddenly (a wireless link, a paused virtual machine, a long \

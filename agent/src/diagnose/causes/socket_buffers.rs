@@ -3,8 +3,8 @@
 
 use super::common::owner;
 use super::{Finding, Story};
-use crate::diagnose::Cause;
 use crate::diagnose::wording::bytes;
+use crate::diagnose::{Cause, Phase};
 use crate::event::Tcp;
 
 /// `sk_userlocks`
@@ -47,9 +47,10 @@ fn is_receive_full(tcp: &Tcp) -> bool {
     tcp.unread_bytes() > 0 && raw.rcvbuf > 0 && (raw.rmem_alloc > raw.rcvbuf || raw.rcv_wnd == 0)
 }
 
+/// Not of a stall that is over, during which it had to fill up: that is told by what caused the stall.
 pub(super) fn send(story: &Story) -> Option<Finding> {
-    let raw =
-        story.raw().filter(|raw| !story.is_dead() && raw.sndbuf > 0 && raw.wmem_queued >= raw.sndbuf)?;
+    let waits = story.phase == Phase::Stalled;
+    let raw = story.raw().filter(|raw| waits && raw.sndbuf > 0 && raw.wmem_queued >= raw.sndbuf)?;
     let waiting = bytes(story.undelivered());
     Some(
         Finding::new(

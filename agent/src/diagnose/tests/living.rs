@@ -4,13 +4,17 @@ use crate::event::TcpMemory;
 
 /// What is said of the connection of one record, as it lives on, after what is told of the host.
 fn told_of(record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
+    told_in(Phase::Recovered, record, facts)
+}
+
+fn told_in(phase: Phase, record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
     let mut bench = Bench::new();
     for fact in facts {
         bench.fact(fact);
     }
     bench.push(record);
     let correlator = bench.0.correlator();
-    diagnose(&correlator.story(correlator.last().unwrap(), Phase::Recovered, None))
+    diagnose(&correlator.story(correlator.last().unwrap(), phase, None))
 }
 
 fn of(record: &RecordBytes) -> Option<Diagnosis> {
@@ -51,10 +55,12 @@ fn buffers_that_are_full() {
     silent(&mut shut, 0);
     put!(shut, tcp.snd_wnd, 0_u32);
     assert_eq!(cause(&shut), Some(Cause::ZeroWindow));
-    let mut send = record(signal::RESET_SENT, SECOND).reset(99, false);
+    let mut send = resent(retransmit::FAST, 1);
     put!(send, tcp.wmem_queued, 90_000_u32);
     put!(send, tcp.sndbuf, 87_040_u32);
-    assert_eq!(cause(&send), Some(Cause::SendBufferFull));
+    let now = told_in(Phase::Stalled, &send, &[]).unwrap();
+    assert_eq!(now.cause, Cause::SendBufferFull, "it is full, and one loss was some time ago");
+    assert_eq!(cause(&send), Some(Cause::LossyPath), "it filled up during the stall that is over");
 }
 
 fn refused() -> RecordBytes {

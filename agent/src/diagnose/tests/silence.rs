@@ -102,3 +102,34 @@ fn a_recovery_clears_the_stall_with_its_stage() {
     assert_eq!((stats.stalled.iter().sum::<u64>(), stats.recoveries.buckets()[1]), (0, (2.0, 1)));
     assert!((stats.durations.sum() - 2.0).abs() < 1e-9);
 }
+
+#[test]
+fn one_reported_duplicate_clears_all_resends_of_a_segment() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 51));
+    bench.push(&timeout(2 * SECOND, 2, 102));
+    bench.told();
+    let mut answered = record(signal::STATE_CHANGED, 3 * SECOND).change(ESTABLISHED, 8);
+    silent(&mut answered, 2);
+    put!(answered, tcp.retransmits, 0_u8);
+    put!(answered, tcp.snd_una, 2448_u32);
+    put!(answered, tcp.dsack_dups, 1_u32);
+    bench.push(&answered);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::SpuriousRetransmit, Phase::Recovered));
+    says(&told, "goes on after 2 timeouts; 2 segments sent again had arrived");
+}
+
+#[test]
+fn a_window_that_shut_over_data_in_flight_is_told_at_each_resend() {
+    let mut bench = Bench::new();
+    for (time, backoff) in [(1, 0_u8), (2, 1), (4, 2)] {
+        let mut resend = timeout(time * SECOND, 1, 51);
+        put!(resend, tcp.retransmits, 0_u8);
+        put!(resend, tcp.backoff, backoff);
+        put!(resend, tcp.snd_wnd, 0_u32);
+        bench.push(&resend);
+    }
+    let causes: Vec<_> = bench.told().into_iter().map(|told| told.cause).collect();
+    assert_eq!(causes, [Cause::ZeroWindow; 2], "the first may be a loss");
+}

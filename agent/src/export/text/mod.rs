@@ -102,7 +102,11 @@ impl Text {
 
     fn diagnosis_line(&self, diagnosis: &Diagnosis) -> String {
         let Diagnosis { cause, phase, summary, local, remote, .. } = diagnosis;
-        let why = self.paint(cause_style(*phase), &format!("why  {cause}"));
+        let word = match phase {
+            Phase::Died | Phase::Stalled => "why ",
+            Phase::Recovered => "over",
+        };
+        let why = self.paint(cause_style(*phase), &format!("{word} {cause}"));
         format!("  {why}: {} ({local} -- {remote})\n", printable(summary))
     }
 
