@@ -25,6 +25,12 @@ pub fn tcpwhy() -> Result<PathBuf> {
     executable(&messages, "tcpwhy").context("build tcpwhy: cargo named no executable")
 }
 
+/// Builds the demo, with the processes that it starts.
+pub fn demo() -> Result<PathBuf> {
+    release("tests", "lab-actor")?;
+    executable(&release("tests", "demo")?, "demo").context("build the demo: cargo named no executable")
+}
+
 /// Builds the bench and `tcpwhy`.
 pub fn for_bench() -> Result<ForBench> {
     let messages = release("agent", "tcpwhy")?;

@@ -33,7 +33,16 @@ pub struct Running {
 impl Running {
     /// Starts one.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, None)
+    }
+
+    /// Starts one with these variables in its environment.
+    pub fn start_with(
+        arguments: &[&str],
+        variables: impl IntoIterator<Item = (&'static str, &'static str)>,
+    ) -> Self {
         let mut command = Command::new(program());
+        command.envs(variables);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let lines = BufReader::new(child.stdout.take().expect("its standard output")).lines();
@@ -63,6 +72,11 @@ impl Running {
                 return Ok(line);
             }
         }
+    }
+
+    /// The next line, if it comes in time.
+    pub fn next_within(&self, time: Duration) -> Option<String> {
+        self.lines.recv_timeout(time).ok()
     }
 
     /// Waits for its end; all lines that nobody has waited for.

@@ -2,10 +2,10 @@
 
 use std::io::ErrorKind::ConnectionRefused;
 use std::io::Write as _;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
-use crate::link::{Family, Loss, Pair};
+use crate::link::{Family, Host, Loss, Pair};
 use crate::snmp::{self, Meter, Snmp};
 use crate::tcp::{self, Connection, Side};
 use crate::wait;
@@ -60,6 +60,29 @@ pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     tcp::send(&connection.client, unread);
     tcp::readable(&connection.server, unread);
     Reset { unread: unread as u64, ..by_server(pair, connection, "TCP_ABORT_ON_CLOSE", drop) }
+}
+
+/// The server closes with unread data while the client has more to send, so that both lose some.
+pub fn by_peer(pair: &Pair, family: Family) -> Reset {
+    let connection = Connection::open(pair, family);
+    // The window shuts: some of it is sent, some is not.
+    tcp::fill(&connection.client);
+    tcp::readable(&connection.server, 1);
+    by_server(pair, connection, "TCP_ABORT_ON_CLOSE", drop)
+}
+
+/// Both ends in one namespace, over loopback; the one that accepted closes with `unread` bytes unread. Keeps
+/// the client.
+pub fn on_one_host(host: &Host, unread: usize) -> TcpStream {
+    host.command("ip link set lo up");
+    let listener = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen"));
+    let client = tcp::connect(host, tcp::local_address(&listener));
+    let (server, _) = listener.accept().expect("accept");
+    tcp::send(&client, unread);
+    tcp::readable(&server, unread);
+    drop(server);
+    assert_eq!(tcp::death(&client), libc::ECONNRESET);
+    client
 }
 
 /// The server closes with `SO_LINGER` {1, 0} (`__tcp_close` calls `tcp_disconnect`).

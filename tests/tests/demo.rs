@@ -1,0 +1,61 @@
+//! The demo says of each scene what it must, and its recording says it again.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tests::agent::{command, folder, program};
+use tests::demo::ACTS;
+use tests::skip::skip;
+
+/// Often enough that what the kernel does not tell (`tests::live::Silent`) is an accident.
+const ATTEMPTS: usize = 3;
+
+/// What the demo prints, and whether all scenes were told.
+fn play(file: &str) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    command.args(["--record", file, "--overwrite"]).env("TCPWHY_BIN", program()).stdin(Stdio::null());
+    let output = command.output().expect("start the demo");
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+}
+
+/// The agent's lines, without the demo's own.
+fn told(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect()
+}
+
+/// The command that the demo's last line names, in words; long arguments wrap.
+fn hint(text: &str) -> Vec<&str> {
+    let (_, hint) = text.rsplit_once("# To see these lines again: tcpwhy ").expect("how to replay it");
+    hint.split_whitespace().filter(|word| *word != "#").collect()
+}
+
+#[test]
+fn every_scene_is_told_and_replays() {
+    let file: PathBuf = folder().join("demo.rec");
+    let file = file.to_str().expect("a path of plain text");
+    for _ in 0..ATTEMPTS {
+        let (complete, text) = play(file);
+        if !complete || text.contains("events missed") {
+            skip(
+                "every_scene_is_told_and_replays",
+                "one attempt: the host was too busy, or the kernel silent",
+            );
+            continue;
+        }
+        for act in &ACTS {
+            let (_, scene) = text.split_once(act.title).expect("its heading");
+            let scene = scene.split_once("\n\n").map_or(scene, |(scene, _)| scene);
+            for word in act.says {
+                let told = told(scene).into_iter().any(|line| line.contains(word));
+                assert!(told, "no {word:?} in {scene}");
+            }
+        }
+        let replay = command::run(&hint(&text));
+        assert!(replay.status.success(), "{replay:?}");
+        let replayed = String::from_utf8(replay.stdout).expect("text");
+        assert_eq!(told(&text), told(&replayed));
+        return;
+    }
+    panic!("not told {ATTEMPTS} times in a row");
+}
