@@ -9,13 +9,14 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
 use super::attach::{AttachArgs, Attached};
-use super::output::{Output, print_feed};
+use super::output::{Formatter, Output, print_feed};
 use super::signals::Signals;
 use super::{paths, printer, tape};
 use crate::export::feed::Reader;
 use crate::export::filter::Filter;
 use crate::export::metrics::Metrics;
 use crate::export::servers::{Bound, Services};
+use crate::export::text::Look;
 use crate::source::recording::{Recording, Summary};
 
 /// Attach to the kernel and serve metrics and events until told to end.
@@ -31,7 +32,9 @@ use crate::source::recording::{Recording, Summary};
                                         events in this terminal, metrics on any free port
   tcpwhy agent --record today.rec       for `tcpwhy replay`; a full disk ends the recording alone
 
-Needs root, or CAP_BPF and CAP_PERFMON.")]
+Needs root, or CAP_BPF and CAP_PERFMON.
+
+Exit status: 0 told to end, 1 cannot attach or listen, 64 wrong usage.")]
 pub(super) struct Agent {
     /// Where to serve metrics and health; port 0 takes any.
     // Prometheus's list of exporters fills 9100 to 9999; IANA has nothing at 9752.
@@ -100,7 +103,15 @@ pub(super) async fn serve(
 
 async fn print(reader: Option<Reader>, hz: u32) -> anyhow::Result<()> {
     match reader {
-        Some(reader) => print_feed(reader, &Filter::default(), hz, Output::Text).await,
+        Some(reader) => {
+            print_feed(
+                reader,
+                &Filter::default(),
+                hz,
+                Formatter::new(Output::Text, Look::usual(printer::colour())),
+            )
+            .await
+        }
         None => pending().await,
     }
 }

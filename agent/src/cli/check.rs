@@ -34,7 +34,7 @@ const RING_SIZE: u32 = 64 << 10;
   tcpwhy check -o json          for programs: docs/schema.md
   tcpwhy check || [ $? = 1 ]    as a condition: all that the agent needs is there
 
-Ends with 0 if everything works, 1 if something is lost but the agent works, 2 if it cannot run.")]
+Exit status: 0 everything works, 1 something is lost but the agent works, 2 it cannot run, 64 wrong usage.")]
 pub(super) struct Check {
     /// Form of the output.
     #[arg(short, long, value_enum, env = "TCPWHY_OUTPUT", default_value = "text", value_name = "FORM")]

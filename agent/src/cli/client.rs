@@ -37,7 +37,7 @@ pub(super) enum ClientError {
     #[error("ask the agent: {0}")]
     Refused(String),
     /// It is gone.
-    #[error("the agent ended")]
+    #[error("the agent ended (`tcpwhy tail --follow` waits for the next)")]
     Ended,
     /// It broke off.
     #[error("the agent broke off")]
@@ -96,6 +96,16 @@ async fn refusal(response: Response<Incoming>) -> ClientError {
     let text =
         body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();
     ClientError::Refused(if text.is_empty() { status.to_string() } else { text })
+}
+
+impl ClientError {
+    /// Whether an agent may answer another time: this one ended, or none runs yet.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoAgent(_) | Self::Ended | Self::BrokenOff(_) => true,
+            Self::NotPermitted(_) | Self::Connect { .. } | Self::Refused(_) | Self::Endless => false,
+        }
+    }
 }
 
 impl Lines {

@@ -4,13 +4,17 @@ mod agent;
 mod attach;
 mod check;
 mod client;
+mod completions;
 mod filter;
+mod look;
+mod man;
 mod output;
 mod paths;
 mod printer;
 mod record;
 mod replay;
 mod signals;
+mod since;
 mod size;
 mod tail;
 mod tape;
@@ -51,6 +55,8 @@ pub struct Cli {
 enum Command {
     Agent(agent::Agent),
     Check(check::Check),
+    Completions(completions::Completions),
+    Man(man::Man),
     Record(record::Record),
     Replay(replay::Replay),
     Tail(tail::Tail),
@@ -89,6 +95,10 @@ impl Cli {
         match self.command {
             Command::Agent(agent) => run_async(agent.run()).map(done),
             Command::Check(check) => run_async(check.run()),
+            Command::Completions(completions) => {
+                printed(completions.run(&mut std::io::stdout().lock())).map(done)
+            }
+            Command::Man(man) => man.run().map(done),
             Command::Record(record) => run_async(record.run()).map(done),
             Command::Replay(replay) => printed(replay.run()).map(done),
             Command::Tail(tail) => run_async(tail.run()).map(done),

@@ -1,7 +1,6 @@
 //! Events to the standard output, from a feed or from an agent's stream.
 
 use clap::ValueEnum;
-use jiff::tz::TimeZone;
 
 use super::printer::{self, Printer};
 use crate::export::api::select;
@@ -9,7 +8,7 @@ use crate::export::escape::Escaped;
 use crate::export::feed::Reader;
 use crate::export::filter::Filter;
 use crate::export::line::{Item, LineError};
-use crate::export::text::Text;
+use crate::export::text::{Look, Text};
 
 /// Form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,9 +29,9 @@ pub(super) enum Formatter {
 }
 
 impl Formatter {
-    pub(super) fn new(output: Output) -> Self {
+    pub(super) fn new(output: Output, look: Look) -> Self {
         match output {
-            Output::Text => Self::Text(Text::new(TimeZone::system(), printer::colour())),
+            Output::Text => Self::Text(Text::new(look)),
             Output::Json => Self::Json,
         }
     }
@@ -70,9 +69,8 @@ pub(super) async fn print_feed(
     mut reader: Reader,
     filter: &Filter,
     hz: u32,
-    output: Output,
+    mut formatter: Formatter,
 ) -> anyhow::Result<()> {
-    let mut formatter = Formatter::new(output);
     let printer = Printer::stdout();
     let print = async {
         printer.print(formatter.header()).await?;

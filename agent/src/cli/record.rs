@@ -30,7 +30,9 @@ const TICK: Duration = Duration::from_secs(1);
   tcpwhy record --netns /run/netns/blue trouble.rec     nothing of other namespaces
   tcpwhy record - | ssh HOST 'cat > trouble.rec'
 
-Needs root, or CAP_BPF and CAP_PERFMON. Ends with 0 on Ctrl-C, with 1 when the file takes no more.")]
+Needs root, or CAP_BPF and CAP_PERFMON.
+
+Exit status: 0 on Ctrl-C or after --duration, 1 when the file takes no more, 64 wrong usage.")]
 pub(super) struct Record {
     /// The recording; - is the standard output.
     file: PathBuf,

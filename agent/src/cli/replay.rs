@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::filter::FilterArgs;
+use super::look::LookArgs;
 use super::output::{Formatter, Output};
 use crate::correlate::limits::Limits;
 use crate::correlate::observed::Observed;
@@ -34,7 +35,7 @@ const TOLD: usize = 10;
   tcpwhy replay --metrics trouble.rec         what a scrape gave at the end of it
   ssh HOST tcpwhy record --duration 30s - | tcpwhy replay -
 
-Ends with 0 if the recording is whole, else with 1.")]
+Exit status: 0 the recording is whole, 1 it is not, 64 wrong usage.")]
 pub(super) struct Replay {
     /// The recording; - is the standard input.
     file: PathBuf,
@@ -45,14 +46,20 @@ pub(super) struct Replay {
     #[arg(long, conflicts_with_all = ["output"])]
     metrics: bool,
     #[command(flatten)]
+    look: LookArgs,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
 impl Replay {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let Self { file, output, metrics, filter } = self;
+        let Self { file, output, metrics, look, filter } = self;
         let to = io::stdout().lock();
-        if metrics { print_metrics(&file, to) } else { print_events(&file, output, &filter.into(), to) }
+        if metrics {
+            print_metrics(&file, to)
+        } else {
+            print_events(&file, Formatter::new(output, look.look()), &filter.into(), to)
+        }
     }
 }
 
@@ -71,9 +78,13 @@ impl Sink for Gathered {
 }
 
 /// Prints what `tail` would have printed.
-fn print_events(path: &Path, output: Output, filter: &Filter, to: impl Write) -> anyhow::Result<()> {
+fn print_events(
+    path: &Path,
+    mut formatter: Formatter,
+    filter: &Filter,
+    to: impl Write,
+) -> anyhow::Result<()> {
     let mut to = BufWriter::new(to);
-    let mut formatter = Formatter::new(output);
     to.write_all(formatter.header().as_bytes())?;
     let mut pipeline = Pipeline::new(Limits::default(), Gathered::default());
     let whole = frames(path, |frame| {

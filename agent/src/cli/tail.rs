@@ -1,17 +1,26 @@
 //! `tcpwhy tail`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::attach::{AttachArgs, Attached, Loaded};
-use super::client::{self, Lines};
+use super::client::{self, ClientError};
 use super::filter::FilterArgs;
+use super::look::LookArgs;
 use super::output::{Formatter, Output, print_feed};
 use super::paths;
 use super::printer::{self, Printer};
 use super::signals::Signals;
+use super::since::since;
 use crate::export::filter::Filter;
+use crate::export::line::LineError;
+use crate::export::query::Query;
+
+/// Between two tries to reach an agent.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Print events as they happen, and why connections stalled or died.
 ///
@@ -27,9 +36,14 @@ use crate::export::filter::Filter;
   tcpwhy tail --cause closed_with_unread_data     one cause
   tcpwhy tail --netns /run/netns/blue             one network namespace
   tcpwhy tail -o json | jq .reset                 for programs
+  tcpwhy tail --since 10m --diagnoses             what the agent remembers, then what comes
+  tcpwhy tail --time delta --fields time,event,remote,what
+  tcpwhy tail --resolve                           names of hosts, once they are known
+  tcpwhy tail --follow                            wait for an agent that ended, and go on
   tcpwhy tail --standalone                        without an agent
 
-Ends with 0 on Ctrl-C and when nobody reads its output any more, with 1 when the agent ends.")]
+Exit status: 0 on Ctrl-C and when nobody reads its output any more, 1 when the agent ends (not with --follow)
+or the kernel refuses, 64 wrong usage.")]
 pub(super) struct Tail {
     /// Form of the output.
     #[arg(short, long, value_enum, env = "TCPWHY_OUTPUT", default_value = "text", value_name = "FORM")]
@@ -37,9 +51,17 @@ pub(super) struct Tail {
     /// The agent's socket [default: /run/tcpwhy/tcpwhy.sock, or below `XDG_RUNTIME_DIR`].
     #[arg(long, value_name = "PATH", env = "TCPWHY_SOCKET")]
     socket: Option<PathBuf>,
+    /// Begin with what the agent still remembers since then: 90s, 10m, 14:05, 2026-01-31T13:05:00Z.
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Wait for an agent that does not run or ended, and go on with it.
+    #[arg(short, long)]
+    follow: bool,
     /// Attach to the kernel without an agent; needs the same rights.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["since", "follow"])]
     standalone: bool,
+    #[command(flatten)]
+    look: LookArgs,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -57,40 +79,78 @@ impl Tail {
 
     async fn print(self) -> anyhow::Result<()> {
         let filter = Filter::from(self.filter);
+        let formatter = Formatter::new(self.output, self.look.look());
         if self.standalone {
-            return standalone(self.attach.load()?, &filter, self.output).await;
+            return standalone(self.attach.load()?, &filter, formatter).await;
         }
         let socket = self.socket.unwrap_or_else(paths::for_reader);
-        let lines = client::open(&socket, &format!("/v1/events?{}", filter.to_query())).await?;
+        let query = Query { filter, since: self.since };
         tokio::select! {
-            result = print_lines(lines, self.output, Printer::stdout()) => result,
+            result = follow(&socket, query, formatter, Printer::stdout(), self.follow) => result,
             () = printer::stdout_closed() => Ok(()),
         }
     }
 }
 
-async fn standalone(loaded: Loaded, filter: &Filter, output: Output) -> anyhow::Result<()> {
+async fn standalone(loaded: Loaded, filter: &Filter, formatter: Formatter) -> anyhow::Result<()> {
     let reader = loaded.subscribe();
     let Attached { host, mut source, .. } = loaded.start(None);
     tokio::select! {
-        result = print_feed(reader, filter, host.hz, output) => result,
+        result = print_feed(reader, filter, host.hz, formatter) => result,
         result = source.ended() => result,
     }
 }
 
-/// Prints what the agent tells; whatever came before its end is printed before the error.
-pub(super) async fn print_lines(mut lines: Lines, output: Output, printer: Printer) -> anyhow::Result<()> {
-    let mut formatter = Formatter::new(output);
-    let mut text = formatter.header();
+/// Prints what the agent tells, and if `again` also what the next one does. Whatever came before an end is
+/// printed before it is told.
+pub(super) async fn follow(
+    socket: &Path,
+    mut query: Query,
+    mut formatter: Formatter,
+    printer: Printer,
+    again: bool,
+) -> anyhow::Result<()> {
+    let mut header = Some(formatter.header());
     let result = loop {
-        if printer.print(text).await.is_err() {
-            break Ok(());
-        }
-        text = match lines.next().await {
-            Ok(lines) => lines.iter().map(|line| formatter.line(line)).collect::<Result<_, _>>()?,
-            Err(error) => break Err(error),
+        let end = match listen(socket, &query, &mut header, &mut formatter, &printer).await {
+            Ok(()) => break Ok(()),
+            Err(Ended::Agent(error)) if again && error.may_pass() => error,
+            Err(Ended::Agent(error)) => break Err(error.into()),
+            Err(Ended::Line(error)) => break Err(error.into()),
         };
+        log::warn!("{end}: waiting for an agent");
+        // What the next one has seen before it answers.
+        query.since = Some(Timestamp::now());
+        while client::open(socket, "/v1/status").await.is_err() {
+            tokio::time::sleep(RETRY).await;
+        }
+        log::info!("an agent answers again");
     };
     printer.finish().await?;
-    Ok(result?)
+    result
+}
+
+/// Why there are no more lines.
+enum Ended {
+    Agent(ClientError),
+    Line(LineError),
+}
+
+/// Prints until the stream ends; `Ok` when nobody reads any more.
+async fn listen(
+    socket: &Path,
+    query: &Query,
+    header: &mut Option<String>,
+    formatter: &mut Formatter,
+    printer: &Printer,
+) -> Result<(), Ended> {
+    let request = format!("/v1/events?{}", query.to_query());
+    let mut lines = client::open(socket, &request).await.map_err(Ended::Agent)?;
+    let mut text = header.take().unwrap_or_default();
+    while printer.print(text).await.is_ok() {
+        let lines = lines.next().await.map_err(Ended::Agent)?;
+        text =
+            lines.iter().map(|line| formatter.line(line)).collect::<Result<_, _>>().map_err(Ended::Line)?;
+    }
+    Ok(())
 }

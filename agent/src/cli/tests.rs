@@ -1,3 +1,5 @@
+mod documented;
+
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, PipeReader};
 use std::path::PathBuf;
@@ -9,14 +11,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::attach::{Attached, Source};
-use super::output::Output;
+use super::output::{Formatter, Output};
 use super::printer::Printer;
 use super::signals::Signals;
 use super::{Cli, agent, client, tail};
 use crate::export::feed::Feed;
 use crate::export::line::{Item, sample};
 use crate::export::metrics::tests::{busy, host};
+use crate::export::query::Query;
 use crate::export::servers::Bound;
+use crate::export::text::Look;
 
 fn read(args: &[&str]) -> Result<Cli, (u8, String)> {
     let args = ["tcpwhy"].iter().chain(args).map(OsString::from);
@@ -26,16 +30,6 @@ fn read(args: &[&str]) -> Result<Cli, (u8, String)> {
 #[test]
 fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
-}
-
-#[test]
-fn every_command_has_help_with_examples() {
-    for command in Cli::command().get_subcommands() {
-        let name = command.get_name();
-        let (code, help) = read(&[name, "--help"]).unwrap_err();
-        assert_eq!(code, 0, "{name}");
-        assert!(help.contains(&format!("Examples:\n  tcpwhy {name}")), "{help}");
-    }
 }
 
 #[test]
@@ -76,6 +70,8 @@ fn flags_may_be_repeated_or_listed() {
     .unwrap();
 }
 
+const ENDED: &str = "the agent ended (`tcpwhy tail --follow` waits for the next)";
+
 /// An agent without a kernel.
 struct Agent {
     socket: PathBuf,
@@ -103,9 +99,24 @@ async fn start(name: &str) -> Agent {
 }
 
 async fn open(agent: &Agent, output: Output) -> (JoinHandle<anyhow::Result<()>>, BufReader<PipeReader>) {
-    let lines = client::open(&agent.socket, "/v1/events?port=5001").await.unwrap();
+    let before = agent.feed.readers();
+    let (task, reader) = follow(agent.socket.clone(), output, false);
+    while agent.feed.readers() < before + 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (task, reader)
+}
+
+fn follow(
+    socket: PathBuf,
+    output: Output,
+    again: bool,
+) -> (JoinHandle<anyhow::Result<()>>, BufReader<PipeReader>) {
     let (reader, writer) = std::io::pipe().unwrap();
-    (tokio::spawn(tail::print_lines(lines, output, Printer::new(writer))), BufReader::new(reader))
+    let query = Query::parse("port=5001&since=1970-01-01T00:00:00Z").unwrap();
+    let formatter = Formatter::new(output, Look::usual(false));
+    let task = async move { tail::follow(&socket, query, formatter, Printer::new(writer), again).await };
+    (tokio::spawn(task), BufReader::new(reader))
 }
 
 async fn line(reader: BufReader<PipeReader>) -> (String, BufReader<PipeReader>) {
@@ -133,8 +144,31 @@ async fn a_tail_prints_what_it_asked_for_and_fails_when_the_agent_ends() {
     agent.end.send(Ok(())).unwrap();
     agent.task.await.unwrap().unwrap();
     for task in [text, json] {
-        assert_eq!(task.await.unwrap().unwrap_err().to_string(), "the agent ended");
+        assert_eq!(task.await.unwrap().unwrap_err().to_string(), ENDED);
     }
+}
+
+#[tokio::test]
+async fn a_tail_that_follows_goes_on_with_the_next_agent() {
+    let name = "follow";
+    let first = start(name).await;
+    first.feed.publish(Arc::new(sample::timeout()));
+    let (task, reader) = follow(first.socket.clone(), Output::Text, true);
+    let (_header, reader) = line(reader).await;
+    let (event, reader) = line(reader).await;
+    assert!(event.contains("retransmit timeout #3"), "what was before is not told: {event}");
+    first.end.send(Ok(())).unwrap();
+    first.task.await.unwrap().unwrap();
+    let second = start(name).await;
+    while second.feed.readers() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    second.feed.publish(Arc::new(sample::timeout()));
+    let (event, _reader) = line(reader).await;
+    assert!(event.contains("retransmit timeout #3"), "{event}");
+    task.abort();
+    second.end.send(Ok(())).unwrap();
+    second.task.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ mod text;
 /// (--within): the tcp_retries2 with which it dies in time. What is not given is read from this network
 /// namespace. Without an option: what this host does with data.
 #[derive(Clone, Debug, Default, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the help text")]
 pub struct Timeouts {
     /// tcp_retries2: how long data is retransmitted
@@ -99,7 +99,9 @@ JSON: one object. `version` is 1. `settings` has each value with its `source` (g
 `elapsed_ms`; the last step gives up), `sent`, `gives_up_ms` on exact timers and, if timers are rounded,
 `gives_up_rounded_ms` [earliest, latest]; `data` and `syn` also `model_ms`, the kernel's T(N), and
 `model_steps`. With --within there is `within` instead: `within_ms`, `retries2` (null: none is short
-enough), `latest_ms`, `rfc1122_retries2`, `below_rfc1122`. Times are ms from the first transmission.";
+enough), `latest_ms`, `rfc1122_retries2`, `below_rfc1122`. Times are ms from the first transmission.
+
+Exit status: 0 printed, 64 wrong usage.";
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

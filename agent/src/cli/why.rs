@@ -27,7 +27,7 @@ pub(super) mod text;
   tcpwhy why --comm nginx --port 8080     the last one of nginx on that port
   tcpwhy why --id 2a -o json              the name that `tcpwhy tail` told, for programs
 
-Ends with 1 if no connection matches.")]
+Exit status: 0 told, 1 no connection matches or no agent runs, 64 wrong usage.")]
 pub(super) struct Why {
     /// Address and port of either end, or an address alone.
     #[arg(group = "which", value_name = "ADDRESS:PORT", value_parser = end)]

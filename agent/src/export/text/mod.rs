@@ -1,18 +1,21 @@
 //! Lines for people: one event a line, in columns that hold.
 
 mod event;
+mod fields;
+mod names;
 #[cfg(test)]
 mod tests;
 mod what;
 
-use std::fmt::Write as _;
-
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 
+use self::fields::Watch;
+pub use self::fields::{Clock, Field, NoField};
+use self::names::Names;
 use super::escape::{Escaped, is_plain};
 use super::line::{Diagnosis, End, Item, Line, Owner};
-use super::words::EventWord;
+use super::words::{self, EventWord};
 use crate::diagnose::Phase;
 use crate::event::OwnerSource;
 
@@ -23,6 +26,12 @@ const END_MAX: usize = 47;
 /// 15 bytes of name, a process id of 7 digits in brackets, a question mark.
 const PROCESS_MAX: usize = 25;
 
+/// 64 bits, hexadecimal.
+const CONNECTION: usize = 16;
+const NETNS: usize = 10;
+/// `NEW_SYN_RECV`
+const STATE: usize = 12;
+
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const RED: Style = AnsiColor::Red.on_default();
@@ -30,10 +39,33 @@ const YELLOW: Style = AnsiColor::Yellow.on_default();
 const MAGENTA: Style = AnsiColor::Magenta.on_default();
 const PLAIN: Style = Style::new();
 
+/// How lines look.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// How times are told.
+    pub clock: Clock,
+    /// The columns.
+    pub fields: Vec<Field>,
+    /// Names of hosts in place of addresses.
+    pub resolve: bool,
+    /// Escape sequences.
+    pub colour: bool,
+}
+
+impl Look {
+    /// The usual columns, times of this host's zone.
+    pub fn usual(colour: bool) -> Self {
+        let clock = Clock::Absolute(TimeZone::system());
+        Self { clock, fields: Field::USUAL.to_vec(), resolve: false, colour }
+    }
+}
+
 /// Formats lines one below the other. A column is as wide as the widest text it has held.
 #[derive(Debug)]
 pub struct Text {
-    zone: TimeZone,
+    watch: Watch,
+    fields: Vec<Field>,
+    names: Option<Names>,
     colour: bool,
     event: usize,
     end: usize,
@@ -41,31 +73,22 @@ pub struct Text {
 }
 
 impl Text {
-    /// Times in `zone`; escape sequences only with `colour`.
-    pub fn new(zone: TimeZone, colour: bool) -> Self {
-        Self { zone, colour, event: 34, end: 21, process: 20 }
+    /// Lines that look as `look` says.
+    pub fn new(look: Look) -> Self {
+        let Look { clock, fields, resolve, colour } = look;
+        let names = resolve.then(Names::start);
+        Self { watch: Watch::new(clock), fields, names, colour, event: 34, end: 21, process: 20 }
     }
 
     /// Names of the columns, for the top.
     pub fn header(&self) -> String {
-        let row = format!(
-            "{:12} {:event$} {:end$}    {:end$} {:process$} {}",
-            self.time_title(),
-            "EVENT",
-            "LOCAL",
-            "REMOTE",
-            "PROCESS",
-            "WHAT",
-            event = self.event,
-            end = self.end,
-            process = self.process
-        );
-        self.paint(BOLD, &row) + "\n"
-    }
-
-    fn time_title(&self) -> String {
-        let offset = self.zone.to_offset(jiff::Timestamp::now());
-        if offset == jiff::tz::Offset::UTC { "TIME (UTC)".to_owned() } else { format!("TIME ({offset})") }
+        let title = |&field| match field {
+            Field::Time => format!("{:12}", self.watch.title()),
+            // Room for the arrow between the two ends.
+            Field::Local if self.has_arrow() => self.padded(field, "LOCAL") + "   ",
+            field => self.padded(field, &Field::WORDS[field as usize].to_uppercase()),
+        };
+        self.paint(BOLD, row(self.fields.iter().map(title)).trim_end()) + "\n"
     }
 
     /// The line of `item`, with its newline.
@@ -81,23 +104,62 @@ impl Text {
     }
 
     fn event_line(&mut self, line: &Line) -> String {
-        let event = fit(&mut self.event, EVENT_MAX, event::words(line));
-        let local = fit(&mut self.end, END_MAX, end(line, line.local));
-        let remote = fit(&mut self.end, END_MAX, end(line, line.remote));
-        let process = fit(&mut self.process, PROCESS_MAX, process(line.process.as_ref()));
-        let mut row = self.paint(DIM, &self.time(line));
-        let _ = write!(row, " {}", self.paint(style(line), &format!("{event:0$}", self.event)));
-        let _ = write!(
-            row,
-            " {local:end$} {} {remote:end$} {process:width$} ",
-            arrow(line),
-            end = self.end,
-            width = self.process
-        );
-        row += &what::words(line);
+        let fields = self.fields.clone();
+        let cells: Vec<_> = fields.iter().map(|&field| self.cell(field, line)).collect();
+        let mut row = row(cells);
         row.truncate(row.trim_end().len());
         row.push('\n');
         row
+    }
+
+    fn cell(&mut self, field: Field, line: &Line) -> String {
+        let text = match field {
+            Field::Time => {
+                let time = self.watch.tell(line.time);
+                return self.paint(DIM, &time);
+            }
+            Field::Event => fit(&mut self.event, EVENT_MAX, event::words(line)),
+            Field::Local => self.end_of(line, line.local),
+            Field::Remote => self.end_of(line, line.remote),
+            Field::Process => fit(&mut self.process, PROCESS_MAX, process(line.process.as_ref())),
+            Field::What => what::words(line),
+            Field::Connection => line.connection.clone().unwrap_or_else(|| "-".to_owned()),
+            Field::Netns => line.netns.to_string(),
+            Field::State => line.state.map_or("-", words::state).to_owned(),
+        };
+        let cell = self.padded(field, &text);
+        match field {
+            Field::Event => self.paint(style(line), &cell),
+            Field::Local if self.has_arrow() => format!("{cell} {}", arrow(line)),
+            _ => cell,
+        }
+    }
+
+    /// An arrow says which way it went, where the two ends stand side by side.
+    fn has_arrow(&self) -> bool {
+        self.fields.windows(2).any(|pair| pair == [Field::Local, Field::Remote])
+    }
+
+    fn padded(&self, field: Field, text: &str) -> String {
+        let width = match field {
+            Field::Time | Field::What => 0,
+            Field::Event => self.event,
+            Field::Local | Field::Remote => self.end,
+            Field::Process => self.process,
+            Field::Connection => CONNECTION,
+            Field::Netns => NETNS,
+            Field::State => STATE,
+        };
+        format!("{text:width$}")
+    }
+
+    fn end_of(&mut self, line: &Line, one: End) -> String {
+        let name = self.names.as_ref().and_then(|names| names.of(one.address));
+        let text = match name {
+            Some(name) => format!("{}:{}", Escaped(&name), one.port),
+            None => end(line, one),
+        };
+        fit(&mut self.end, END_MAX, text)
     }
 
     fn diagnosis_line(&self, diagnosis: &Diagnosis) -> String {
@@ -110,13 +172,13 @@ impl Text {
         format!("  {why}: {} ({local} -- {remote})\n", printable(summary))
     }
 
-    fn time(&self, line: &Line) -> String {
-        line.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S.%3f").to_string()
-    }
-
     fn paint(&self, style: Style, text: &str) -> String {
         if self.colour && !style.is_plain() { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
+}
+
+fn row(cells: impl IntoIterator<Item = String>) -> String {
+    cells.into_iter().collect::<Vec<_>>().join(" ")
 }
 
 /// A summary has names that are escaped already; one from elsewhere may not be.

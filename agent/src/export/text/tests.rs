@@ -1,13 +1,17 @@
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::{Item, Line, Text};
+use super::{Clock, Field, Item, Line, Look, Text};
 use crate::export::escape::is_plain;
 use crate::export::golden;
 use crate::export::line::sample;
 
 fn text(colour: bool) -> Text {
-    Text::new(TimeZone::UTC, colour)
+    with(Clock::Absolute(TimeZone::UTC), &Field::USUAL, colour)
+}
+
+fn with(clock: Clock, fields: &[Field], colour: bool) -> Text {
+    Text::new(Look { clock, fields: fields.to_vec(), resolve: false, colour })
 }
 
 fn item(observed: &crate::correlate::observed::Observed) -> Item {
@@ -32,6 +36,38 @@ fn columns_hold_once_they_have_grown() {
     let at = |line: &str| ["-> ", "<- ", "-- "].iter().filter_map(|arrow| line.find(arrow)).min();
     let arrows: Vec<_> = items.iter().map(|item| at(&text.line(item))).collect();
     assert!(arrows.iter().all(|&arrow| arrow == arrows[0] && arrow.is_some()), "{arrows:?}");
+}
+
+#[test]
+fn every_column_can_be_chosen_and_stands_below_its_title() {
+    for (place, word) in Field::WORDS.into_iter().enumerate() {
+        assert_eq!(word.parse(), Ok(Field::ALL[place]));
+    }
+    let fields = [Field::Remote, Field::State, Field::Connection, Field::Netns, Field::What];
+    let mut text = with(Clock::Relative, &fields, false);
+    let line = text.line(&item(&sample::timeout()));
+    let header = text.header();
+    assert_eq!(line.find("ESTABLISHED"), header.find("STATE"), "{header}{line}");
+    assert_eq!(line.find("32 unacked"), header.find("WHAT"), "{header}{line}");
+    assert!(!line.contains("->"), "{line}");
+    assert!("port".parse::<Field>().unwrap_err().to_string().starts_with("not one of time, event"));
+}
+
+#[test]
+fn times_are_told_from_the_first_line_or_the_last() {
+    let at = |seconds: i64| {
+        let mut observed = sample::timeout();
+        observed.realtime += seconds * 1_000_000_000;
+        item(&observed)
+    };
+    for (clock, expected) in [
+        (Clock::Relative, ["+0.000s", "+1.000s", "+61.000s"]),
+        (Clock::Delta, ["+0.000s", "+1.000s", "+60.000s"]),
+    ] {
+        let mut text = with(clock, &[Field::Time], false);
+        let told = [0, 1, 61].map(|seconds| text.line(&at(seconds)).trim().to_owned());
+        assert_eq!(told, expected);
+    }
 }
 
 #[test]
