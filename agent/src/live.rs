@@ -1,7 +1,9 @@
 //! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
 
 mod tape;
+mod walks;
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,8 +11,10 @@ use anyhow::Context as _;
 use tokio::time::{sleep, timeout};
 
 pub use self::tape::Tape;
+use self::walks::Walks;
 use crate::correlate::limits::Limits;
 use crate::event::Fact;
+use crate::export::families::{self, Listing};
 use crate::export::feed::Feed;
 use crate::export::metrics::{Tallies, Tally};
 use crate::export::top::{self, Overview};
@@ -27,6 +31,9 @@ const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
 /// this often, ns.
 const PATROL: u64 = 30_000_000_000;
 
+/// A scrape asks for a walk if the last one is older than this.
+const SCRAPE_AGE: Duration = Duration::from_secs(10);
+
 /// Events younger than this, ns, may not have been read yet.
 const IN_THE_RING: u64 = 50_000_000;
 
@@ -38,17 +45,20 @@ const LAST_DRAIN: Duration = Duration::from_secs(1);
 
 /// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
 #[derive(Clone, Debug)]
-pub struct Shared(Arc<Mutex<Pipeline<Feed>>>);
+pub struct Shared {
+    pipeline: Arc<Mutex<Pipeline<Feed>>>,
+    walks: Arc<Walks>,
+}
 
 impl Shared {
     /// An empty pipeline that publishes to `feed`.
     pub fn new(limits: Limits, feed: Feed) -> Self {
-        Self(Arc::new(Mutex::new(Pipeline::new(limits, feed))))
+        Self { pipeline: Arc::new(Mutex::new(Pipeline::new(limits, feed))), walks: Arc::new(Walks::new()) }
     }
 
     /// The pipeline, for as long as the guard lives.
     pub fn lock(&self) -> MutexGuard<'_, Pipeline<Feed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pipeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the first of what waits to be judged can be, ns of `CLOCK_MONOTONIC`.
@@ -63,12 +73,22 @@ impl Shared {
 }
 
 impl Tallies for Shared {
+    /// Families are told at the next scrape as they are now.
     fn tally(&self) -> Tally {
+        self.walks.ask(SCRAPE_AGE);
         self.lock().tally()
     }
 }
 
 impl Stories for Shared {
+    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.walks.wait(age))
+    }
+
+    fn families(&self) -> Listing {
+        families::listing(self.lock().correlator(), facts::monotonic().unwrap_or(0))
+    }
+
     fn why(&self, wanted: &Wanted) -> Option<Report> {
         let pipeline = self.lock();
         why::report(pipeline.correlator(), pipeline.tracker(), &wanted.0)
@@ -88,12 +108,14 @@ pub struct Live {
     frames: Vec<Frame>,
     /// When the last walk ended, ns of `CLOCK_MONOTONIC`.
     walked: u64,
+    /// Somebody asked for another since.
+    asked: bool,
 }
 
 impl Live {
     /// Everything that goes into the pipeline goes to the tape too, in the same order.
     pub fn new(ring: Ring, shared: Shared, tape: Option<Tape>) -> Self {
-        Self { ring, shared, tape, frames: Vec::new(), walked: 0 }
+        Self { ring, shared, tape, frames: Vec::new(), walked: 0, asked: false }
     }
 
     /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
@@ -106,7 +128,8 @@ impl Live {
             tokio::select! {
                 () = &mut stop => return self.end().await,
                 result = self.ring.next(&mut self.frames) => result.context("read the ring")?,
-                () = pause(&self.shared, self.walked)? => (),
+                () = pause(&self.shared, self.walked, self.asked)? => (),
+                () = self.shared.walks.asked() => self.asked = true,
                 () = tick(&mut self.tape) => self.tell_counters()?,
             }
             self.push();
@@ -151,18 +174,22 @@ impl Live {
     }
 
     fn wants_walk(&self) -> anyhow::Result<bool> {
-        Ok(next_walk(&self.shared, self.walked) <= facts::monotonic()?)
+        Ok(next_walk(&self.shared, self.walked, self.asked) <= facts::monotonic()?)
     }
 
+    /// The ring is read on meanwhile: a storm fills it sooner than a walk over 100,000 sockets ends.
     fn walk(&mut self) -> anyhow::Result<()> {
-        let failed = "walk over the open files";
+        let (failed, began) = ("walk over the open files", facts::monotonic()?);
+        self.asked = false;
         if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
             while walk.next(&mut self.frames).context(failed)? {
                 self.push();
+                self.ring.drain(&mut self.frames);
             }
             self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
             self.push();
         }
+        self.shared.walks.done(began);
         self.walked = facts::monotonic()?;
         Ok(())
     }
@@ -191,15 +218,16 @@ impl Live {
 
 /// When the next walk over open files is due, ns of `CLOCK_MONOTONIC`: when it would tell something new, and
 /// now and then in any case.
-fn next_walk(shared: &Shared, walked: u64) -> u64 {
+fn next_walk(shared: &Shared, walked: u64, asked: bool) -> u64 {
     let patrol = walked + PATROL;
-    shared.walk_due().map_or(patrol, |due| due.max(walked + WALK_PAUSE).min(patrol))
+    let due = if asked { Some(walked) } else { shared.walk_due() };
+    due.map_or(patrol, |due| due.max(walked + WALK_PAUSE).min(patrol))
 }
 
 /// Ends when there is something to do though no record came: a death to judge, or a walk over open files.
-fn pause(shared: &Shared, walked: u64) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+fn pause(shared: &Shared, walked: u64, asked: bool) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let now = facts::monotonic()?;
-    let next = next_walk(shared, walked).min(shared.settle_due().unwrap_or(u64::MAX));
+    let next = next_walk(shared, walked, asked).min(shared.settle_due().unwrap_or(u64::MAX));
     Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
 }
 

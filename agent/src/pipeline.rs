@@ -30,7 +30,7 @@ use crate::diagnose::Diagnosis;
 use crate::diagnose::tracker::Tracker;
 use crate::event::{Detail, Event, Fact, Owner, Process};
 use crate::export::feed::Feed;
-use crate::export::metrics::Tally;
+use crate::export::metrics::{self, Tally};
 use crate::export::words::SIGNALS;
 use crate::source::frame::Frame;
 
@@ -184,11 +184,12 @@ impl<S: Sink> Pipeline<S> {
     /// What the metrics tell of the pipeline itself.
     pub fn tally(&self) -> Tally {
         let (evicted, sizes) = (self.correlator.evicted(), self.correlator.sizes());
-        let Evicted { connections, history, listeners, stacks, wants } = evicted;
+        let Evicted { connections, history, listeners, stacks, wants, families } = evicted;
         Tally {
             decode_errors: DecodeError::REASONS.into_iter().zip(self.counts.decode_errors).collect(),
             evicted: BTreeMap::from([
                 ("connections", connections),
+                ("families", families),
                 ("history", history),
                 ("listeners", listeners),
                 ("stacks", stacks),
@@ -196,6 +197,8 @@ impl<S: Sink> Pipeline<S> {
             ]),
             connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
             stats: self.tracker.stats().clone(),
+            families: metrics::process_family_tally(self.correlator.families().iter()),
+            walks: self.correlator.families().walks(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::limits::{CGROUPS, STACKS};
-use crate::event::{CgroupMemory, Detail, HostFacts, KernelEvent, TcpMemory};
+use crate::event::{CgroupMemory, Detail, HostFacts, KernelEvent, TcpMemory, Usage};
 
 /// What is known of the host.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Host {
     no_stack: Arc<[Box<str>]>,
     evicted: u64,
     tcp_memory: Option<TcpMemory>,
+    usage: Option<Usage>,
     /// By the cgroup of the socket.
     cgroups: BTreeMap<u64, CgroupMemory>,
 }
@@ -31,6 +32,7 @@ impl Default for Host {
             no_stack: Arc::new([]),
             evicted: 0,
             tcp_memory: None,
+            usage: None,
             cgroups: BTreeMap::new(),
         }
     }
@@ -53,6 +55,15 @@ impl Host {
 
     pub fn set_tcp_memory(&mut self, memory: TcpMemory) {
         self.tcp_memory = Some(memory);
+    }
+
+    pub fn set_usage(&mut self, usage: Usage) {
+        self.usage = Some(usage);
+    }
+
+    /// Tasks and files when they were told last.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
     }
 
     /// TCP's memory when it was told last.

@@ -41,6 +41,21 @@ pub const LISTENERS: usize = 4096;
 /// Processes named of one socket: a listener of a forking server is held by every child.
 pub const HOLDERS: usize = 16;
 
+/// Families of processes: the largest of a host.
+pub const FAMILIES: usize = 64;
+
+/// Places named where a family listens.
+pub const FAMILY_LISTENERS: usize = 8;
+
+/// Processes of which forks and limits are remembered during a walk; as many as one tells.
+pub const PROCESSES: usize = 1024;
+
+/// Sockets that a walk tells apart: 12 MiB while it lasts.
+pub const CENSUS_SOCKETS: usize = 131_072;
+
+/// Open files that are sockets in a walk: 4 MiB while it lasts.
+pub const CENSUS_FILES: usize = 524_288;
+
 /// Owners of which one copy serves many connections.
 pub const OWNERS: usize = 4096;
 
@@ -79,4 +94,6 @@ pub struct Evicted {
     pub stacks: u64,
     /// Wishes for a walk over open files.
     pub wants: u64,
+    /// Open files and forks that no family counts.
+    pub families: u64,
 }

@@ -227,7 +227,8 @@ fn stopped_listening(event: &KernelEvent) -> bool {
     closed || event.endpoint.state != Some(TcpState::Listen)
 }
 
-fn fits(listener: SocketAddr, local: SocketAddr) -> bool {
+/// Whether a listener takes connections to a local address; ports aside.
+pub(super) fn fits(listener: SocketAddr, local: SocketAddr) -> bool {
     let (listener, local) = (listener.ip(), local.ip());
     listener == local || (listener.is_unspecified() && (listener.is_ipv6() || local.is_ipv4()))
 }

@@ -6,6 +6,7 @@
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
+pub mod families;
 pub mod holders;
 mod host;
 pub mod identity;
@@ -25,6 +26,7 @@ use agent_common::record::Totals;
 pub use stage::from_jiffies as stage_duration;
 
 use self::connection::Connection;
+use self::families::Families;
 use self::host::Host;
 use self::limits::{Evicted, Limits};
 use self::listeners::{Listeners, Listening};
@@ -49,6 +51,7 @@ pub struct Correlator {
     table: Table,
     listeners: Listeners,
     walks: Walks,
+    families: Families,
     host: Host,
     /// The connection that the last finding of a walk was of.
     held: Option<ConnectionId>,
@@ -61,6 +64,7 @@ impl Correlator {
             table: Table::new(limits),
             listeners: Listeners::default(),
             walks: Walks::default(),
+            families: Families::default(),
             host: Host::default(),
             held: None,
         }
@@ -101,6 +105,7 @@ impl Correlator {
             listeners: self.listeners.evicted(),
             stacks: self.host.evicted_stacks(),
             wants: self.walks.evicted(),
+            families: self.families.left_out(),
         }
     }
 
@@ -109,25 +114,32 @@ impl Correlator {
             Fact::Host(facts) => self.host.set_facts(facts),
             Fact::Clock { offset } => self.host.set_clock(offset),
             Fact::Stack { id, frames } => self.host.add_stack(id, frames),
+            Fact::Processes { time: _, rows, uncounted } => self.families.processes(rows, uncounted),
+            Fact::Usage(usage) => {
+                self.families.walked(usage.walk);
+                self.host.set_usage(usage);
+            }
             Fact::WalkDone { time } => self.end_walk(time),
             Fact::TcpMemory(memory) => self.host.set_tcp_memory(memory),
             Fact::CgroupMemory(memory) => self.host.set_cgroup_memory(memory),
             Fact::Limits(limits) => self.table.set_limits(limits.bounded()),
             // The pipeline settles and counts losses, for which totals in later records make up; counters are
             // for metrics.
-            Fact::Settle { .. } | Fact::Processes { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
+            Fact::Settle { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
         }
     }
 
     fn end_walk(&mut self, time: u64) {
         let walk = self.walks.end(time);
         self.listeners.end_walk(walk);
+        self.families.end_walk(time);
         self.table.change_living(|connection| connection.end_walk(walk));
         self.table.expire(time);
     }
 
     fn held(&mut self, held: &Held) {
         let walk = self.walks.found(held.time);
+        self.families.held(held);
         self.held = None;
         if held.endpoint.state == Some(TcpState::Listen) {
             self.listeners.absorb_held(held, walk);

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Correlator;
 use super::connection::Connection;
+use super::families::{Families, Family};
 use super::identity::Identity;
 use super::limits::Limits;
 use super::listeners::Listener;
@@ -118,6 +119,23 @@ impl Correlator {
     /// All known listeners, in no order.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter()
+    }
+
+    /// Process families, as the last walk found them.
+    pub fn families(&self) -> &Families {
+        &self.families
+    }
+
+    /// The family of a connection: of who has to do with it, or of who listens for it.
+    pub fn family_of(&self, connection: &Connection) -> Option<&Family> {
+        let own = || connection.processes().find_map(|process| self.families.of(process.pid));
+        let Identity { netns, .. } = connection.identity;
+        let listener = self.listeners.on(netns, connection.identity.local()).filter(|_| connection.accepted);
+        let owner = listener.and_then(|listener| listener.owner.as_ref());
+        let holders = listener.into_iter().flat_map(|listener| listener.holders.named());
+        let pids =
+            owner.map(|owner| owner.process.pid).into_iter().chain(holders.map(|holder| holder.process.pid));
+        pids.into_iter().find_map(|pid| self.families.of(pid)).or_else(own)
     }
 
     /// What does not change while the agent runs.

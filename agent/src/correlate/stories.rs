@@ -2,10 +2,13 @@
 
 use super::Correlator;
 use super::connection::Connection;
+use super::families::Family;
 use super::listeners::Listening;
 use super::observed::{ConnectionId, Observed};
 use super::timeline::What;
 use crate::diagnose::deadline::Outlook;
+use crate::diagnose::forecast::{Forecast, Surroundings, forecast};
+use crate::diagnose::story::Relatives;
 use crate::diagnose::{Cause, Diagnosis, Phase, Story};
 use crate::event::Endpoint;
 use crate::pipeline::Diagnosed;
@@ -36,6 +39,7 @@ impl Correlator {
             stack: self.host.stack(stack.flatten().map(i32::from)),
             outlook,
             memory: self.tcp_memory(),
+            family: self.family_of(connection).map(|family| self.relatives(family)),
             cgroup: connection.identity.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
         }
     }
@@ -57,8 +61,31 @@ impl Correlator {
             stack: observed.stack.clone(),
             outlook: None,
             memory: self.tcp_memory(),
+            family: self.family_listening(&observed.listener).map(|family| self.relatives(family)),
             cgroup: endpoint.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup)),
         }
+    }
+
+    fn family_listening(&self, listening: &Listening) -> Option<&Family> {
+        let owner = listening.somebody()?.owner.as_ref()?;
+        self.families().of(owner.process.pid)
+    }
+
+    /// The family, and the limits that it would reach.
+    fn relatives<'a>(&self, family: &'a Family) -> Relatives<'a> {
+        Relatives { family, forecast: self.forecast(family) }
+    }
+
+    /// Limits that a family reaches if it goes on as it does, the first one first.
+    pub fn forecast(&self, family: &Family) -> Vec<Forecast> {
+        let cgroup = family.listens.iter().find_map(|place| self.host.cgroup_memory(place.cgroup?));
+        let around = Surroundings {
+            memory: self.tcp_memory(),
+            usage: self.host.usage(),
+            cgroup: cgroup.and_then(|cgroup| Some((cgroup.used, cgroup.limit?))),
+            page_size: self.host().page_size,
+        };
+        forecast(family, &around)
     }
 
     /// The other end of a connection that lives, or lived until just now, on this host. Loopback addresses

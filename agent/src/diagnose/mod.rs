@@ -12,6 +12,7 @@ use deadline::{Era, Facts, Outlook};
 pub mod cause;
 mod causes;
 pub mod deadline;
+pub mod forecast;
 mod path;
 pub mod stats;
 pub mod story;

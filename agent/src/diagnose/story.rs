@@ -5,8 +5,10 @@ use std::sync::Arc;
 use agent_common::record;
 
 use super::deadline::{Moment, Outlook};
+use super::forecast::Forecast;
 use super::{Certainty, Phase, path};
 use crate::correlate::connection::Connection;
+use crate::correlate::families::Family;
 use crate::correlate::listeners::{Listener, Listening};
 use crate::correlate::observed::Observed;
 use crate::correlate::timeline::{Entry, What};
@@ -43,8 +45,19 @@ pub struct Story<'a> {
     pub outlook: Option<Outlook>,
     /// The host's TCP memory; `None` where it is not told.
     pub memory: Option<&'a TcpMemory>,
+    /// The processes that share its server's sockets, as the last walk over open files found them.
+    pub family: Option<Relatives<'a>>,
     /// Memory of its socket's cgroup, likewise.
     pub cgroup: Option<&'a CgroupMemory>,
+}
+
+/// A process family, and what it is heading for.
+#[derive(Clone, Debug)]
+pub struct Relatives<'a> {
+    /// Who.
+    pub family: &'a Family,
+    /// Limits that it reaches if it goes on as it does, the first one first.
+    pub forecast: Vec<Forecast>,
 }
 
 /// When and at which point of the kernel's work a socket's numbers were read.

@@ -18,6 +18,19 @@ pub(super) fn plural(count: impl Into<u64>, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
+/// `1 child`, `3 children`.
+pub(super) fn amount(count: impl Into<u64>, one: &str, many: &str) -> String {
+    let count = count.into();
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// `999 bytes`, `32.0 KiB`, `320.0 MiB`.
+pub(crate) fn size(count: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| count >= *unit);
+    unit.map_or_else(|| bytes(count), |(unit, name)| format!("{:.1} {name}", count as f64 / unit as f64))
+}
+
 /// `nginx[812]`; whoever named the process can't give orders to a terminal.
 pub(super) fn process(process: &Process) -> String {
     format!("{}[{}]", Escaped(&process.comm), process.pid)

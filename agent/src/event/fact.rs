@@ -47,6 +47,8 @@ pub enum Fact {
         /// ns of `CLOCK_MONOTONIC`; `u64::MAX` at the end of a run.
         time: u64,
     },
+    /// Tasks and open files of the host, before a walk is done.
+    Usage(Usage),
     /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
     /// were told before.
     Counts {
@@ -70,6 +72,25 @@ pub enum Fact {
     TcpMemory(TcpMemory),
     /// A cgroup's socket memory: told ahead of events of its sockets that need it.
     CgroupMemory(CgroupMemory),
+}
+
+/// What the whole host uses of the limits on tasks and files; 0 where it can't be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// When it was read, ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// How long the walk took until then, ns.
+    pub walk: u64,
+    /// Tasks, threads included (`/proc/loadavg`).
+    pub tasks: u64,
+    /// `kernel.pid_max`.
+    pub pid_max: u64,
+    /// `kernel.threads-max`.
+    pub threads_max: u64,
+    /// Open files (`fs.file-nr`).
+    pub files: u64,
+    /// `fs.file-max`.
+    pub file_max: u64,
 }
 
 /// What is known of a process beside its sockets.

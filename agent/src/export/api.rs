@@ -38,6 +38,9 @@ const CHUNK_EVENTS: usize = 256;
 /// Chunks that wait for a slow reader; whatever comes meanwhile, the feed keeps or counts as missed.
 const CHUNKS: usize = 2;
 
+/// Holders of a connection may be told as they were this long ago: most questions need not wait for a look.
+const OLD_ENOUGH: Duration = Duration::from_secs(1);
+
 const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the \
     dead after --history-age\n";
 
@@ -81,17 +84,21 @@ impl Api {
     }
 
     /// Answers one request.
-    pub(super) fn handle<B>(&self, request: &Request<B>) -> Response<ApiBody> {
-        if let Some(refusal) = refuse_method(request) {
+    pub(super) async fn handle<B>(self, request: Request<B>) -> Response<ApiBody> {
+        if let Some(refusal) = refuse_method(&request) {
             return refusal.map(Either::Left);
         }
         match request.uri().path() {
             "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
-            "/v1/why" => self.why(request.uri().query().unwrap_or_default()).map(Either::Left),
+            "/v1/why" => self.why(request.uri().query().unwrap_or_default()).await.map(Either::Left),
+            "/v1/families" => self.families().await.map(Either::Left),
             "/v1/top" => self.top().map(Either::Left),
             "/v1/status" => self.status().map(Either::Left),
-            _ => text(StatusCode::NOT_FOUND, "there are /v1/events, /v1/top, /v1/why and /v1/status\n")
-                .map(Either::Left),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /v1/events, /v1/families, /v1/top, /v1/why and /v1/status\n",
+            )
+            .map(Either::Left),
         }
     }
 
@@ -124,11 +131,17 @@ impl Api {
         typed(StatusCode::OK, "application/json", json_line(&top))
     }
 
-    fn why(&self, query: &str) -> Response<TextBody> {
+    async fn families(&self) -> Response<TextBody> {
+        self.stories.look(Duration::ZERO).await;
+        typed(StatusCode::OK, "application/json", json_line(&self.stories.families()))
+    }
+
+    async fn why(&self, query: &str) -> Response<TextBody> {
         let wanted = match Wanted::parse(query) {
             Ok(wanted) => wanted,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
+        self.stories.look(OLD_ENOUGH).await;
         match self.stories.why(&wanted) {
             Some(report) => typed(StatusCode::OK, "application/json", json_line(&report)),
             None => text(StatusCode::NOT_FOUND, NO_MATCH),

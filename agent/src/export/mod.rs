@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod escape;
+pub mod families;
 pub mod feed;
 pub mod filter;
 #[cfg(test)]

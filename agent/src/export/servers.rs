@@ -89,7 +89,7 @@ impl Bound {
         let (sender, stop) = Stop::new();
         let api = Api::new(services.clone(), stop.clone());
         let web = move |request: Request<Incoming>| http::handle(Arc::clone(&metrics), request);
-        let query = move |request: Request<Incoming>| std::future::ready(api.handle(&request));
+        let query = move |request: Request<Incoming>| api.clone().handle(request);
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(tcp, http::LIMITS, web, stop.clone()));
         tasks.spawn(listener::serve(socket.listener, api::LIMITS, query, stop));

@@ -1,8 +1,12 @@
 //! The post-mortem of one connection: what `GET /v1/why` answers.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::families::Listing;
 use super::line::{Diagnosis, End, Owner, VERSION};
 use super::top::Overview;
 use super::words;
@@ -21,6 +25,10 @@ pub use self::query::{Wanted, WhyError};
 
 /// Who answers.
 pub trait Stories: Send + Sync {
+    /// Looks who holds which socket, unless that was done no longer than `age` ago.
+    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// The families that the last look found.
+    fn families(&self) -> Listing;
     /// The story of the connection that is wanted, the one with the last event if there are several.
     fn why(&self, wanted: &Wanted) -> Option<Report>;
     /// All that is remembered, in short.

@@ -142,11 +142,11 @@ fn serve(at: SocketAddr, payload: usize) {
     fork_each(at, |stream| child(&stream, payload));
 }
 
-/// Holds the connection until the client closes it.
-fn hold(mut stream: &TcpStream) -> ! {
+/// Holds the connection until the client closes it, and reads nothing.
+fn hold(stream: &TcpStream) -> ! {
     prctl::set_pdeathsig(Signal::SIGKILL).expect("end with the server");
-    // Whatever ends the connection ends the child.
-    let _ = io::copy(&mut stream, &mut io::sink());
+    let mut source = [PollFd::new(stream.as_fd(), PollFlags::from_bits_retain(libc::POLLRDHUP))];
+    poll(&mut source, PollTimeout::NONE).expect("poll");
     process::exit(0)
 }
 

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::actor::Actor;
 use crate::link::{Family, Pair};
 use crate::tcp::{self, Side};
+use crate::wait;
 
 /// The server, and its clients.
 #[derive(Debug)]
@@ -34,6 +35,13 @@ impl Forking {
         }
     }
 
+    /// Each client sends `count` bytes, which nobody reads.
+    pub fn send_all(&self, pair: &Pair, count: usize) {
+        self.clients.iter().for_each(|client| tcp::send(client, count));
+        let arrived = || skmem(pair, self.at.port(), 'r') >= (count * self.clients.len()) as u64;
+        wait::until("the data to arrive", arrived);
+    }
+
     /// The first `count` clients go, and with them their children.
     pub fn hang_up(&mut self, count: usize) {
         self.clients.drain(..count);
@@ -54,6 +62,20 @@ impl Forking {
     pub fn side(&self, pair: &Pair, client: usize) -> Side {
         Side::of(&pair.client, &self.clients[client]).reversed(&pair.server)
     }
+}
+
+/// Sum of one number of `skmem:(r0,rb131072,t0,...)` of all connections with this local port, as ss has it.
+pub fn skmem(pair: &Pair, port: u16, letter: char) -> u64 {
+    let text = pair.server.command(&format!("ss -tmnH sport = :{port}"));
+    let value = |numbers: &str| {
+        let mut parts = numbers.split(',').filter_map(|part| part.strip_prefix(letter));
+        // `r` is followed by a digit, `rb` is not it.
+        parts.find_map(|rest| rest.parse::<u64>().ok())
+    };
+    let all = text.match_indices("skmem:(").filter_map(|(at, word)| {
+        text[at + word.len()..].split_once(')').map(|(numbers, _)| value(numbers).expect("a number of skmem"))
+    });
+    all.sum()
 }
 
 /// `PID ADDRESS`

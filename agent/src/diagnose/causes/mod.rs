@@ -10,6 +10,7 @@ mod common;
 mod connection_refused;
 mod data_after_close;
 mod disconnect;
+mod family;
 mod keepalive_timeout;
 mod killed;
 mod linger_abort;
@@ -75,6 +76,10 @@ const RULES: &[Rule] = &[
 /// The first rule's answer. Of a stall that is over it says so first.
 pub fn find(story: &Story) -> Option<Finding> {
     let finding = RULES.iter().find_map(|rule| rule(story))?;
+    let finding = match &story.family {
+        Some(relatives) => family::name(finding, relatives),
+        None => finding,
+    };
     let stage = story.recovered().filter(|_| story.phase == Phase::Recovered);
     let Some(stage) = stage else { return Some(finding) };
     let summary = format!("goes on after {}; {}", plural(stage, "timeout"), finding.summary);

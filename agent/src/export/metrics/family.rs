@@ -35,6 +35,7 @@ const KIND: (&str, &str) =
     ("kind", "`timeout`, `fast`, `tail_loss_probe`, `reorder`, `slow_start`, `syn`, `synack`, `unknown`");
 const SIGNAL: (&str, &str) =
     ("signal", "the event's word, as in docs/schema.md, or `sock_held` for a finding of the file walk");
+const COMM: (&str, &str) = ("comm", "name of the process that listens; `other` for all but the largest 20");
 const PROGRAM: (&str, &str) = ("program", "name of the program");
 
 macro_rules! families {
@@ -106,6 +107,20 @@ families! {
         "Events that readers of the stream were too slow for";
     CONNECTIONS: Gauge "connections" { ("state", "as the agent keeps it") }
         "Connections that the agent remembers";
+    PROCESS_FAMILY_SOCKETS: Gauge "process_family_sockets" { COMM }
+        "TCP sockets that a server and its children hold, at the walk after the scrape before";
+    PROCESS_FAMILY_CONNECTIONS: Gauge "process_family_connections" { COMM }
+        "Connections among them";
+    PROCESS_FAMILY_CHILDREN: Gauge "process_family_children" { COMM }
+        "Forked processes that hold any of them";
+    #[Bytes]
+    PROCESS_FAMILY_MEMORY: Gauge "process_family_memory" { COMM }
+        "Kernel memory of the sockets";
+    WALKS: Counter "walks" {}
+        "Walks over the open files of all processes, which tell who holds a socket";
+    #[Seconds]
+    WALK_TIME: Counter "walk" {}
+        "Time that they took";
     DIAGNOSES: Counter "diagnoses" { ("cause", "a cause of docs/causes") }
         "Connections that died, and connection attempts that failed, by cause; two ends on this host count once";
     STALLED: Gauge "stalled_connections" { ("stage", "`1` to `15`, `16+`: consecutive timeouts or probes without an answer") }

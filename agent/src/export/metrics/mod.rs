@@ -5,6 +5,7 @@ mod classic;
 mod family;
 mod memory;
 mod page;
+mod process_family;
 #[cfg(test)]
 pub(crate) mod tests;
 mod workload;
@@ -24,9 +25,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::family::{FAMILIES, Family};
 use self::page::Page;
+pub use self::process_family::FamilyTally;
+pub(crate) use self::process_family::tally as process_family_tally;
 use self::workload::Admission;
 pub use self::workload::{Resolve, Workload};
 use super::feed::Feed;
+use crate::correlate::families::Walks;
 use crate::diagnose::stats::Stats;
 use crate::event::{HostFacts, TcpMemory};
 
@@ -67,6 +71,10 @@ pub struct Tally {
     pub connections: BTreeMap<&'static str, u64>,
     /// Stalls and deaths.
     pub stats: Stats,
+    /// Process families by name.
+    pub families: Vec<FamilyTally>,
+    /// What the walks over open files cost.
+    pub walks: Walks,
 }
 
 /// The pipeline lives on a thread of its own and writes a copy here now and then.

@@ -106,6 +106,7 @@ impl Page {
     fn agent(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let connections = self.tally.connections.iter();
         gauges(to, &family::CONNECTIONS, connections.map(|(state, count)| (*state, *count)))?;
+        super::process_family::encode(&self.tally, to)?;
         self.stalls(to)?;
         let probes = self.probes.iter().map(|probe| (&*probe.name, u64::from(probe.up)));
         gauges(to, &family::PROBE_UP, probes)

@@ -7,8 +7,10 @@ use agent_common::count::{Count, CountKey, FAILED, Health, OTHER_CGROUP, REASON_
 use agent_common::{retransmit, signal};
 
 use super::{
-    Counters, FAMILIES, Family, Format, HealthTable, Metrics, Probe, ProgramStats, Reading, Tallies, Tally,
+    Counters, FAMILIES, Family, FamilyTally, Format, HealthTable, Metrics, Probe, ProgramStats, Reading,
+    Tallies, Tally,
 };
+use crate::correlate::families::Walks;
 use crate::event::{HostFacts, LogLines, TcpMemory};
 use crate::export::feed::Feed;
 use crate::export::golden;
@@ -60,11 +62,27 @@ impl Tallies for Fake {
             evicted: [("connections", 2)].into(),
             connections: [("dead", 4), ("live", 17)].into(),
             stats: crate::diagnose::stats::tests::some(),
+            families: vec![FamilyTally {
+                comm: "httpd".into(),
+                sockets: 501,
+                connections: 500,
+                children: 500,
+                memory: 45_000_000,
+            }],
+            walks: Walks { count: 3, time: Duration::from_millis(12) },
         }
     }
 }
 
 impl crate::export::why::Stories for Fake {
+    fn look(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn families(&self) -> crate::export::families::Listing {
+        crate::export::families::Listing::default()
+    }
+
     fn why(&self, _: &crate::export::why::Wanted) -> Option<crate::export::why::Report> {
         None
     }

@@ -6,7 +6,7 @@ use std::fs;
 use agent_common::count::{Forks, OTHER_PARENTS};
 use aya::maps::{MapData, PerCpuHashMap};
 
-use crate::event::{Fact, ForkCount, ProcessRow};
+use crate::event::{Fact, ForkCount, ProcessRow, Usage};
 
 /// Rows of one fact, a fraction of a recording's block.
 const ROWS: usize = 256;
@@ -52,6 +52,27 @@ impl Processes {
     }
 }
 
+/// Tasks and files of the whole host.
+pub(super) fn usage(time: u64, walk: u64) -> Usage {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    // `0.42 0.36 0.30 2/345 6789`: runnable, all, and the newest process.
+    let tasks = nth(&read("/proc/loadavg").replace('/', " "), 4);
+    let files = read("/proc/sys/fs/file-nr");
+    Usage {
+        time,
+        walk,
+        tasks,
+        pid_max: nth(&read("/proc/sys/kernel/pid_max"), 0),
+        threads_max: nth(&read("/proc/sys/kernel/threads-max"), 0),
+        files: nth(&files, 0),
+        file_max: nth(&files, 2),
+    }
+}
+
+fn nth(text: &str, index: usize) -> u64 {
+    text.split_whitespace().nth(index).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
 /// A line of /proc/PID/limits: its name, the soft limit, the hard limit, the unit. `unlimited` is none.
 fn soft_limit(limits: &str, name: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
@@ -61,6 +82,13 @@ fn soft_limit(limits: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_running_kernel_has_limits() {
+        let Usage { tasks, pid_max, threads_max, files, file_max, .. } = usage(1, 1);
+        assert!(tasks > 1 && pid_max > 300 && threads_max > 100, "{tasks} {pid_max} {threads_max}");
+        assert!(files > 0 && file_max > files, "{files} of {file_max}");
+    }
 
     #[test]
     fn reads_soft_limits() {

@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
 use super::facts::{self, Clock};
-use super::processes::Processes;
+use super::processes::{self, Processes};
 use super::shortage::Shortage;
 use super::symbols::Symbols;
 use super::walk::Walk;
@@ -123,7 +123,8 @@ impl Ring {
         Ok(())
     }
 
-    fn drain(&mut self, frames: &mut Vec<Frame>) {
+    /// Appends what is there already, at most as much as keeps the rest of the agent waiting.
+    pub fn drain(&mut self, frames: &mut Vec<Frame>) {
         let ring = self.events.get_mut();
         let mut new_stacks = Vec::new();
         while frames.len() < BATCH {
@@ -176,14 +177,16 @@ impl Ring {
         let program = self.ebpf.program_mut("sock_held").ok_or_else(|| anyhow::anyhow!("no iterator"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
-        Ok(Some(Walk::new(program.take_link(link)?.into_file()?)))
+        Ok(Some(Walk::new(program.take_link(link)?.into_file()?, facts::monotonic()?)))
     }
 
     /// Ends a walk: tells what else is known of the processes that it found, and that it is complete.
     pub fn end_walk(&self, walk: &Walk, frames: &mut Vec<Frame>) -> io::Result<()> {
         let time = facts::monotonic()?;
+        let took = time.saturating_sub(walk.began());
         let facts = self.processes.tell(walk.processes(), time).into_iter();
-        frames.extend(facts.chain([Fact::WalkDone { time }]).map(|fact| Frame::fact(&fact)));
+        let end = [Fact::Usage(processes::usage(time, took)), Fact::WalkDone { time }];
+        frames.extend(facts.chain(end).map(|fact| Frame::fact(&fact)));
         Ok(())
     }
 }

@@ -27,11 +27,12 @@ pub struct Walk {
     file: File,
     arena: BytesMut,
     processes: BTreeSet<u32>,
+    began: u64,
 }
 
 impl Walk {
-    pub(super) fn new(file: File) -> Self {
-        Self { file, arena: BytesMut::new(), processes: BTreeSet::new() }
+    pub(super) fn new(file: File, began: u64) -> Self {
+        Self { file, arena: BytesMut::new(), processes: BTreeSet::new(), began }
     }
 
     /// Appends the next findings to `frames`; false at the end.
@@ -60,6 +61,11 @@ impl Walk {
                 self.processes.extend(process);
             }
         }
+    }
+
+    /// When it began, ns of `CLOCK_MONOTONIC`.
+    pub(super) fn began(&self) -> u64 {
+        self.began
     }
 
     /// Their process ids.
