@@ -32,6 +32,8 @@ pub struct Field {
     pub path: &'static str,
     /// Without it no program that reads a socket can run.
     pub required: bool,
+    /// Its low byte is read, however long the kernel has it: where that lies is a matter of byte order.
+    pub low_byte: bool,
 }
 
 #[cfg(feature = "user")]
@@ -44,9 +46,19 @@ macro_rules! required {
     };
 }
 
+#[cfg(feature = "user")]
+macro_rules! low_byte {
+    (byte) => {
+        true
+    };
+    () => {
+        false
+    };
+}
+
 macro_rules! layout {
     (
-        offsets { $($(#[$odoc:meta])* $oname:ident: $obase:literal $opath:literal $oneed:ident,)* }
+        offsets { $($(#[$odoc:meta])* $oname:ident: $obase:literal $opath:literal $oneed:ident $($obyte:ident)?,)* }
         bits { $($(#[$bdoc:meta])* $bname:ident: $bbase:literal $bpath:literal $bneed:ident,)* }
     ) => {
         /// Offsets in bytes from the start of the named structure.
@@ -68,13 +80,25 @@ macro_rules! layout {
         /// The byte-aligned fields, in [`Layout`]'s order.
         #[cfg(feature = "user")]
         pub const OFFSETS: &[Field] = &[
-            $(Field { name: stringify!($oname), base: $obase, path: $opath, required: required!($oneed) },)*
+            $(Field {
+                name: stringify!($oname),
+                base: $obase,
+                path: $opath,
+                required: required!($oneed),
+                low_byte: low_byte!($($obyte)?),
+            },)*
         ];
 
         /// The bit fields, in [`Layout`]'s order.
         #[cfg(feature = "user")]
         pub const BITS: &[Field] = &[
-            $(Field { name: stringify!($bname), base: $bbase, path: $bpath, required: required!($bneed) },)*
+            $(Field {
+                name: stringify!($bname),
+                base: $bbase,
+                path: $bpath,
+                required: required!($bneed),
+                low_byte: false,
+            },)*
         ];
 
         #[cfg(feature = "user")]
@@ -110,7 +134,7 @@ layout! {
         skc_prot: "sock" "__sk_common.skc_prot" required,
         sk_protocol: "sock" "sk_protocol" required,
         sk_uid: "sock" "sk_uid.val" required,
-        /// 5.15+.
+        /// 5.15+, and later stable releases of 5.10.
         sk_cgroup: "sock" "sk_cgrp_data.cgroup" optional,
         /// Before 5.15: a tagged pointer.
         sk_cgroup_val: "sock" "sk_cgrp_data.val" optional,
@@ -200,24 +224,25 @@ layout! {
         dev_net: "net_device" "nd_net.net" required,
         cb_seq: "tcp_skb_cb" "seq" required,
         cb_end_seq: "tcp_skb_cb" "end_seq" required,
-        /// 8 bits wide before 6.15, 16 after; the flags proper are the low byte of either.
-        cb_tcp_flags: "tcp_skb_cb" "tcp_flags" required,
+        /// 8 bits wide before 6.15, 16 after.
+        cb_tcp_flags: "tcp_skb_cb" "tcp_flags" required byte,
         cb_tcp_gso_segs: "tcp_skb_cb" "tcp_gso_segs" required,
         req_num_retrans: "request_sock" "num_retrans" required,
         net_inum: "net" "ns.inum" required,
-        net_retries1: "net" "ipv4.sysctl_tcp_retries1" required,
-        net_retries2: "net" "ipv4.sysctl_tcp_retries2" required,
-        net_syn_retries: "net" "ipv4.sysctl_tcp_syn_retries" required,
-        net_synack_retries: "net" "ipv4.sysctl_tcp_synack_retries" required,
-        net_orphan_retries: "net" "ipv4.sysctl_tcp_orphan_retries" required,
+        /// This and its neighbours: `int` before 5.13, `u8` after.
+        net_retries1: "net" "ipv4.sysctl_tcp_retries1" required byte,
+        net_retries2: "net" "ipv4.sysctl_tcp_retries2" required byte,
+        net_syn_retries: "net" "ipv4.sysctl_tcp_syn_retries" required byte,
+        net_synack_retries: "net" "ipv4.sysctl_tcp_synack_retries" required byte,
+        net_orphan_retries: "net" "ipv4.sysctl_tcp_orphan_retries" required byte,
         /// 6.5+.
         net_syn_linear_timeouts: "net" "ipv4.sysctl_tcp_syn_linear_timeouts" optional,
         net_keepalive_time: "net" "ipv4.sysctl_tcp_keepalive_time" required,
         net_keepalive_intvl: "net" "ipv4.sysctl_tcp_keepalive_intvl" required,
-        net_keepalive_probes: "net" "ipv4.sysctl_tcp_keepalive_probes" required,
+        net_keepalive_probes: "net" "ipv4.sysctl_tcp_keepalive_probes" required byte,
         net_fin_timeout: "net" "ipv4.sysctl_tcp_fin_timeout" required,
-        net_abort_on_overflow: "net" "ipv4.sysctl_tcp_abort_on_overflow" required,
-        net_thin_linear_timeouts: "net" "ipv4.sysctl_tcp_thin_linear_timeouts" required,
+        net_abort_on_overflow: "net" "ipv4.sysctl_tcp_abort_on_overflow" required byte,
+        net_thin_linear_timeouts: "net" "ipv4.sysctl_tcp_thin_linear_timeouts" required byte,
         cgroup_kn: "cgroup" "kn" required,
         kn_id: "kernfs_node" "id" required,
         prot_name: "proto" "name" required,

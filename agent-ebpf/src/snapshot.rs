@@ -80,9 +80,9 @@ pub fn addresses(to: *mut Endpoint, sk: *const u8) {
         let local = (&raw mut (*to).local).cast::<u64>();
         let remote = (&raw mut (*to).remote).cast::<u64>();
         if field!(sk, skc_family, u16) == AF_INET {
-            local.write(u64::from(field!(sk, skc_rcv_saddr, u32)));
+            local.write(first_four(field!(sk, skc_rcv_saddr, u32)));
             local.add(1).write(0);
-            remote.write(u64::from(field!(sk, skc_daddr, u32)));
+            remote.write(first_four(field!(sk, skc_daddr, u32)));
             remote.add(1).write(0);
         } else {
             local.write(half_v6(sk, fact!(layout.skc_v6_rcv_saddr), 0));
@@ -91,6 +91,12 @@ pub fn addresses(to: *mut Endpoint, sk: *const u8) {
             remote.add(1).write(half_v6(sk, fact!(layout.skc_v6_daddr), 8));
         }
     }
+}
+
+/// The four bytes of a word as they lie in memory, as the first four of a longer one.
+#[inline(always)]
+const fn first_four(word: u32) -> u64 {
+    if cfg!(target_endian = "big") { (word as u64) << 32 } else { word as u64 }
 }
 
 #[inline(always)]

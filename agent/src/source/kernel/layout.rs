@@ -3,7 +3,7 @@
 use agent_common::layout::{ABSENT, BITS, Bits, Field, Kernel, Layout, OFFSETS};
 use thiserror::Error;
 
-use super::btf::{Btf, Member};
+use super::btf::{Btf, ByteOrder, Member};
 
 /// A field without which no program can run.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -18,14 +18,15 @@ pub fn resolve(btf: &Btf<'_>) -> Result<Kernel, MissingField> {
     let mut layout = Layout::ABSENT;
     for field in OFFSETS {
         if let Some(slot) = layout.offset_mut(field.name) {
-            *slot = found(field, btf.member(field.base, field.path).and_then(whole_bytes))?.unwrap_or(ABSENT);
+            let member = btf.member(field.base, field.path);
+            let offset = member.and_then(|member| whole_bytes(member, field, btf.order()));
+            *slot = found(field, offset)?.unwrap_or(ABSENT);
         }
     }
     for field in BITS {
-        if let (Some(slot), Some(bits)) = (
-            layout.bits_mut(field.name),
-            found(field, btf.member(field.base, field.path).and_then(inside_a_byte))?,
-        ) {
+        let member = btf.member(field.base, field.path);
+        let bits = found(field, member.and_then(|member| inside_a_byte(member, btf.order())))?;
+        if let (Some(slot), Some(bits)) = (layout.bits_mut(field.name), bits) {
             *slot = bits;
         }
     }
@@ -45,16 +46,25 @@ fn found<T>(field: &Field, value: Option<T>) -> Result<Option<T>, MissingField> 
     Ok(value)
 }
 
-fn whole_bytes(member: Member) -> Option<u16> {
-    let offset = u16::try_from(member.bit_offset / 8).ok()?;
+fn whole_bytes(member: Member, field: &Field, order: ByteOrder) -> Option<u16> {
+    let low_byte = match order {
+        ByteOrder::Big if field.low_byte => member.size?.checked_sub(1)?,
+        ByteOrder::Big | ByteOrder::Little => 0,
+    };
+    let offset = u16::try_from((member.bit_offset / 8).checked_add(low_byte)?).ok()?;
     (member.bit_offset.is_multiple_of(8) && member.bit_size == 0 && offset != ABSENT).then_some(offset)
 }
 
-fn inside_a_byte(member: Member) -> Option<Bits> {
-    let shift = (member.bit_offset % 8) as u8;
+fn inside_a_byte(member: Member, order: ByteOrder) -> Option<Bits> {
+    let first = (member.bit_offset % 8) as u8;
     let width = if member.bit_size == 0 { 8 } else { u8::try_from(member.bit_size).ok()? };
     let offset = u16::try_from(member.bit_offset / 8).ok()?;
-    (u32::from(shift) + u32::from(width) <= 8).then_some(Bits { offset, shift, width })
+    let rest = 8u8.checked_sub(first.checked_add(width)?)?;
+    let shift = match order {
+        ByteOrder::Little => first,
+        ByteOrder::Big => rest,
+    };
+    Some(Bits { offset, shift, width })
 }
 
 /// The helper is as old as 4.12, but tracing programs may call it since 5.12, with a function of its own for
@@ -62,3 +72,6 @@ fn inside_a_byte(member: Member) -> Option<Bits> {
 fn has_socket_cookie(btf: &Btf<'_>) -> bool {
     btf.has_function("bpf_get_socket_ptr_cookie")
 }
+
+#[cfg(test)]
+mod tests;

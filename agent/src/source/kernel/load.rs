@@ -317,6 +317,17 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_without_a_ring_is_refused_by_name() {
+        let mut blob = include_bytes!("../../../tests/data/btf/x86_64-5.10.0-46-cloud-amd64.btf").to_vec();
+        assert!(require_ring(&btf::Btf::parse(&blob).unwrap()).is_ok());
+        let name = b"BPF_MAP_TYPE_RINGBUF";
+        let at = blob.windows(name.len()).position(|window| window == name).unwrap();
+        blob[at] = b'X';
+        let error = require_ring(&btf::Btf::parse(&blob).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("it has no BPF ring buffer"), "{error}");
+    }
+
+    #[test]
     fn recordings_know_the_abi() {
         let file = object::File::parse(OBJECT).unwrap();
         let section = file.section_by_name(".BTF").unwrap().uncompressed_data().unwrap();

@@ -169,7 +169,7 @@ fn attach(ebpf: &mut Ebpf, probe: &Probe, kernel: &btf::Btf<'_>, aya_btf: &Btf) 
     }
 }
 
-fn exists(hook: Hook, kernel: &btf::Btf<'_>) -> bool {
+pub(super) fn exists(hook: Hook, kernel: &btf::Btf<'_>) -> bool {
     match hook {
         Hook::Tracepoint(name) => kernel.tracepoint_args(name).is_some(),
         // `bpf_sock_from_file` came later than the iterator.
