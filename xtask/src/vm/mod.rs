@@ -135,7 +135,12 @@ fn find(kernels: &mut Kernels, lines: &[String]) -> Vec<Result<Kernel, Absent>> 
 fn boot(kernel: Kernel, common: &[u8], request: &Request, logs: &Path) -> Result<Outcome> {
     let settings = settings(&kernel, request)?;
     let initramfs = [common, &initramfs::own(&kernel, &settings)?].concat();
-    let boot = qemu::boot(&kernel, &initramfs, logs)?;
+    let mut boot = qemu::boot(&kernel, &initramfs, logs)?;
+    if boot.guest.is_done && boot.guest.has_failures() {
+        report::note("Retrying", format_args!("{}: tests failed, see {}", kernel.line, logs.display()));
+        let again = qemu::boot(&kernel, &initramfs, &logs.join("again"))?;
+        boot = Boot { guest: again.guest.after(&boot.guest), ..again };
+    }
     let counts = matrix::counts(&boot.guest);
     let seconds = boot.took.as_secs_f32();
     report::status("Ran", format_args!("{} ({}) in {seconds:.1} s: {counts}", kernel.line, kernel.release));
