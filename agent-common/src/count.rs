@@ -27,7 +27,101 @@ pub const REASON_ABSENT: u16 = 0xff;
 /// [`CountKey::cgroup`] of the bucket that takes what does not fit the map.
 pub const OTHER_CGROUP: u64 = u64::MAX;
 
-/// Value of `COUNTS`, one per CPU.
+/// Value of `COUNTS`, one per CPU: what is counted of a workload, and how much of it may be told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// Exact.
+    pub count: Count,
+    /// Limits the workload's records, and coalesces the events of ports that have no [`Port`].
+    pub bucket: Bucket,
+}
+
+/// Slots of the per-CPU array `PORTS`, a power of two.
+pub const PORTS: u32 = 1024;
+
+/// Value of `PORTS`: limits the records of one port of a workload. Found by a hash of key and port; if the
+/// slot is another's, the workload's [`Row`] alone decides.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// Whose it is.
+    pub key: CountKey,
+    /// Local port; of a connect() in progress, the peer's.
+    pub port: u16,
+    /// Zero.
+    pub reserved: [u8; 6],
+    /// Its limit.
+    pub bucket: Bucket,
+}
+
+/// A token bucket (GCRA), and the events that it kept from being told one by one. An event is told if
+/// `until` is at most [`Limit::tolerance`] ahead, and then moves `until` on by [`Limit::interval`].
+///
+/// Who tells what was kept: the next record, if it comes before `until` + [`IDLE`]; else it goes to `left`,
+/// which is the daemon's to tell. So nobody needs a lock. The daemon reads the members in this order, and the
+/// kernel side clears `waiting` before it raises `left`: none is told twice.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// When all tokens are back, ns of `CLOCK_MONOTONIC`; no event was kept later.
+    pub until: u64,
+    /// Events kept since the slot was taken that no record told in time.
+    pub left: u64,
+    /// Events kept since the last record.
+    pub waiting: u64,
+}
+
+/// Events that wait longer than this after [`Bucket::until`], ns, are told by the daemon.
+pub const IDLE: u64 = 500_000_000;
+
+/// A slot of `PORTS` is given to another port this long after [`Bucket::until`], ns: the daemon has then read
+/// several times what was left.
+pub const KEPT: u64 = 10_000_000_000;
+
+/// How many records may come of one source, on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Ns that a record costs; 0 is no limit.
+    pub interval: u64,
+    /// Ns that may be overdrawn: the burst.
+    pub tolerance: u64,
+}
+
+/// The limits of all sources, set by the daemon before load.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of a (signal, detail, workload, port).
+    pub port: Limit,
+    /// Of a (signal, detail, workload), whatever the port: twice as much.
+    pub workload: Limit,
+}
+
+impl Limits {
+    /// No limits.
+    pub const NONE: Self = Self::new(0, 0);
+
+    /// At most `rate` records a second of a port, and `burst` at once; a `rate` of 0 is no limit.
+    pub const fn new(rate: u32, burst: u32) -> Self {
+        Self {
+            port: Limit::new(rate as u64, burst as u64),
+            workload: Limit::new(2 * rate as u64, 2 * burst as u64),
+        }
+    }
+}
+
+impl Limit {
+    const fn new(rate: u64, burst: u64) -> Self {
+        match 1_000_000_000_u64.checked_div(rate) {
+            Some(interval) => Self { interval, tolerance: burst.saturating_sub(1) * interval },
+            None => Self { interval: 0, tolerance: 0 },
+        }
+    }
+}
+
+/// What is counted of one workload on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -53,6 +147,8 @@ pub struct Health {
     pub lost_socket: u64,
     /// Workloads counted under [`OTHER_CGROUP`] because `COUNTS` was full.
     pub lost_count: u64,
+    /// Events without a record of their own: a later one stands for them too, or the daemon tells them.
+    pub coalesced: u64,
 }
 
 /// Value of the hash `SOCKETS`, keyed by the address of the `struct sock`; removed at `tcp_destroy_sock`.
@@ -88,7 +184,11 @@ impl Task {
 const _: () = {
     assert!(size_of::<CountKey>() == 16);
     assert!(size_of::<Count>() == 24);
-    assert!(size_of::<Health>() == 40);
+    assert!(size_of::<Bucket>() == 24);
+    assert!(size_of::<Row>() == 48);
+    assert!(size_of::<Port>() == 48);
+    assert!(size_of::<Limits>() == 32);
+    assert!(size_of::<Health>() == 48);
     assert!(size_of::<Socket>() == 72);
     assert!(size_of::<Forks>() == 24);
 };

@@ -290,7 +290,7 @@ impl Kernel {
 #[cfg(feature = "user")]
 mod user {
     use super::Kernel;
-    use crate::count::{Count, CountKey, Forks, Health, Socket};
+    use crate::count::{Count, CountKey, Forks, Health, Limits, Port, Row, Socket};
 
     // SAFETY: `#[repr(C)]`, integers only, without padding; every bit pattern is a value.
     unsafe impl aya::Pod for Kernel {}
@@ -304,4 +304,10 @@ mod user {
     unsafe impl aya::Pod for Socket {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Forks {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Row {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Port {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Limits {}
 }

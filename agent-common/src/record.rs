@@ -38,7 +38,8 @@ pub struct Header {
     pub signal: u16,
     /// [`HAS_TCP`] and the like.
     pub flags: u16,
-    /// How many events of the same (signal, detail, endpoint) this record stands for; at least 1.
+    /// How many events of the same signal, kind or reason, workload and port this record stands for: itself,
+    /// and those before it that got none of their own. At least 1.
     pub stands_for: u32,
 }
 

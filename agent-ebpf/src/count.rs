@@ -1,34 +1,44 @@
 //! Exact counters, whatever the ring loses.
 
-use agent_common::count::{Count, CountKey, OTHER_CGROUP};
+use agent_common::count::{Bucket, Count, CountKey, OTHER_CGROUP, Row};
 
 use crate::emit;
 use crate::maps::COUNTS;
 
-/// Adds `add` to the counter of `key`, or, if the map is full, to the bucket of all other workloads.
+/// Adds `add` to the counter of `key`, or, if the map is full, to the bucket of all other workloads. Returns
+/// where it was counted; `None` only of a key that the daemon left out of its reserve.
 #[inline(always)]
-pub fn add(key: &CountKey, add: &Count) {
-    if let Some(count) = COUNTS.get_ptr_mut(key) {
-        bump(count, add);
-    } else if COUNTS.insert(key, add, 0).is_err() {
-        other(key, add);
+pub fn add(key: &CountKey, add: &Count) -> Option<&'static mut Row> {
+    if let Some(row) = find(key) {
+        bump(&mut row.count, add);
+        return Some(row);
     }
+    if COUNTS.insert(key, &Row { count: *add, bucket: EMPTY }, 0).is_err() {
+        return other(key, add);
+    }
+    find(key)
+}
+
+const EMPTY: Bucket = Bucket { until: 0, left: 0, waiting: 0 };
+
+#[inline(always)]
+fn find(key: &CountKey) -> Option<&'static mut Row> {
+    // SAFETY: a per-CPU map value: aligned, never removed, and ours until the program ends.
+    COUNTS.get_ptr_mut(key).map(|row| unsafe { &mut *row })
 }
 
 #[inline(always)]
-fn other(key: &CountKey, add: &Count) {
+fn other(key: &CountKey, add: &Count) -> Option<&'static mut Row> {
     emit::note(key.signal, |health| health.lost_count += 1);
     let key = CountKey { cgroup: OTHER_CGROUP, netns: 0, signal: key.signal, detail: key.detail };
     // The daemon made this entry before any program ran.
-    if let Some(count) = COUNTS.get_ptr_mut(key) {
-        bump(count, add);
-    }
+    let row = find(&key)?;
+    bump(&mut row.count, add);
+    Some(row)
 }
 
 #[inline(always)]
-fn bump(count: *mut Count, add: &Count) {
-    // SAFETY: a per-CPU map value: aligned and ours until the program ends.
-    let count = unsafe { &mut *count };
+fn bump(count: &mut Count, add: &Count) {
     count.events += add.events;
     count.segments += add.segments;
     count.bytes += add.bytes;

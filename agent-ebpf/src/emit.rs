@@ -6,6 +6,7 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 use crate::maps::{EVENTS, HEALTH};
+use crate::storm::Permit;
 
 /// The reader is woken at most this often, ns. Waking a sleeping task costs microseconds, a record a
 /// third of one. The daemon keeps looking for longer than this after the last record it saw
@@ -18,10 +19,11 @@ static mut LAST_WAKE: u64 = 0;
 
 /// Space for a `T` in the ring, or a counted loss.
 #[inline(always)]
-pub fn reserve<T: 'static>(signal: u16) -> Option<RingBufEntry<T>> {
+pub fn reserve<T: 'static>(permit: Permit) -> Option<RingBufEntry<T>> {
     let entry = EVENTS.reserve::<T>(0);
     if entry.is_none() {
-        note(signal, |health| health.lost_ring += 1);
+        note(permit.signal(), |health| health.lost_ring += 1);
+        permit.give_back();
     }
     entry
 }

@@ -1,6 +1,6 @@
 //! The maps, all in one place: every one is made at load, used or not.
 
-use agent_common::count::{Count, CountKey, Forks, Health, Socket};
+use agent_common::count::{self, CountKey, Forks, Health, Port, Row, Socket};
 use agent_common::record::TcpRecord;
 use agent_common::signal;
 use aya_ebpf::macros::map;
@@ -12,7 +12,11 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
 /// The exact counters. Preallocated: 5.10 warns about allocation in tracing programs.
 #[map]
-pub static COUNTS: PerCpuHashMap<CountKey, Count> = PerCpuHashMap::with_max_entries(4096, 0);
+pub static COUNTS: PerCpuHashMap<CountKey, Row> = PerCpuHashMap::with_max_entries(4096, 0);
+
+/// How much may be told of each port.
+#[map]
+pub static PORTS: PerCpuArray<Port> = PerCpuArray::with_max_entries(count::PORTS, 0);
 
 /// What was written and what was lost, one row a signal.
 #[map]

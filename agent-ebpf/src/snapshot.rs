@@ -5,9 +5,7 @@
 //! stack first.
 
 use agent_common::record::{ABSENT8, ABSENT32, ABSENT64, Endpoint, Header, Netns, OWNED, Record, Tcp};
-use aya_ebpf::helpers::{
-    bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_skc_to_tcp_sock,
-};
+use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_jiffies64, bpf_probe_read_kernel, bpf_skc_to_tcp_sock};
 
 use crate::kernel::{bits, fact, field, load};
 use crate::{memory, socket, task};
@@ -30,10 +28,10 @@ pub fn tcp_sock(sk: *const u8) -> *const u8 {
 
 /// Starts a record: when, what, and nothing else yet.
 #[inline(always)]
-pub fn start(record: *mut Record, signal: u16, flags: u16) {
+pub fn start(record: *mut Record, header: Header) {
     // SAFETY: `record` is reserved space for a `Record`.
     unsafe {
-        (*record).header = Header { time: bpf_ktime_get_ns(), signal, flags, stands_for: 1 };
+        (*record).header = header;
         memory::clear(&raw mut (*record).detail);
         memory::clear(&raw mut (*record).current);
         memory::clear(&raw mut (*record).owner);

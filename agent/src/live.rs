@@ -1,5 +1,6 @@
 //! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
 
+mod border;
 mod tape;
 mod walks;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::time::{sleep, timeout};
 
+use self::border::Border;
 pub use self::tape::Tape;
 use self::walks::Walks;
 use crate::correlate::limits::Limits;
@@ -21,8 +23,8 @@ use crate::export::top::{self, Overview};
 use crate::export::why::{self, Report, Stories, Wanted};
 use crate::pipeline::Pipeline;
 use crate::source::frame::Frame;
-use crate::source::kernel::facts;
 use crate::source::kernel::ring::{Ring, WALK_INTERVAL};
+use crate::source::kernel::{Counters, facts};
 
 /// [`WALK_INTERVAL`] in ns.
 const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
@@ -104,6 +106,7 @@ impl Stories for Shared {
 pub struct Live {
     ring: Ring,
     shared: Shared,
+    border: Border,
     tape: Option<Tape>,
     frames: Vec<Frame>,
     /// When the last walk ended, ns of `CLOCK_MONOTONIC`.
@@ -114,8 +117,9 @@ pub struct Live {
 
 impl Live {
     /// Everything that goes into the pipeline goes to the tape too, in the same order.
-    pub fn new(ring: Ring, shared: Shared, tape: Option<Tape>) -> Self {
-        Self { ring, shared, tape, frames: Vec::new(), walked: 0, asked: false }
+    pub fn new(ring: Ring, counters: Arc<Counters>, shared: Shared, tape: Option<Tape>) -> Self {
+        let border = Border::new(counters);
+        Self { ring, shared, border, tape, frames: Vec::new(), walked: 0, asked: false }
     }
 
     /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
@@ -127,13 +131,18 @@ impl Live {
             // Losing a race loses nothing: `next` is cancel safe.
             tokio::select! {
                 () = &mut stop => return self.end().await,
-                result = self.ring.next(&mut self.frames) => result.context("read the ring")?,
-                () = pause(&self.shared, self.walked, self.asked)? => (),
+                result = self.ring.next(&mut self.frames) => {
+                    result.context("read the ring")?;
+                    self.border.note(facts::monotonic()?);
+                }
+                () = pause(&self.shared, self.walked, self.asked, self.border.due())? => (),
                 () = self.shared.walks.asked() => self.asked = true,
                 () = tick(&mut self.tape) => self.tell_counters()?,
             }
+            let now = facts::monotonic()?;
+            self.border.tell(now, &mut self.frames)?;
             self.push();
-            self.settle(facts::monotonic()?);
+            self.settle(now);
             if self.wants_walk()? {
                 self.walk()?;
             }
@@ -208,6 +217,7 @@ impl Live {
             self.push();
         }
         self.tell(&Fact::Settle { time: u64::MAX });
+        self.border.tell_all(&mut self.frames)?;
         if let Some(tape) = &mut self.tape {
             tape.tell_all(&mut self.frames)?;
         }
@@ -224,10 +234,17 @@ fn next_walk(shared: &Shared, walked: u64, asked: bool) -> u64 {
     due.map_or(patrol, |due| due.max(walked + WALK_PAUSE).min(patrol))
 }
 
-/// Ends when there is something to do though no record came: a death to judge, or a walk over open files.
-fn pause(shared: &Shared, walked: u64, asked: bool) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+/// Ends when there is something to do though no record came: a death to judge, a walk over open files, or the
+/// kernel side to be asked what it lost.
+fn pause(
+    shared: &Shared,
+    walked: u64,
+    asked: bool,
+    border: Option<u64>,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let now = facts::monotonic()?;
-    let next = next_walk(shared, walked, asked).min(shared.settle_due().unwrap_or(u64::MAX));
+    let due = [shared.settle_due(), border].into_iter().flatten();
+    let next = due.fold(next_walk(shared, walked, asked), u64::min);
     Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
 }
 

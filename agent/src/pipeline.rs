@@ -30,6 +30,7 @@ use crate::diagnose::Diagnosis;
 use crate::diagnose::tracker::Tracker;
 use crate::event::{Detail, Event, Fact, Owner, Process};
 use crate::export::feed::Feed;
+use crate::export::line::Gap;
 use crate::export::metrics::{self, Tally};
 use crate::export::words::SIGNALS;
 use crate::source::frame::Frame;
@@ -40,6 +41,8 @@ pub trait Sink {
     fn observed(&mut self, observed: Arc<Observed>);
     /// Why a connection stalled or died.
     fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>);
+    /// Events that have no line of their own.
+    fn gap(&mut self, gap: Arc<Gap>);
 }
 
 /// A diagnosis, with what a line about it needs to name the connection.
@@ -67,6 +70,8 @@ impl<F: FnMut(Arc<Observed>)> Sink for F {
     }
 
     fn diagnosed(&mut self, _: Arc<Diagnosed>) {}
+
+    fn gap(&mut self, _: Arc<Gap>) {}
 }
 
 impl Sink for Feed {
@@ -76,6 +81,10 @@ impl Sink for Feed {
 
     fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
         self.publish_diagnosis(diagnosed);
+    }
+
+    fn gap(&mut self, gap: Arc<Gap>) {
+        self.publish_gap(gap);
     }
 }
 
@@ -133,7 +142,7 @@ impl<S: Sink> Pipeline<S> {
             Event::Held(held) => return self.held(held.time, event),
             Event::Fact(Fact::Settle { time }) => self.settle(*time),
             Event::Fact(Fact::WalkDone { .. }) => self.tracker.prune(&self.correlator),
-            Event::Fact(_) => (),
+            Event::Fact(fact) => self.tell_gap(fact),
         }
         if let Some(observed) = self.correlator.apply(event) {
             let observed = Arc::new(observed);
@@ -142,6 +151,12 @@ impl<S: Sink> Pipeline<S> {
             for diagnosis in told {
                 self.tell(diagnosis, Some(&observed));
             }
+        }
+    }
+
+    fn tell_gap(&mut self, fact: &Fact) {
+        if let Some(gap) = Gap::of(fact, self.correlator.host()) {
+            self.sink.gap(Arc::new(gap));
         }
     }
 

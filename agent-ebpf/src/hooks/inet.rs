@@ -10,6 +10,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::kernel::{fact, field};
+use crate::storm::Permit;
 use crate::{emit, hooks, snapshot, socket};
 
 const IPPROTO_TCP: u16 = 6;
@@ -82,8 +83,8 @@ fn had_trouble(tp: *const u8) -> bool {
 
 #[inline(always)]
 fn tell(tp: *const u8, old: i32, new: i32) {
-    hooks::count_socket(tp, signal::STATE_CHANGED, new as u16, &hooks::ONE);
-    let Some(mut entry) = hooks::tcp_record(tp, signal::STATE_CHANGED, socket::find(tp)) else { return };
+    let counted = hooks::count_socket(tp, signal::STATE_CHANGED, new as u16, &hooks::ONE);
+    let Some(mut entry) = hooks::tcp_record(tp, counted, socket::find(tp)) else { return };
     let detail = StateChanged {
         old: old as u32,
         new: new as u32,
@@ -105,7 +106,8 @@ pub fn sock_destroyed(ctx: BtfTracePointContext) -> i32 {
     }
     if fact!(socket_cookie) == 0
         && had_trouble(tp)
-        && let Some(entry) = hooks::tcp_record(tp, signal::SOCK_DESTROYED, socket::find(tp))
+        && let Some(entry) =
+            hooks::tcp_record_with(Permit::free(signal::SOCK_DESTROYED), tp, socket::find(tp))
     {
         emit::submit(signal::SOCK_DESTROYED, entry);
     }

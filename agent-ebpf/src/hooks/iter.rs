@@ -1,11 +1,12 @@
 //! Who holds a socket: a walk over the open files of every process.
 
-use agent_common::record::{OWNED, SockHeld, Task, TcpRecord};
+use agent_common::record::{HAS_TCP, OWNED, SockHeld, Task, TcpRecord};
 use agent_common::signal;
 use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
 
 use crate::kernel::field;
 use crate::maps::SCRATCH;
+use crate::storm::Permit;
 use crate::{hooks, snapshot, socket, task};
 
 /// `struct bpf_iter__task_file` (kernel/bpf/task_iter.c, 5.8+).
@@ -50,7 +51,8 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     let holder = holder(task);
     // The connection's first event then names its process, though the daemon takes in no healthy socket.
     socket::found(tp, holder);
-    hooks::fill_tcp(record, tp, signal::SOCK_HELD, socket::find(tp));
+    let header = Permit::free(signal::SOCK_HELD).header(HAS_TCP);
+    hooks::fill_tcp(record, tp, header, socket::find(tp));
     let inode = field!(file, file_inode, *const u8);
     let detail = SockHeld {
         inode: field!(inode, inode_ino, u64),

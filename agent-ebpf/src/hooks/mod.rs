@@ -9,40 +9,68 @@ mod stack;
 pub mod tcp;
 
 use agent_common::count::{Count, CountKey, Socket};
-use agent_common::record::{HAS_TCP, Record, TcpRecord};
+use agent_common::record::{HAS_TCP, Header, Record, TcpRecord};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
+use crate::kernel::field;
+use crate::storm::{self, Counted, Permit};
 use crate::{count, emit, memory, snapshot};
+
+/// Waits for a SYN-ACK.
+pub const TCP_SYN_SENT: u8 = 2;
 
 /// One event with neither segments nor bytes.
 pub const ONE: Count = Count { events: 1, segments: 0, bytes: 0 };
 
 /// Counts an event of a full socket under its workload.
 #[inline(always)]
-pub fn count_socket(sk: *const u8, signal: u16, detail: u16, add: &Count) {
+pub fn count_socket(sk: *const u8, signal: u16, detail: u16, add: &Count) -> Counted {
     let key = CountKey { cgroup: snapshot::cgroup(sk), netns: snapshot::netns_inum(sk), signal, detail };
-    count::add(&key, add);
+    let row = count::add(&key, add);
+    Counted { key, row }
 }
 
-/// A record of the full TCP socket `tp`, complete but for its detail.
+/// A record of the full TCP socket `tp`, complete but for its detail; `None` if it may not be told now, or
+/// does not fit the ring.
 #[inline(always)]
 pub fn tcp_record(
     tp: *const u8,
-    signal: u16,
+    counted: Counted,
     socket: Option<&'static mut Socket>,
 ) -> Option<RingBufEntry<TcpRecord>> {
-    let mut entry = emit::reserve::<TcpRecord>(signal)?;
-    fill_tcp(entry.as_mut_ptr(), tp, signal, socket);
+    tcp_record_with(storm::admit(counted, service_port(tp))?, tp, socket)
+}
+
+/// The same, admitted already.
+#[inline(always)]
+pub fn tcp_record_with(
+    permit: Permit,
+    tp: *const u8,
+    socket: Option<&'static mut Socket>,
+) -> Option<RingBufEntry<TcpRecord>> {
+    let header = permit.header(HAS_TCP);
+    let mut entry = emit::reserve::<TcpRecord>(permit)?;
+    fill_tcp(entry.as_mut_ptr(), tp, header, socket);
     Some(entry)
+}
+
+/// The port that trouble comes by: the peer's for a connect() in progress, whose own is another each time.
+#[inline(always)]
+pub fn service_port(tp: *const u8) -> u16 {
+    if field!(tp, skc_state, u8) == TCP_SYN_SENT {
+        u16::from_be(field!(tp, skc_dport, u16))
+    } else {
+        snapshot::local_port(tp)
+    }
 }
 
 /// Fills everything but the detail.
 #[inline(always)]
-pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, signal: u16, socket: Option<&'static mut Socket>) {
+pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, header: Header, socket: Option<&'static mut Socket>) {
     // SAFETY: `record` is space for a `TcpRecord`.
     unsafe {
         let head = &raw mut (*record).record;
-        snapshot::start(head, signal, HAS_TCP);
+        snapshot::start(head, header);
         snapshot::endpoint(&raw mut (*head).endpoint, tp, snapshot::local_port(tp));
         snapshot::current(head, tp);
         snapshot::tcp(&raw mut (*record).tcp, tp);
@@ -60,15 +88,16 @@ pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, signal: u16, socket: Opti
 #[inline(always)]
 pub fn plain_record(
     sk: *const u8,
-    signal: u16,
+    permit: Permit,
     local_port: u16,
     socket: Option<&'static mut Socket>,
 ) -> Option<RingBufEntry<Record>> {
-    let mut entry = emit::reserve::<Record>(signal)?;
+    let header = permit.header(0);
+    let mut entry = emit::reserve::<Record>(permit)?;
     let record = entry.as_mut_ptr();
     // SAFETY: `record` is reserved space for a `Record`.
     unsafe {
-        snapshot::start(record, signal, 0);
+        snapshot::start(record, header);
         snapshot::endpoint(&raw mut (*record).endpoint, sk, local_port);
         snapshot::current(record, sk);
         if let Some(socket) = socket {

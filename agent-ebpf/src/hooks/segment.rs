@@ -1,5 +1,7 @@
 //! A received segment: the only witness of a reset that has no socket.
 
+use core::mem::offset_of;
+
 use agent_common::record::{Endpoint, Record, ResetSent};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 
@@ -80,6 +82,14 @@ fn trigger(to: *mut ResetSent, skb: *const u8, tcp: TcpHeader) {
         (*to).trigger_ack = u32::from_be(tcp.ack);
         (*to).trigger_len = span.saturating_sub((tcp.flags & FIN_SYN).count_ones());
     }
+}
+
+/// The port on this host that the segment is for; 0 if it can't be read.
+#[inline(always)]
+pub fn local_port(skb: *const u8) -> u16 {
+    let dest = header(skb, field!(skb, skb_transport_header, u16)) + offset_of!(TcpHeader, dest) as u64;
+    // SAFETY: probe reads check their address.
+    u16::from_be(unsafe { bpf_probe_read_kernel(dest as *const u16) }.unwrap_or(0))
 }
 
 /// Inode of the network namespace of the device that the segment came in by.

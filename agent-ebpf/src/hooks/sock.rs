@@ -6,6 +6,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::kernel::{fact, field, load};
+use crate::storm::{self, Counted};
 use crate::{emit, hooks, snapshot, socket};
 
 /// Failure path of `__sk_mem_raise_allocated`: forward memory was refused, by `tcp_mem` (or `udp_mem`) or
@@ -15,7 +16,7 @@ use crate::{emit, hooks, snapshot, socket};
 pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
     let (sk, prot): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     let (allocated, direction): (i64, i32) = (ctx.arg(2), ctx.arg(3));
-    hooks::count_socket(sk, signal::BUF_LIMIT_EXCEEDED, direction as u16, &hooks::ONE);
+    let counted = hooks::count_socket(sk, signal::BUF_LIMIT_EXCEEDED, direction as u16, &hooks::ONE);
     let detail = BufLimitExceeded {
         allocated,
         direction: direction as u32,
@@ -24,32 +25,31 @@ pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
     };
     let tp = snapshot::tcp_sock(sk);
     if tp.is_null() {
-        other_protocol(sk, &detail);
+        other_protocol(sk, counted, &detail);
     } else {
-        tcp(tp, &detail);
+        tcp(tp, counted, &detail);
     }
     0
 }
 
 #[inline(always)]
-fn tcp(tp: *const u8, detail: &BufLimitExceeded) {
+fn tcp(tp: *const u8, counted: Counted, detail: &BufLimitExceeded) {
     socket::learn_holder(tp, signal::BUF_LIMIT_EXCEEDED);
     let mut socket = socket::touch(tp, signal::BUF_LIMIT_EXCEEDED);
     if let Some(socket) = &mut socket {
         socket.totals.buf_limit_exceeded += 1;
     }
-    let Some(mut entry) = hooks::tcp_record(tp, signal::BUF_LIMIT_EXCEEDED, socket) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, counted, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe { (*entry.as_mut_ptr()).record.detail.buf_limit_exceeded = *detail };
     emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
 }
 
 #[inline(always)]
-fn other_protocol(sk: *const u8, detail: &BufLimitExceeded) {
-    let Some(mut entry) = hooks::plain_record(sk, signal::BUF_LIMIT_EXCEEDED, field!(sk, skc_num, u16), None)
-    else {
-        return;
-    };
+fn other_protocol(sk: *const u8, counted: Counted, detail: &BufLimitExceeded) {
+    let port = field!(sk, skc_num, u16);
+    let Some(permit) = storm::admit(counted, port) else { return };
+    let Some(mut entry) = hooks::plain_record(sk, permit, port, None) else { return };
     // SAFETY: reserved space for a `Record`.
     unsafe { (*entry.as_mut_ptr()).detail.buf_limit_exceeded = *detail };
     emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
@@ -69,11 +69,10 @@ fn protocol_name(prot: *const u8) -> [u8; 16] {
 #[btf_tracepoint(function = "sock_rcvqueue_full")]
 pub fn rcvqueue_full(ctx: BtfTracePointContext) -> i32 {
     let (sk, skb): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
-    hooks::count_socket(sk, signal::RCVQUEUE_FULL, 0, &hooks::ONE);
-    let Some(mut entry) = hooks::plain_record(sk, signal::RCVQUEUE_FULL, field!(sk, skc_num, u16), None)
-    else {
-        return 0;
-    };
+    let counted = hooks::count_socket(sk, signal::RCVQUEUE_FULL, 0, &hooks::ONE);
+    let port = field!(sk, skc_num, u16);
+    let Some(permit) = storm::admit(counted, port) else { return 0 };
+    let Some(mut entry) = hooks::plain_record(sk, permit, port, None) else { return 0 };
     let detail = RcvqueueFull {
         truesize: field!(skb, skb_truesize, u32),
         rmem_alloc: field!(sk, sk_rmem_alloc, u32),

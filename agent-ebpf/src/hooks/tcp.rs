@@ -11,11 +11,11 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 
-use super::{segment, stack};
+use super::{TCP_SYN_SENT, segment, stack};
 use crate::kernel::{bits, fact, field};
+use crate::storm::{self, Counted, Permit};
 use crate::{count, emit, hooks, memory, snapshot, socket};
 
-const TCP_SYN_SENT: u8 = 2;
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_LISTEN: u8 = 10;
 const TCP_CA_RECOVERY: u8 = 3;
@@ -47,13 +47,13 @@ fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
     let (seq, end_seq) = (field!(cb, cb_seq, u32), field!(cb, cb_end_seq, u32));
     let add = Count { events: 1, segments: u64::from(segments), bytes: u64::from(end_seq.wrapping_sub(seq)) };
     let detail = if err == 0 { kind } else { kind | FAILED };
-    hooks::count_socket(tp, signal::RETRANSMIT, detail, &add);
+    let counted = hooks::count_socket(tp, signal::RETRANSMIT, detail, &add);
     socket::learn_holder(tp, signal::RETRANSMIT);
     let mut socket = socket::touch(tp, signal::RETRANSMIT);
     if let Some(socket) = &mut socket {
         add_total(&mut socket.totals, kind, segments, err);
     }
-    let Some(mut entry) = hooks::tcp_record(tp, signal::RETRANSMIT, socket) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, counted, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`, its detail clear.
     unsafe {
         let to: *mut Retransmit = (&raw mut (*entry.as_mut_ptr()).record.detail).cast();
@@ -114,10 +114,9 @@ fn has_expired(tp: *const u8) -> bool {
 pub fn synack_retransmit(ctx: BtfTracePointContext) -> i32 {
     let (sk, req): (*const u8, *const u8) = (ctx.arg(0), ctx.arg(1));
     let add = Count { events: 1, segments: 1, bytes: 0 };
-    hooks::count_socket(sk, signal::SYNACK_RETRANSMIT, retransmit::SYNACK, &add);
-    let Some(mut entry) = hooks::plain_record(sk, signal::SYNACK_RETRANSMIT, 0, socket::find(sk)) else {
-        return 0;
-    };
+    let counted = hooks::count_socket(sk, signal::SYNACK_RETRANSMIT, retransmit::SYNACK, &add);
+    let Some(permit) = storm::admit(counted, field!(req, skc_num, u16)) else { return 0 };
+    let Some(mut entry) = hooks::plain_record(sk, permit, 0, socket::find(sk)) else { return 0 };
     let record = entry.as_mut_ptr();
     // SAFETY: reserved space for a `Record`.
     unsafe {
@@ -165,7 +164,7 @@ pub fn reset_sent(ctx: BtfTracePointContext) -> i32 {
     let reason: i32 = if fact!(reset_reason) == 0 { NO_REASON } else { ctx.arg(2) };
     let detail = if reason == NO_REASON { u32::from(REASON_ABSENT) } else { reason as u32 };
     if is_active(skb) {
-        active(&ctx, sk, reason, detail as u16, stack::walk(&ctx));
+        active(&ctx, sk, reason, detail as u16);
     } else {
         passive(sk, skb, reason, detail as u16);
     }
@@ -181,27 +180,27 @@ fn is_active(skb: *const u8) -> bool {
 
 /// This side ends the connection: always a full socket.
 #[inline(always)]
-fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16, stack: i32) {
+fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16) {
     let tp = snapshot::tcp_sock(sk);
     if tp.is_null() {
         warn!(ctx, "tcp_send_reset: an active reset of something that is no TCP socket");
         emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         return;
     }
-    full(tp, What { reason, stack, active: 1 }, detail, core::ptr::null());
+    full(tp, What { reason, active: 1 }, detail, core::ptr::null(), || stack::walk(ctx));
 }
 
 /// The answer to a segment.
 #[inline(always)]
 fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
-    let what = What { reason, stack: NO_STACK, active: 0 };
+    let what = What { reason, active: 0 };
     if sk.is_null() {
         return bare(skb, segment::netns_inum(skb), what, detail, |_| ());
     }
     let state = field!(sk, skc_state, u8);
     let tp = snapshot::tcp_sock(sk);
     if state != TCP_LISTEN && !tp.is_null() {
-        return full(tp, what, detail, skb);
+        return full(tp, what, detail, skb, || NO_STACK);
     }
     let flags = match state {
         TCP_TIME_WAIT => TIME_WAIT,
@@ -229,7 +228,6 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
 #[derive(Clone, Copy)]
 struct What {
     reason: i32,
-    stack: i32,
     active: u8,
 }
 
@@ -237,12 +235,12 @@ impl What {
     /// # Safety
     /// `record` is reserved space for a `Record`, its detail clear.
     #[inline(always)]
-    unsafe fn write(self, record: *mut Record) {
+    unsafe fn write(self, record: *mut Record, stack: i32) {
         // SAFETY: by the caller's promise.
         unsafe {
             let to: *mut ResetSent = (&raw mut (*record).detail).cast();
             (*to).reason = self.reason;
-            (*to).stack = self.stack;
+            (*to).stack = stack;
             (*to).active = self.active;
         }
     }
@@ -250,17 +248,17 @@ impl What {
 
 /// A reset of a full socket, in answer to `skb` if there is one.
 #[inline(always)]
-fn full(tp: *const u8, what: What, detail: u16, skb: *const u8) {
-    hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
+fn full(tp: *const u8, what: What, detail: u16, skb: *const u8, stack: impl FnOnce() -> i32) {
+    let counted = hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
     let mut socket = socket::touch(tp, signal::RESET_SENT);
     if let Some(socket) = &mut socket {
         socket.totals.resets_sent += 1;
     }
-    let Some(mut entry) = hooks::tcp_record(tp, signal::RESET_SENT, socket) else { return };
+    let Some(mut entry) = hooks::tcp_record(tp, counted, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe {
         let record = &raw mut (*entry.as_mut_ptr()).record;
-        what.write(record);
+        what.write(record, stack());
         if !skb.is_null() {
             segment::describe(record, skb);
         }
@@ -271,14 +269,17 @@ fn full(tp: *const u8, what: What, detail: u16, skb: *const u8) {
 /// A reset without a full socket: the segment is all there is.
 #[inline(always)]
 fn bare(skb: *const u8, netns: u32, what: What, detail: u16, more: impl FnOnce(*mut Record)) {
-    count::add(&CountKey { cgroup: 0, netns, signal: signal::RESET_SENT, detail }, &hooks::ONE);
-    let Some(mut entry) = emit::reserve::<Record>(signal::RESET_SENT) else { return };
+    let key = CountKey { cgroup: 0, netns, signal: signal::RESET_SENT, detail };
+    let counted = Counted { key, row: count::add(&key, &hooks::ONE) };
+    let Some(permit) = storm::admit(counted, segment::local_port(skb)) else { return };
+    let header = permit.header(0);
+    let Some(mut entry) = emit::reserve::<Record>(permit) else { return };
     let record = entry.as_mut_ptr();
     // SAFETY: reserved space for a `Record`.
     unsafe {
-        snapshot::start(record, signal::RESET_SENT, 0);
+        snapshot::start(record, header);
         no_socket(&raw mut (*record).endpoint, netns);
-        what.write(record);
+        what.write(record, NO_STACK);
         if !segment::describe(record, skb) {
             emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         }
@@ -309,14 +310,15 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let state = field!(tp, skc_state, u8);
-    hooks::count_socket(tp, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
+    let counted = hooks::count_socket(tp, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
     let mut socket = socket::touch(tp, signal::RESET_RECEIVED);
     if let Some(socket) = &mut socket {
         socket.totals.resets_received += 1;
     }
+    let Some(permit) = storm::admit(counted, hooks::service_port(tp)) else { return 0 };
     if state == TCP_SYN_SENT {
-        refused(tp, socket);
-    } else if let Some(entry) = hooks::tcp_record(tp, signal::RESET_RECEIVED, socket) {
+        refused(tp, permit, socket);
+    } else if let Some(entry) = hooks::tcp_record_with(permit, tp, socket) {
         emit::submit(signal::RESET_RECEIVED, entry);
     }
     0
@@ -324,9 +326,9 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
 
 /// A connect() that is refused has nothing to tell but whose it was, and comes in storms.
 #[inline(always)]
-fn refused(tp: *const u8, socket: Option<&'static mut Socket>) {
+fn refused(tp: *const u8, permit: Permit, socket: Option<&'static mut Socket>) {
     let port = snapshot::local_port(tp);
-    if let Some(entry) = hooks::plain_record(tp, signal::RESET_RECEIVED, port, socket) {
+    if let Some(entry) = hooks::plain_record(tp, permit, port, socket) {
         emit::submit(signal::RESET_RECEIVED, entry);
     }
 }

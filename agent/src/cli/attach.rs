@@ -28,6 +28,14 @@ pub(super) struct AttachArgs {
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_SOCKETS", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
     pub(super) max_sockets: u32,
+    /// Records a second, on each CPU, of one port of a workload and one kind of event; further events are told
+    /// together. 0 is no limit. All ports of a workload get twice as much.
+    #[arg(long, value_name = "COUNT", env = "TCPWHY_STORM_RATE", default_value_t = kernel::STORM_RATE)]
+    pub(super) storm_rate: u32,
+    /// Such records that may come at once.
+    #[arg(long, value_name = "COUNT", env = "TCPWHY_STORM_BURST", default_value_t = kernel::STORM_BURST,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) storm_burst: u32,
     /// Living connections with trouble that the agent remembers.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_CONNECTIONS", default_value_t = 50_000,
         value_parser = clap::value_parser!(u32).range(64..=i64::from(MOST)))]
@@ -70,7 +78,7 @@ impl Loaded {
         let Self { ring, counters, limits, feed } = self;
         let host = Arc::new(ring.host().clone());
         let shared = Shared::new(limits, feed.clone());
-        let live = Live::new(ring, shared.clone(), tape);
+        let live = Live::new(ring, Arc::clone(&counters), shared.clone(), tape);
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         tokio::spawn(async move {
@@ -140,7 +148,8 @@ impl AttachArgs {
     }
 
     fn options(&self) -> kernel::Options {
-        kernel::Options { ring_size: self.ring_size.0, max_sockets: self.max_sockets }
+        let limits = kernel::StormLimits::new(self.storm_rate, self.storm_burst);
+        kernel::Options { ring_size: self.ring_size.0, max_sockets: self.max_sockets, limits }
     }
 
     fn limits(&self) -> Limits {

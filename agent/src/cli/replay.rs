@@ -16,6 +16,7 @@ use crate::correlate::observed::Observed;
 use crate::export::api::select;
 use crate::export::feed::{Feed, Heard};
 use crate::export::filter::Filter;
+use crate::export::line::Gap;
 use crate::export::metrics::{Format, Metrics, Tally};
 use crate::pipeline::{Diagnosed, Pipeline, Sink};
 use crate::source::frame::Frame;
@@ -74,6 +75,10 @@ impl Sink for Gathered {
 
     fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
         self.0.push(Heard::Diagnosis(diagnosed));
+    }
+
+    fn gap(&mut self, gap: Arc<Gap>) {
+        self.0.push(Heard::Gap(gap));
     }
 }
 

@@ -123,9 +123,9 @@ impl Correlator {
             Fact::TcpMemory(memory) => self.host.set_tcp_memory(memory),
             Fact::CgroupMemory(memory) => self.host.set_cgroup_memory(memory),
             Fact::Limits(limits) => self.table.set_limits(limits.bounded()),
-            // The pipeline settles and counts losses, for which totals in later records make up; counters are
-            // for metrics.
-            Fact::Settle { .. } | Fact::Lost { .. } | Fact::Counts { .. } => (),
+            // The pipeline settles, tells of gaps and counts losses, for which totals in later records make up;
+            // counters are for metrics.
+            Fact::Settle { .. } | Fact::Lost { .. } | Fact::Coalesced { .. } | Fact::Counts { .. } => (),
         }
     }
 

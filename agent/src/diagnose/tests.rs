@@ -9,6 +9,7 @@ use super::{Cause, Certainty, Diagnosis, Phase};
 use crate::correlate::limits::Limits;
 use crate::correlate::observed::Observed;
 use crate::event::{Fact, HostFacts};
+use crate::export::line::Gap;
 use crate::fixture::{ESTABLISHED, RecordBytes, put};
 use crate::pipeline::{Diagnosed, Pipeline, Sink};
 use crate::source::frame::Frame;
@@ -41,6 +42,8 @@ impl Sink for Kept {
     fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
         self.0.push(diagnosed.diagnosis.clone());
     }
+
+    fn gap(&mut self, _: Arc<Gap>) {}
 }
 
 pub struct Bench(pub Pipeline<Kept>);

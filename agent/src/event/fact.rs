@@ -61,7 +61,24 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         health: Vec<HealthRow>,
     },
-    /// Records were lost in the ring since the last such fact.
+    /// Events of one source that the kernel side kept from being told one by one, and for which no record
+    /// stands either: the last ones of a storm.
+    Coalesced {
+        /// Signal word.
+        signal: Box<str>,
+        /// The signal's own: [`agent_common::count::CountKey::detail`].
+        detail: u16,
+        /// cgroup v2 id; 0 without one.
+        cgroup: u64,
+        /// Inode of the network namespace.
+        netns: u32,
+        /// Local port, or the peer's of a connect(); 0 if they were of several.
+        port: u16,
+        /// How many.
+        count: u64,
+    },
+    /// Records were lost in the ring since the last such fact. The events are not: the next record of their
+    /// source stands for them too.
     Lost {
         /// Signal word.
         signal: Box<str>,
@@ -154,6 +171,9 @@ pub struct HealthRow {
     pub lost_socket: u64,
     /// Workloads counted under the bucket for the rest.
     pub lost_count: u64,
+    /// Events without a record of their own.
+    #[serde(default)]
+    pub coalesced: u64,
 }
 
 /// What does not change while the agent runs.

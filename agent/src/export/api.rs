@@ -237,6 +237,7 @@ pub fn select(heard: Heard, filter: &Filter, hz: u32) -> Option<Item> {
         Heard::Diagnosis(diagnosed) => {
             filter.wants_diagnosis(&diagnosed).then(|| Diagnosis::new(&diagnosed).into())
         }
+        Heard::Gap(gap) => filter.wants_gap(&gap).then(|| Item::Gap(Box::new((*gap).clone()))),
         Heard::Missed(count) => Some(Item::missed(count)),
     }
 }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 
 use self::recent::Recent;
+use super::line::Gap;
 use crate::correlate::observed::Observed;
 use crate::pipeline::Diagnosed;
 
@@ -30,6 +31,7 @@ pub struct Feed {
 enum Published {
     Event(Arc<Observed>),
     Diagnosis(Arc<Diagnosed>),
+    Gap(Arc<Gap>),
 }
 
 /// One reader's place in the feed.
@@ -47,6 +49,8 @@ pub enum Heard {
     Event(Arc<Observed>),
     /// The next diagnosis.
     Diagnosis(Arc<Diagnosed>),
+    /// Events that have no line.
+    Gap(Arc<Gap>),
     /// This many events came and went.
     Missed(u64),
 }
@@ -77,6 +81,12 @@ impl Feed {
         recent.diagnosis(&diagnosed);
         // As above.
         let _ = self.sender.send(Published::Diagnosis(diagnosed));
+    }
+
+    /// Tells all readers there are of events that have no line. Never waits.
+    pub fn publish_gap(&self, gap: Arc<Gap>) {
+        // As above.
+        let _ = self.sender.send(Published::Gap(gap));
     }
 
     /// A reader of everything published from now on.
@@ -143,6 +153,7 @@ impl From<Published> for Heard {
         match published {
             Published::Event(observed) => Self::Event(observed),
             Published::Diagnosis(diagnosed) => Self::Diagnosis(diagnosed),
+            Published::Gap(gap) => Self::Gap(gap),
         }
     }
 }
@@ -156,7 +167,7 @@ mod tests {
         let (mut events, mut missed) = (0, 0);
         while let Some(heard) = reader.try_next() {
             match heard {
-                Heard::Event(_) | Heard::Diagnosis(_) => events += 1,
+                Heard::Event(_) | Heard::Diagnosis(_) | Heard::Gap(_) => events += 1,
                 Heard::Missed(count) => missed += count,
             }
         }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
+use super::line::{Gap, GapWord};
 use super::words::{self, EventWord, NoSuchWord};
 use crate::correlate::observed::Observed;
 use crate::diagnose::Cause;
@@ -196,6 +197,16 @@ impl Filter {
             && wants(cause, |&cause| cause == diagnosed.diagnosis.cause)
             && wants(pid, |&pid| processes().any(|process| process.pid == pid))
             && wants(comm, |name| processes().any(|process| *process.comm == *cut(name)))
+    }
+}
+
+impl Filter {
+    /// Whether the reader wants to know of events without a line: those might have been his.
+    pub fn wants_gap(&self, gap: &Gap) -> bool {
+        let Self { netns, event, show, .. } = self;
+        (*show != Show::Diagnoses || gap.event == GapWord::Lost)
+            && wants(event, |word| word.as_str() == gap.signal)
+            && wants(netns, |netns| gap.netns.as_ref().is_none_or(|gap| gap == netns))
     }
 }
 

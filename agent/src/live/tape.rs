@@ -12,7 +12,7 @@ use crate::source::frame::Frame;
 use crate::source::kernel::{Told, facts};
 use crate::source::recording::Recorder;
 
-/// How often what has come is written out, and losses are told.
+/// How often what has come is written out.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The exact counters are read every so many ticks: reading the full map takes 20 ms.
@@ -46,31 +46,19 @@ impl Tape {
     pub fn tell(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         self.recorder.flush();
         if self.ticks.is_multiple_of(COUNTS_TICKS) {
-            self.tell_counts(frames)?;
+            self.tell_all(frames)?;
         }
         self.ticks += 1;
-        self.tell_health(frames)
+        Ok(())
     }
 
     /// Appends all that the counters have to tell.
     pub fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
-        self.tell_counts(frames)?;
-        self.tell_health(frames)
-    }
-
-    fn tell_counts(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         let mut counts = self.counters.counts().map_err(anyhow::Error::from_boxed).context("read COUNTS")?;
         counts.retain(|(key, _)| self.wants(key.netns));
         let facts = self.told.counts(facts::monotonic()?, &counts);
         frames.extend(facts.iter().map(Frame::fact));
         frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(&Fact::TcpMemory(memory))));
-        Ok(())
-    }
-
-    fn tell_health(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
-        let health = self.counters.health().map_err(anyhow::Error::from_boxed).context("read HEALTH")?;
-        let facts = self.told.health(facts::monotonic()?, &health);
-        frames.extend(facts.iter().map(Frame::fact));
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 mod build;
 mod diagnosis;
+mod gap;
 mod json;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
+pub use self::gap::{Gap, GapWord};
 pub(super) use self::json::nanos;
 pub use self::tcp::{Settings, Tcp, Totals};
 use super::words::EventWord;
@@ -35,6 +37,8 @@ pub enum Item {
     Diagnosis(Box<Diagnosis>),
     /// What this reader was too slow for.
     Missed(Missed),
+    /// Events that have no line of their own.
+    Gap(Box<Gap>),
 }
 
 /// A line about an event.
@@ -311,6 +315,7 @@ impl Item {
         let head: Head = serde_json::from_slice(line)?;
         match (head.v, head.event.as_str()) {
             (VERSION, "missed") => Ok(Self::Missed(serde_json::from_slice(line)?)),
+            (VERSION, "lost" | "coalesced") => Ok(Self::Gap(serde_json::from_slice(line)?)),
             (VERSION, "diagnosis") => Ok(Self::Diagnosis(serde_json::from_slice(line)?)),
             (VERSION, _) => Ok(Self::Event(serde_json::from_slice(line)?)),
             (other, _) => Err(LineError::Version(other)),
@@ -323,6 +328,7 @@ impl Item {
             Self::Event(line) => json::line(line.as_ref()),
             Self::Diagnosis(diagnosis) => json::line(diagnosis.as_ref()),
             Self::Missed(missed) => json::line(missed),
+            Self::Gap(gap) => json::line(gap.as_ref()),
         }
     }
 }
@@ -341,6 +347,12 @@ impl From<Line> for Item {
 impl From<Diagnosis> for Item {
     fn from(diagnosis: Diagnosis) -> Self {
         Self::Diagnosis(Box::new(diagnosis))
+    }
+}
+
+impl From<Gap> for Item {
+    fn from(gap: Gap) -> Self {
+        Self::Gap(Box::new(gap))
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Item, Line, LineError, sample};
+use crate::event::{Fact, HostFacts};
 
 const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md"));
 
@@ -137,7 +138,7 @@ fn full() -> Vec<Value> {
     let mut error = sample::timed_out();
     error.event.current = sample::abort_on_close().event.current;
     let events = sample::all().into_iter().chain([error]);
-    let others = [serde_json::to_value(missed()).unwrap(), diagnosis()];
+    let others = [serde_json::to_value(missed()).unwrap(), diagnosis(), serde_json::to_value(gap()).unwrap()];
     events.map(|observed| json(&observed)).chain(others).collect()
 }
 
@@ -156,6 +157,32 @@ fn a_diagnosis_tells_cause_and_deadline() {
     assert_eq!(line["outlook"]["deadline"]["earliest"], "2026-11-22T00:56:00.000000000Z");
     assert_eq!(line["outlook"]["next_rto_ms"], 6528);
     assert_eq!(line["evidence"][1]["certainty"], "inferred");
+}
+
+fn gap() -> super::Gap {
+    let fact = Fact::Coalesced {
+        signal: "reset_received".into(),
+        detail: 2,
+        cgroup: 7,
+        netns: 9,
+        port: 80,
+        count: 5,
+    };
+    super::Gap::of(&fact, &HostFacts::default()).unwrap()
+}
+
+#[test]
+fn what_has_no_line_is_told() {
+    let item = Item::from(gap());
+    assert_eq!(
+        item.to_json(),
+        "{\"v\":1,\"event\":\"coalesced\",\"signal\":\"reset_received\",\"count\":5,\"netns\":9,\"cgroup\":7,\
+         \"port\":80,\"detail\":\"SYN_SENT\"}\n"
+    );
+    assert_eq!(Item::parse(item.to_json().as_bytes()).unwrap(), item);
+    let lost = Fact::Lost { signal: "retransmit".into(), count: 3 };
+    let lost = Item::from(super::Gap::of(&lost, &HostFacts::default()).unwrap());
+    assert_eq!(lost.to_json(), "{\"v\":1,\"event\":\"lost\",\"signal\":\"retransmit\",\"count\":3}\n");
 }
 
 fn missed() -> super::Missed {

@@ -99,6 +99,8 @@ families! {
         ("stage", "`read`: a kernel structure could not be read; `ring`: the ring buffer was full; `socket`: a socket was not remembered, its owner and totals are unknown; `count`: a workload was counted under `other`"),
         SIGNAL
     } "What was lost between hook and agent; the counters above stay exact";
+    RECORDS_COALESCED: Counter "records_coalesced" { SIGNAL }
+        "Events without a record of their own, in a storm: later records stand for them (--storm-rate)";
     DECODE_ERRORS: Counter "decode_errors" { ("reason", "what is wrong with the record") }
         "Records that the agent could not decode";
     EVICTED: Counter "evicted" { ("table", "name of the table") }

@@ -98,6 +98,8 @@ impl Page {
             lost(health).map(|(stage, lost)| (vec![("stage", stage), ("signal", *signal)], lost))
         });
         counters(to, &family::RECORDS_LOST, lost)?;
+        let coalesced = rows().map(|(signal, health)| (vec![("signal", *signal)], health.coalesced));
+        counters(to, &family::RECORDS_COALESCED, coalesced)?;
         words(to, &family::DECODE_ERRORS, &self.tally.decode_errors)?;
         words(to, &family::EVICTED, &self.tally.evicted)?;
         counters(to, &family::TAIL_MISSED, [(Labels::new(), self.tail_missed)])
@@ -193,7 +195,7 @@ fn direction(number: u16) -> Cow<'static, str> {
 
 /// What the kernel side lost of one signal, by stage.
 pub(super) fn lost(health: &Health) -> [(&'static str, u64); 4] {
-    let Health { written: _, lost_ring, lost_read, lost_socket, lost_count } = *health;
+    let Health { written: _, lost_ring, lost_read, lost_socket, lost_count, coalesced: _ } = *health;
     [("read", lost_read), ("ring", lost_ring), ("socket", lost_socket), ("count", lost_count)]
 }
 

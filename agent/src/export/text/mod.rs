@@ -100,6 +100,7 @@ impl Text {
                 let note = format!("({} events missed: this reader is too slow)", missed.count);
                 self.paint(BOLD, &note) + "\n"
             }
+            Item::Gap(gap) => self.paint(BOLD, &what::gap(gap)) + "\n",
         }
     }
 

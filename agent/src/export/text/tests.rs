@@ -2,9 +2,10 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::{Clock, Field, Item, Line, Look, Text};
+use crate::event::{Fact, HostFacts};
 use crate::export::escape::is_plain;
 use crate::export::golden;
-use crate::export::line::sample;
+use crate::export::line::{Gap, sample};
 
 fn text(colour: bool) -> Text {
     with(Clock::Absolute(TimeZone::UTC), &Field::USUAL, colour)
@@ -68,6 +69,22 @@ fn times_are_told_from_the_first_line_or_the_last() {
         let told = [0, 1, 61].map(|seconds| text.line(&at(seconds)).trim().to_owned());
         assert_eq!(told, expected);
     }
+}
+
+#[test]
+fn gaps_are_told() {
+    let fact =
+        Fact::Coalesced { signal: "reset_sent".into(), detail: 99, cgroup: 7, netns: 9, port: 80, count: 5 };
+    let item = |fact: &Fact| Gap::of(fact, &HostFacts::default()).unwrap().into();
+    assert_eq!(
+        text(false).line(&item(&fact)),
+        "(5 more events in a storm: reset_sent on port 80 of network namespace 9)\n"
+    );
+    let fact = Fact::Lost { signal: "retransmit".into(), count: 3 };
+    assert_eq!(
+        text(false).line(&item(&fact)),
+        "(3 lines lost in the ring: retransmit, counted with the next)\n"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::event::{Direction, RetransmitKind, TcpState};
 use crate::export::escape::Escaped;
-use crate::export::line::{Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals};
+use crate::export::line::{Gap, GapWord, Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals};
 use crate::export::words::{self, EventWord};
 
 /// A SYN that the kernel found no socket for, or a port without a listener after all were looked at.
@@ -25,6 +25,21 @@ pub(super) fn words(line: &Line) -> String {
         EventWord::SockDestroyed => notes.extend(line.totals.as_ref().map(totals)),
     }
     notes.join(", ")
+}
+
+/// Events that have no line of their own.
+pub(super) fn gap(gap: &Gap) -> String {
+    let Gap { v: _, event, signal, count, netns, cgroup: _, port, detail } = gap;
+    let detail = detail.iter().map(|detail| format!(" {}", Escaped(detail)));
+    let place = port.iter().map(|port| format!(" on port {port}"));
+    let place = place.chain(netns.iter().map(|netns| format!(" of network namespace {netns}")));
+    let what: String = detail.chain(place).collect();
+    match event {
+        GapWord::Lost => {
+            format!("({count} lines lost in the ring: {}{what}, counted with the next)", Escaped(signal))
+        }
+        GapWord::Coalesced => format!("({count} more events in a storm: {}{what})", Escaped(signal)),
+    }
 }
 
 /// Whether the refused memory was for what comes in.

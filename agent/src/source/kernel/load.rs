@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use agent_common::count::{Forks, OTHER_PARENTS};
+use agent_common::count::{Forks, Limits, OTHER_PARENTS};
 use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
@@ -31,18 +31,27 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The kernel side, built by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwhy-ebpf"));
 
-/// Sizes of the kernel side's maps.
+/// Records a second of one source, unless told otherwise: 10,000 stalled connections are all told within the
+/// first seconds of their stall, and a storm costs the agent a hundredth of a core.
+pub const STORM_RATE: u32 = 2000;
+
+/// Records of one source at once, unless told otherwise; together they fill half of the ring.
+pub const STORM_BURST: u32 = 4000;
+
+/// Sizes and limits of the kernel side.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Bytes of the ring, a power of two of pages.
     pub ring_size: u32,
     /// Sockets remembered between events.
     pub max_sockets: u32,
+    /// What may be told of one source.
+    pub limits: Limits,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_size: 4 << 20, max_sockets: 65_536 }
+        Self { ring_size: 4 << 20, max_sockets: 65_536, limits: Limits::new(STORM_RATE, STORM_BURST) }
     }
 }
 
@@ -143,6 +152,7 @@ fn attach(options: Options) -> Result<Loaded, LoadError> {
     let kernel = layout::resolve(&btf)?;
     let mut ebpf = EbpfLoader::new()
         .override_global("KERNEL", &kernel, true)
+        .override_global("LIMITS", &options.limits, true)
         .map_max_entries("EVENTS", options.ring_size)
         .map_max_entries("SOCKETS", options.max_sockets)
         .load(OBJECT)
@@ -200,6 +210,7 @@ fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
     Ok(Counters {
         counts: PerCpuHashMap::try_from(map(ebpf, "COUNTS")?).map_err(|error| map_error("COUNTS", error))?,
         health: PerCpuArray::try_from(map(ebpf, "HEALTH")?).map_err(|error| map_error("HEALTH", error))?,
+        ports: PerCpuArray::try_from(map(ebpf, "PORTS")?).map_err(|error| map_error("PORTS", error))?,
         programs: Vec::new(),
         probes: Vec::new(),
         lost: Vec::new(),
@@ -268,7 +279,7 @@ fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::p
 
 #[cfg(test)]
 mod tests {
-    use agent_common::count::{Count, CountKey, Health, Socket};
+    use agent_common::count::{Bucket, Count, CountKey, Health, Limit, Port, Row, Socket};
     use agent_common::record;
     use object::{Object as _, ObjectSection as _};
 
@@ -293,7 +304,8 @@ mod tests {
             RcvqueueFull: record::RcvqueueFull, StateChanged: record::StateChanged, SockHeld: record::SockHeld,
             Tcp: record::Tcp, Netns: record::Netns, Totals: record::Totals, TcpRecord: record::TcpRecord,
             Kernel: agent_common::layout::Kernel, Layout: agent_common::layout::Layout,
-            CountKey: CountKey, Count: Count, Health: Health, Socket: Socket, Forks: Forks,
+            CountKey: CountKey, Count: Count, Bucket: Bucket, Row: Row, Port: Port, Limit: Limit,
+            Limits: Limits, Health: Health, Socket: Socket, Forks: Forks,
         );
         assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
     }

@@ -15,7 +15,8 @@ mod symbols;
 mod told;
 mod walk;
 
-pub use load::{KERNEL_BTF, LoadError, Options, Survey, load, survey};
+pub use agent_common::count::Limits as StormLimits;
+pub use load::{KERNEL_BTF, LoadError, Options, STORM_BURST, STORM_RATE, Survey, load, survey};
 pub use losses::Loss;
 pub use stats::Counters;
 pub use told::Told;

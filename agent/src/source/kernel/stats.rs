@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_common::count::{Count, CountKey, Health, OTHER_CGROUP, REASON_ABSENT};
+use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, REASON_ABSENT, Row};
 use agent_common::{retransmit, signal};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
@@ -18,8 +18,9 @@ use crate::source::host::HostMemory;
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {
-    pub(super) counts: PerCpuHashMap<MapData, CountKey, Count>,
+    pub(super) counts: PerCpuHashMap<MapData, CountKey, Row>,
     pub(super) health: PerCpuArray<MapData, Health>,
+    pub(super) ports: PerCpuArray<MapData, Port>,
     pub(super) programs: Vec<(&'static str, ProgramFd)>,
     /// What became of each probe.
     pub probes: Vec<ProbeStatus>,
@@ -27,6 +28,31 @@ pub struct Counters {
     pub lost: Vec<Loss>,
     /// Reads TCP's memory.
     pub(super) memory: Arc<HostMemory>,
+}
+
+/// A bucket of one CPU, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub(super) place: (Place, usize),
+    pub(super) key: CountKey,
+    /// 0 of a workload's ports that have no bucket of their own.
+    pub(super) port: u16,
+    pub(super) bucket: Bucket,
+}
+
+/// Where a bucket is, on each CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In `COUNTS`.
+    Row(CountKey),
+    /// In `PORTS`.
+    Port(u32),
+}
+
+impl Kept {
+    fn new(place: Place, cpu: usize, key: CountKey, port: u16, bucket: Bucket) -> Self {
+        Self { place: (place, cpu), key, port, bucket }
+    }
 }
 
 impl metrics::Counters for Counters {
@@ -68,12 +94,33 @@ fn probe(status: &ProbeStatus) -> Probe {
 }
 
 impl Counters {
+    /// The buckets of all CPUs that have kept events from being told. Reads two maps: some milliseconds.
+    pub fn buckets(&self) -> Result<Vec<Kept>, aya::maps::MapError> {
+        let mut kept = Vec::new();
+        for entry in &self.counts {
+            let (key, rows) = entry?;
+            kept.extend(
+                (0..).zip(rows.iter()).map(|(cpu, row)| Kept::new(Place::Row(key), cpu, key, 0, row.bucket)),
+            );
+        }
+        for (slot, ports) in (0..).zip(self.ports.iter()) {
+            let ports = ports?;
+            kept.extend(
+                (0..)
+                    .zip(ports.iter())
+                    .map(|(cpu, port)| Kept::new(Place::Port(slot), cpu, port.key, port.port, port.bucket)),
+            );
+        }
+        kept.retain(|kept| kept.bucket.left + kept.bucket.waiting > 0);
+        Ok(kept)
+    }
+
     /// Makes the entries that take what does not fit, while the map has room.
     pub(super) fn reserve_other(&mut self) -> Result<(), aya::maps::MapError> {
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error).unwrap_or(1);
         for (signal, detail) in all_details() {
             let key = CountKey { cgroup: OTHER_CGROUP, netns: 0, signal, detail };
-            let zeroes = PerCpuValues::try_from(vec![Count::default(); cpus])?;
+            let zeroes = PerCpuValues::try_from(vec![Row::default(); cpus])?;
             self.counts.insert(key, zeroes, 0)?;
         }
         Ok(())
@@ -94,8 +141,8 @@ fn all_details() -> impl Iterator<Item = (u16, u16)> {
         .chain(states.map(|detail| (signal::STATE_CHANGED, detail)))
 }
 
-fn sum_counts(values: &[Count]) -> Count {
-    values.iter().fold(Count::default(), |sum, one| Count {
+fn sum_counts(rows: &[Row]) -> Count {
+    rows.iter().map(|row| row.count).fold(Count::default(), |sum, one| Count {
         events: sum.events + one.events,
         segments: sum.segments + one.segments,
         bytes: sum.bytes + one.bytes,
@@ -109,6 +156,7 @@ fn sum_health(values: &[Health]) -> Health {
         lost_read: sum.lost_read + one.lost_read,
         lost_socket: sum.lost_socket + one.lost_socket,
         lost_count: sum.lost_count + one.lost_count,
+        coalesced: sum.coalesced + one.coalesced,
     })
 }
 

@@ -47,9 +47,9 @@ impl Counted {
     }
 
     fn health(&mut self, row: &HealthRow) {
-        let HealthRow { signal, written, lost_ring, lost_read, lost_socket, lost_count } = *row;
+        let HealthRow { signal, written, lost_ring, lost_read, lost_socket, lost_count, coalesced } = *row;
         if let Some(health) = self.health.get_mut(usize::from(signal)) {
-            *health = Health { written, lost_ring, lost_read, lost_socket, lost_count };
+            *health = Health { written, lost_ring, lost_read, lost_socket, lost_count, coalesced };
         }
     }
 }
@@ -85,8 +85,15 @@ mod tests {
         let mut counted = Counted::default();
         let row =
             |events| CountRow { cgroup: 1, netns: 2, signal: 3, detail: 4, events, segments: 0, bytes: 0 };
-        let lost =
-            HealthRow { signal: 3, written: 1, lost_ring: 2, lost_read: 0, lost_socket: 0, lost_count: 0 };
+        let lost = HealthRow {
+            signal: 3,
+            written: 1,
+            lost_ring: 2,
+            lost_read: 0,
+            lost_socket: 0,
+            lost_count: 0,
+            coalesced: 0,
+        };
         let nobodys = HealthRow { signal: 999, ..lost.clone() };
         for (events, health) in [(5, vec![]), (7, vec![lost, nobodys])] {
             counted.take(&Frame::fact(&Fact::Counts { time: 0, rows: vec![row(events)], health }));

@@ -1,0 +1,55 @@
+//! What the kernel side could not tell one by one.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use crate::source::frame::Frame;
+use crate::source::kernel::{Counters, Told, facts};
+
+/// How often the kernel side is asked, while records come; ns.
+const INTERVAL: u64 = 1_000_000_000;
+
+/// Asks what was lost and coalesced, after records came: an idle host is left alone.
+pub(super) struct Border {
+    counters: Arc<Counters>,
+    told: Told,
+    due: Option<u64>,
+}
+
+impl Border {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { counters, told: Told::default(), due: None }
+    }
+
+    /// When the kernel side is to be asked, ns of `CLOCK_MONOTONIC`.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.due
+    }
+
+    /// Records came: the kernel side is asked within [`INTERVAL`].
+    pub(super) fn note(&mut self, now: u64) {
+        self.due.get_or_insert(now + INTERVAL);
+    }
+
+    /// Appends what there is to tell, if it is time.
+    pub(super) fn tell(&mut self, now: u64, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        if self.due.take_if(|due| *due <= now).is_some() {
+            let facts = self.told.border(now, &self.counters).context("ask what was lost")?;
+            frames.extend(facts.iter().map(Frame::fact));
+            if self.told.is_waiting() {
+                self.note(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends all that there is to tell: no later record will.
+    pub(super) fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+        let facts = self.told.border(facts::monotonic()?, &self.counters).context("ask what was lost")?;
+        let buckets = self.counters.buckets().context("ask what was coalesced")?;
+        let left = self.told.coalesced(u64::MAX, &buckets);
+        frames.extend(facts.iter().chain(&left).map(Frame::fact));
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! A flood is told by samples that add up to it, and hides nobody else's trouble.
+
+use std::cell::{Cell, RefCell};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tests::agent::command::Running;
+use tests::agent::event::Event;
+use tests::netns::Netns;
+use tests::snmp::Meter;
+use tests::wait;
+
+/// Connects of a flood, each refused: a reset sent and one received.
+const FLOOD: u16 = 30_000;
+
+/// Far fewer than the flood has, on any number of CPUs that it may wander over.
+const LIMITS: [&str; 4] = ["--storm-rate", "20", "--storm-burst", "20"];
+
+/// A `tail` of its own that is attached: it told a refused connect.
+fn started(marker: &Netns) -> Running {
+    attached(marker, &LIMITS)
+}
+
+fn attached(marker: &Netns, options: &[&str]) -> Running {
+    let tail = Running::start(&[&["tail", "--standalone", "-o", "json"], options].concat());
+    wait::until("tail to be attached", || {
+        refuse(marker, 1);
+        tail.told(|line| Event::parse(line).netns() == Some(marker.inode())).is_ok()
+    });
+    tail
+}
+
+fn refuse(netns: &Netns, port: u16) {
+    netns.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect_err("nobody listens"));
+}
+
+/// What lines tell of a signal in a namespace.
+#[derive(Default)]
+struct Told {
+    lines: Cell<u64>,
+    events: Cell<u64>,
+}
+
+impl Told {
+    fn add(&self, event: &Event) {
+        let count = if event.name() == "coalesced" { event.number("/count") } else { event.stands_for() };
+        self.events.set(self.events.get() + count);
+        self.lines.set(self.lines.get() + 1);
+    }
+}
+
+/// Reads until the lines of `netns` add up to what the kernel counted.
+fn read_all(tail: &Running, netns: &Netns, resets: u64, losses: &Cell<usize>) -> [Told; 2] {
+    let told = ["reset_sent", "reset_received"].map(|signal| (signal, Told::default()));
+    tail.wait_for("the last of the flood", |line| {
+        let event = Event::parse(line);
+        losses.set(losses.get() + usize::from(event.name() == "lost"));
+        if event.netns() == Some(netns.inode()) {
+            let signal = event.find("/signal").and_then(|word| word.as_str()).unwrap_or(event.name());
+            told.iter().filter(|(word, _)| *word == signal).for_each(|(_, told)| told.add(&event));
+        }
+        told.iter().all(|(_, told)| told.events.get() >= resets)
+    });
+    told.map(|(_, told)| told)
+}
+
+fn flood(netns: &Netns, port: fn(u16) -> u16) -> u64 {
+    let meter = Meter::new(netns);
+    netns.run(|| {
+        for n in 0..FLOOD {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port(n))).expect_err("nobody listens");
+        }
+    });
+    meter.get("TcpOutRsts")
+}
+
+#[test]
+fn a_flood_is_told_by_samples_that_add_up() {
+    let noisy = Netns::new();
+    let marker = Netns::new();
+    let tail = started(&marker);
+    let resets = flood(&noisy, |_| 1);
+    assert_eq!(resets, u64::from(FLOOD));
+    for told in read_all(&tail, &noisy, resets, &Cell::new(0)) {
+        assert_eq!(told.events.get(), resets, "no event is told twice");
+        assert!(told.lines.get() < resets / 10, "{} lines", told.lines.get());
+    }
+}
+
+/// Every port is another source: what has no slot of its own is counted with its workload.
+#[test]
+fn a_flood_over_many_ports_adds_up_too() {
+    let noisy = Netns::new();
+    let tail = started(&Netns::new());
+    // Below the ports that a client may get: one that connects to its own finds itself there.
+    let resets = flood(&noisy, |n| n % 20_000 + 1);
+    for told in read_all(&tail, &noisy, resets, &Cell::new(0)) {
+        assert_eq!(told.events.get(), resets);
+        assert!(told.lines.get() < resets / 4, "{} lines", told.lines.get());
+    }
+}
+
+#[test]
+fn a_rare_event_is_seen_through_another_namespace_s_flood() {
+    let [noisy, quiet] = [Netns::new(), Netns::new()];
+    let tail = started(&Netns::new());
+    let until = Instant::now() + Duration::from_secs(4);
+    let flooding = noisy.spawn(move || {
+        while Instant::now() < until {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens");
+        }
+    });
+    std::thread::sleep(Duration::from_secs(2));
+    let acted = Instant::now();
+    refuse(&quiet, 1);
+    let heard = RefCell::new(Vec::new());
+    tail.wait_for("the rare event", |line| {
+        let event = Event::parse(line);
+        let is_rare = event.netns() == Some(quiet.inode()) && event.name() == "reset_received";
+        heard.borrow_mut().push(event);
+        is_rare
+    });
+    assert!(acted.elapsed() < Duration::from_secs(1), "told after {:?}", acted.elapsed());
+    flooding.join().expect("the flood");
+    let floods = heard.into_inner().into_iter().filter(|event| event.netns() == Some(noisy.inode()));
+    assert!(floods.filter(|event| event.name() == "reset_sent").count() > 20, "it was a flood");
+}
+
+/// Whoever does not read loses lines, never events: the next line stands for them too.
+#[test]
+fn what_the_ring_loses_is_told_and_counted_with_the_next() {
+    let noisy = Netns::new();
+    let tail = attached(&Netns::new(), &["--storm-rate", "0", "--ring-size", "64K"]);
+    tail.signal(Signal::SIGSTOP);
+    let meter = Meter::new(&noisy);
+    (0..2000).for_each(|_| refuse(&noisy, 1));
+    tail.signal(Signal::SIGCONT);
+    let resets = meter.get("TcpOutRsts");
+    let losses = Cell::new(0);
+    let told = read_all(&tail, &noisy, resets, &losses);
+    assert!(told.iter().all(|told| told.events.get() == resets && told.lines.get() < resets));
+    if losses.get() == 0 {
+        tail.wait_for("a line that tells of the loss", |line| Event::parse(line).name() == "lost");
+    }
+}
