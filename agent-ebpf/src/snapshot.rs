@@ -15,6 +15,16 @@ pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
 pub const AF_INET6: u16 = 10;
 
+/// A full TCP socket. What a hook was given as `sk` newer verifiers trust (6.2), and load from it without the
+/// test of the address that every other load has: what lies in the first part is read through it.
+#[derive(Clone, Copy)]
+pub struct Full {
+    /// As the hook was given it.
+    pub sk: *const u8,
+    /// The same, as a `tcp_sock`.
+    pub tp: *const u8,
+}
+
 /// The full TCP socket behind `sk`, or null: mini sockets, other protocols and null itself have none.
 #[inline(always)]
 pub fn tcp_sock(sk: *const u8) -> *const u8 {
@@ -161,14 +171,26 @@ macro_rules! table {
 
 /// Everything a full TCP socket knows.
 #[inline(always)]
-pub fn tcp(to: *mut Tcp, tp: *const u8) {
+pub fn tcp(to: *mut Tcp, full: Full) {
+    let Full { sk, tp } = full;
+    table!(to, sk, {
+        sock_flags: skc_flags u64;
+        linger: sk_lingertime u64;
+        rmem_alloc: sk_rmem_alloc u32;
+        rcvbuf: sk_rcvbuf u32;
+        wmem_queued: sk_wmem_queued u32;
+        sndbuf: sk_sndbuf u32;
+        forward_alloc: sk_forward_alloc i32;
+        backlog: sk_backlog_len u32;
+        err: sk_err i32;
+        err_soft: sk_err_soft i32;
+        shutdown: sk_shutdown u8;
+    });
     table!(to, tp, {
         bytes_acked: tcp_bytes_acked u64;
         bytes_sent: tcp_bytes_sent u64;
         bytes_received: tcp_bytes_received u64;
         bytes_retrans: tcp_bytes_retrans u64;
-        sock_flags: skc_flags u64;
-        linger: sk_lingertime u64;
         rto: icsk_rto u32;
         rto_min: icsk_rto_min u32, else ABSENT32;
         rto_max: icsk_rto_max u32, else ABSENT32;
@@ -202,29 +224,21 @@ pub fn tcp(to: *mut Tcp, tp: *const u8) {
         keepalive_intvl: tcp_keepalive_intvl u32;
         linger2: tcp_linger2 i32;
         mss: tcp_mss u32;
-        rmem_alloc: sk_rmem_alloc u32;
-        rcvbuf: sk_rcvbuf u32;
-        wmem_queued: sk_wmem_queued u32;
-        sndbuf: sk_sndbuf u32;
-        forward_alloc: sk_forward_alloc i32;
-        backlog: sk_backlog_len u32;
-        err: sk_err i32;
-        err_soft: sk_err_soft i32;
         retransmits: icsk_retransmits u8;
         backoff: icsk_backoff u8;
         probes_out: icsk_probes_out u8;
         pending: icsk_pending u8;
         syn_retries: icsk_syn_retries u8;
         keepalive_probes: tcp_keepalive_probes u8;
-        shutdown: sk_shutdown u8;
         is_mptcp: tcp_is_mptcp u8, else ABSENT8;
     });
-    odd_ones(to, tp);
+    odd_ones(to, full);
 }
 
 /// What is not a plain load.
 #[inline(always)]
-fn odd_ones(to: *mut Tcp, tp: *const u8) {
+fn odd_ones(to: *mut Tcp, full: Full) {
+    let Full { sk, tp } = full;
     // SAFETY: `to` is reserved space for a `Tcp`; the helper has no preconditions.
     unsafe {
         (*to).jiffies = bpf_jiffies64();
@@ -235,9 +249,9 @@ fn odd_ones(to: *mut Tcp, tp: *const u8) {
             total => u32::from(total),
         };
         (*to).ca_state = bits!(tp, icsk_ca_state, else 0);
-        (*to).userlocks = bits!(tp, sk_userlocks, else 0);
+        (*to).userlocks = bits!(sk, sk_userlocks, else 0);
         (*to).usec_ts = bits!(tp, tcp_usec_ts, else 0);
-        (*to).has_socket = u8::from(field!(tp, sk_socket, u64) != 0);
+        (*to).has_socket = u8::from(field!(sk, sk_socket, u64) != 0);
         (*to).chrono = chrono(tp);
         memory::clear_bytes(&raw mut (*to).reserved);
     }

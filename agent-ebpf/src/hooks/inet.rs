@@ -10,6 +10,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::kernel::{fact, field};
+use crate::snapshot::Full;
 use crate::storm::Permit;
 use crate::{emit, hooks, snapshot, socket};
 
@@ -48,7 +49,7 @@ pub fn state_changed(ctx: BtfTracePointContext) -> i32 {
     }
     let tp = snapshot::tcp_sock(sk);
     if !tp.is_null() && is_worth_telling(tp, old, new) {
-        tell(tp, old, new);
+        tell(Full { sk, tp }, old, new);
     }
     0
 }
@@ -82,14 +83,15 @@ fn had_trouble(tp: *const u8) -> bool {
 }
 
 #[inline(always)]
-fn tell(tp: *const u8, old: i32, new: i32) {
-    let counted = hooks::count_socket(tp, signal::STATE_CHANGED, new as u16, &hooks::ONE);
-    let Some(mut entry) = hooks::tcp_record(tp, counted, socket::find(tp)) else { return };
+fn tell(full: Full, old: i32, new: i32) {
+    let Full { sk, tp: _ } = full;
+    let counted = hooks::count_socket(sk, signal::STATE_CHANGED, new as u16, &hooks::ONE);
+    let Some(mut entry) = hooks::tcp_record(full, counted, socket::find(sk)) else { return };
     let detail = StateChanged {
         old: old as u32,
         new: new as u32,
-        accept_queue: field!(tp, sk_ack_backlog, u32),
-        backlog: field!(tp, sk_max_ack_backlog, u32),
+        accept_queue: field!(sk, sk_ack_backlog, u32),
+        backlog: field!(sk, sk_max_ack_backlog, u32),
     };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe { (*entry.as_mut_ptr()).record.detail.state_changed = detail };
@@ -100,14 +102,15 @@ fn tell(tp: *const u8, old: i32, new: i32) {
 /// Told only before 5.12: later a new cookie tells that another socket lives there.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn sock_destroyed(ctx: BtfTracePointContext) -> i32 {
-    let tp = snapshot::tcp_sock(ctx.arg(0));
+    let sk: *const u8 = ctx.arg(0);
+    let tp = snapshot::tcp_sock(sk);
     if tp.is_null() {
         return 0;
     }
     if fact!(socket_cookie) == 0
         && had_trouble(tp)
         && let Some(entry) =
-            hooks::tcp_record_with(Permit::free(signal::SOCK_DESTROYED), tp, socket::find(tp))
+            hooks::tcp_record_with(Permit::free(signal::SOCK_DESTROYED), Full { sk, tp }, socket::find(sk))
     {
         emit::submit(signal::SOCK_DESTROYED, entry);
     }

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
 
 use crate::kernel::field;
 use crate::maps::SCRATCH;
+use crate::snapshot::Full;
 use crate::storm::Permit;
 use crate::{hooks, snapshot, socket, task};
 
@@ -52,7 +53,7 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     // The connection's first event then names its process, though the daemon takes in no healthy socket.
     socket::found(tp, holder);
     let header = Permit::free(signal::SOCK_HELD).header(HAS_TCP);
-    hooks::fill_tcp(record, tp, header, socket::find(tp));
+    hooks::fill_tcp(record, Full { sk, tp }, header, socket::find(tp));
     let inode = field!(file, file_inode, *const u8);
     let detail = SockHeld {
         inode: field!(inode, inode_ino, u64),

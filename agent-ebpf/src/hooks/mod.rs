@@ -13,6 +13,7 @@ use agent_common::record::{HAS_TCP, Header, Record, TcpRecord};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 use crate::kernel::field;
+use crate::snapshot::Full;
 use crate::storm::{self, Counted, Permit};
 use crate::{count, emit, memory, snapshot};
 
@@ -30,27 +31,27 @@ pub fn count_socket(sk: *const u8, signal: u16, detail: u16, add: &Count) -> Cou
     Counted { key, row }
 }
 
-/// A record of the full TCP socket `tp`, complete but for its detail; `None` if it may not be told now, or
-/// does not fit the ring.
+/// A record of a full TCP socket, complete but for its detail; `None` if it may not be told now, or does not
+/// fit the ring.
 #[inline(always)]
 pub fn tcp_record(
-    tp: *const u8,
+    full: Full,
     counted: Counted,
     socket: Option<&'static mut Socket>,
 ) -> Option<RingBufEntry<TcpRecord>> {
-    tcp_record_with(storm::admit(counted, service_port(tp))?, tp, socket)
+    tcp_record_with(storm::admit(counted, service_port(full.tp))?, full, socket)
 }
 
 /// The same, admitted already.
 #[inline(always)]
 pub fn tcp_record_with(
     permit: Permit,
-    tp: *const u8,
+    full: Full,
     socket: Option<&'static mut Socket>,
 ) -> Option<RingBufEntry<TcpRecord>> {
     let header = permit.header(HAS_TCP);
     let mut entry = emit::reserve::<TcpRecord>(permit)?;
-    fill_tcp(entry.as_mut_ptr(), tp, header, socket);
+    fill_tcp(entry.as_mut_ptr(), full, header, socket);
     Some(entry)
 }
 
@@ -66,15 +67,16 @@ pub fn service_port(tp: *const u8) -> u16 {
 
 /// Fills everything but the detail.
 #[inline(always)]
-pub fn fill_tcp(record: *mut TcpRecord, tp: *const u8, header: Header, socket: Option<&'static mut Socket>) {
+pub fn fill_tcp(record: *mut TcpRecord, full: Full, header: Header, socket: Option<&'static mut Socket>) {
+    let Full { sk, tp } = full;
     // SAFETY: `record` is space for a `TcpRecord`.
     unsafe {
         let head = &raw mut (*record).record;
         snapshot::start(head, header);
-        snapshot::endpoint(&raw mut (*head).endpoint, tp, snapshot::local_port(tp));
-        snapshot::current(head, tp);
-        snapshot::tcp(&raw mut (*record).tcp, tp);
-        snapshot::netns(&raw mut (*record).netns, tp);
+        snapshot::endpoint(&raw mut (*head).endpoint, sk, snapshot::local_port(tp));
+        snapshot::current(head, sk);
+        snapshot::tcp(&raw mut (*record).tcp, full);
+        snapshot::netns(&raw mut (*record).netns, sk);
         if let Some(socket) = socket {
             memory::copy(&raw mut (*head).owner, &raw const socket.owner);
             memory::copy(&raw mut (*record).totals, &raw const socket.totals);

@@ -6,6 +6,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::kernel::{fact, field, load};
+use crate::snapshot::Full;
 use crate::storm::{self, Counted};
 use crate::{emit, hooks, snapshot, socket};
 
@@ -27,19 +28,19 @@ pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
     if tp.is_null() {
         other_protocol(sk, counted, &detail);
     } else {
-        tcp(tp, counted, &detail);
+        tcp(Full { sk, tp }, counted, &detail);
     }
     0
 }
 
 #[inline(always)]
-fn tcp(tp: *const u8, counted: Counted, detail: &BufLimitExceeded) {
-    socket::learn_holder(tp, signal::BUF_LIMIT_EXCEEDED);
-    let mut socket = socket::touch(tp, signal::BUF_LIMIT_EXCEEDED);
+fn tcp(full: Full, counted: Counted, detail: &BufLimitExceeded) {
+    socket::learn_holder(full.sk, signal::BUF_LIMIT_EXCEEDED);
+    let mut socket = socket::touch(full.sk, signal::BUF_LIMIT_EXCEEDED);
     if let Some(socket) = &mut socket {
         socket.totals.buf_limit_exceeded += 1;
     }
-    let Some(mut entry) = hooks::tcp_record(tp, counted, socket) else { return };
+    let Some(mut entry) = hooks::tcp_record(full, counted, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe { (*entry.as_mut_ptr()).record.detail.buf_limit_exceeded = *detail };
     emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);

@@ -13,6 +13,7 @@ use aya_log_ebpf::warn;
 
 use super::{TCP_SYN_SENT, segment, stack};
 use crate::kernel::{bits, fact, field};
+use crate::snapshot::Full;
 use crate::storm::{self, Counted, Permit};
 use crate::{count, emit, hooks, memory, snapshot, socket};
 
@@ -33,13 +34,14 @@ pub fn retransmit(ctx: BtfTracePointContext) -> i32 {
     let err: i32 = if fact!(retransmit_err) == 0 { 0 } else { ctx.arg(2) };
     let tp = snapshot::tcp_sock(sk);
     if !tp.is_null() {
-        retransmitted(tp, skb, err);
+        retransmitted(Full { sk, tp }, skb, err);
     }
     0
 }
 
 #[inline(always)]
-fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
+fn retransmitted(full: Full, skb: *const u8, err: i32) {
+    let Full { sk, tp } = full;
     let cb = skb.wrapping_add(fact!(layout.skb_cb) as usize);
     let tcp_flags = field!(cb, cb_tcp_flags, u8);
     let kind = kind(tp, tcp_flags);
@@ -47,13 +49,13 @@ fn retransmitted(tp: *const u8, skb: *const u8, err: i32) {
     let (seq, end_seq) = (field!(cb, cb_seq, u32), field!(cb, cb_end_seq, u32));
     let add = Count { events: 1, segments: u64::from(segments), bytes: u64::from(end_seq.wrapping_sub(seq)) };
     let detail = if err == 0 { kind } else { kind | FAILED };
-    let counted = hooks::count_socket(tp, signal::RETRANSMIT, detail, &add);
-    socket::learn_holder(tp, signal::RETRANSMIT);
-    let mut socket = socket::touch(tp, signal::RETRANSMIT);
+    let counted = hooks::count_socket(sk, signal::RETRANSMIT, detail, &add);
+    socket::learn_holder(sk, signal::RETRANSMIT);
+    let mut socket = socket::touch(sk, signal::RETRANSMIT);
     if let Some(socket) = &mut socket {
         add_total(&mut socket.totals, kind, segments, err);
     }
-    let Some(mut entry) = hooks::tcp_record(tp, counted, socket) else { return };
+    let Some(mut entry) = hooks::tcp_record(full, counted, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`, its detail clear.
     unsafe {
         let to: *mut Retransmit = (&raw mut (*entry.as_mut_ptr()).record.detail).cast();
@@ -187,7 +189,7 @@ fn active(ctx: &BtfTracePointContext, sk: *const u8, reason: i32, detail: u16) {
         emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
         return;
     }
-    full(tp, What { reason, active: 1 }, detail, core::ptr::null(), || stack::walk(ctx));
+    answer(Full { sk, tp }, What { reason, active: 1 }, detail, core::ptr::null(), || stack::walk(ctx));
 }
 
 /// The answer to a segment.
@@ -200,7 +202,7 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
     let state = field!(sk, skc_state, u8);
     let tp = snapshot::tcp_sock(sk);
     if state != TCP_LISTEN && !tp.is_null() {
-        return full(tp, what, detail, skb, || NO_STACK);
+        return answer(Full { sk, tp }, what, detail, skb, || NO_STACK);
     }
     let flags = match state {
         TCP_TIME_WAIT => TIME_WAIT,
@@ -246,15 +248,16 @@ impl What {
     }
 }
 
-/// A reset of a full socket, in answer to `skb` if there is one.
+/// A reset by a full socket, in answer to `skb` if there is one.
 #[inline(always)]
-fn full(tp: *const u8, what: What, detail: u16, skb: *const u8, stack: impl FnOnce() -> i32) {
-    let counted = hooks::count_socket(tp, signal::RESET_SENT, detail, &hooks::ONE);
-    let mut socket = socket::touch(tp, signal::RESET_SENT);
+fn answer(full: Full, what: What, detail: u16, skb: *const u8, stack: impl FnOnce() -> i32) {
+    let Full { sk, tp: _ } = full;
+    let counted = hooks::count_socket(sk, signal::RESET_SENT, detail, &hooks::ONE);
+    let mut socket = socket::touch(sk, signal::RESET_SENT);
     if let Some(socket) = &mut socket {
         socket.totals.resets_sent += 1;
     }
-    let Some(mut entry) = hooks::tcp_record(tp, counted, socket) else { return };
+    let Some(mut entry) = hooks::tcp_record(full, counted, socket) else { return };
     // SAFETY: reserved space for a `TcpRecord`.
     unsafe {
         let record = &raw mut (*entry.as_mut_ptr()).record;
@@ -305,20 +308,21 @@ unsafe fn no_socket(to: *mut Endpoint, netns: u32) {
 /// data arrives after the application closed (`tcp_rcv_state_process`): then our own reset follows at once.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
-    let tp = snapshot::tcp_sock(ctx.arg(0));
+    let sk: *const u8 = ctx.arg(0);
+    let tp = snapshot::tcp_sock(sk);
     if tp.is_null() {
         return 0;
     }
-    let state = field!(tp, skc_state, u8);
-    let counted = hooks::count_socket(tp, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
-    let mut socket = socket::touch(tp, signal::RESET_RECEIVED);
+    let state = field!(sk, skc_state, u8);
+    let counted = hooks::count_socket(sk, signal::RESET_RECEIVED, u16::from(state), &hooks::ONE);
+    let mut socket = socket::touch(sk, signal::RESET_RECEIVED);
     if let Some(socket) = &mut socket {
         socket.totals.resets_received += 1;
     }
     let Some(permit) = storm::admit(counted, hooks::service_port(tp)) else { return 0 };
     if state == TCP_SYN_SENT {
-        refused(tp, permit, socket);
-    } else if let Some(entry) = hooks::tcp_record_with(permit, tp, socket) {
+        refused(Full { sk, tp }, permit, socket);
+    } else if let Some(entry) = hooks::tcp_record_with(permit, Full { sk, tp }, socket) {
         emit::submit(signal::RESET_RECEIVED, entry);
     }
     0
@@ -326,9 +330,9 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
 
 /// A connect() that is refused has nothing to tell but whose it was, and comes in storms.
 #[inline(always)]
-fn refused(tp: *const u8, permit: Permit, socket: Option<&'static mut Socket>) {
-    let port = snapshot::local_port(tp);
-    if let Some(entry) = hooks::plain_record(tp, permit, port, socket) {
+fn refused(full: Full, permit: Permit, socket: Option<&'static mut Socket>) {
+    let port = snapshot::local_port(full.tp);
+    if let Some(entry) = hooks::plain_record(full.sk, permit, port, socket) {
         emit::submit(signal::RESET_RECEIVED, entry);
     }
 }

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, ops, thread};
 
-use agent_common::count::{Count, CountKey};
+use agent_common::count::{CountKey, Row};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Map, MapData, MapInfo, PerCpuHashMap};
 use aya::programs::loaded_programs;
@@ -51,6 +51,9 @@ pub fn cost(fdinfo: &str) -> Result<Cost> {
     Ok(Cost { time: field(fdinfo, "run_time_ns")?, runs: field(fdinfo, "run_cnt")? })
 }
 
+/// Every event gets a record, however many there are.
+pub const UNLIMITED: &[&str] = &["--storm-rate", "0"];
+
 /// A running agent; it ends with this value.
 #[derive(Debug)]
 pub struct Agent {
@@ -61,9 +64,10 @@ pub struct Agent {
 
 impl Agent {
     /// Starts one and waits until it is attached.
-    pub fn start(subject: &Subject) -> Result<Self> {
+    pub fn start(subject: &Subject, options: &[&str]) -> Result<Self> {
         let socket = socket();
         let mut command = command(subject, &socket);
+        command.args(options);
         let mut child = command.stdout(Stdio::null()).spawn().context("start tcpwhy")?;
         let metrics = address(child.stderr.take().context("its standard error")?)?;
         Ok(Self { child, socket, metrics })
@@ -114,13 +118,13 @@ impl Agent {
         for entry in &counts {
             let (key, values) = entry.context("read the agent's counters")?;
             if u64::from(key.netns) == netns.inode() && key.signal == signal {
-                sum += values.iter().map(|count| count.events).sum::<u64>();
+                sum += values.iter().map(|row| row.count.events).sum::<u64>();
             }
         }
         Ok(sum)
     }
 
-    fn counts(&self) -> Result<PerCpuHashMap<MapData, CountKey, Count>> {
+    fn counts(&self) -> Result<PerCpuHashMap<MapData, CountKey, Row>> {
         for info in self.fdinfo()?.iter().filter(|info| info.contains("map_id")) {
             let id = field(info, "map_id")? as u32;
             if MapInfo::from_id(id)?.name_as_str() == Some("COUNTS") {

@@ -33,6 +33,16 @@ struct Subject {
     noop: PathBuf,
 }
 
+type Measure = fn(&Subject, &mut Table) -> Result<()>;
+
+/// All that is measured; who names parts gets these alone.
+const PARTS: [(&str, Measure); 4] = [
+    ("programs", programs::measure),
+    ("slowdown", slowdown::measure),
+    ("storm", storm::measure),
+    ("resident", resident::measure),
+];
+
 fn main() -> ExitCode {
     match measure() {
         Ok(table) => {
@@ -48,14 +58,16 @@ fn main() -> ExitCode {
 
 fn measure() -> Result<Table> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let mut next = || arguments.next().context("usage: bench TCPWHY NOOP-OBJECT");
+    let mut next = || arguments.next().context("usage: bench TCPWHY NOOP-OBJECT [PART...]");
     let subject = Subject { tcpwhy: next()?, noop: next()? };
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("ask how many files may be open")?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("let many files be open")?;
     let mut table = Table::default();
-    programs::measure(&subject, &mut table)?;
-    slowdown::measure(&subject, &mut table)?;
-    storm::measure(&subject, &mut table)?;
-    resident::measure(&subject, &mut table)?;
+    let parts: Vec<_> = arguments.collect();
+    for (name, measure) in PARTS {
+        if parts.is_empty() || parts.iter().any(|part| part.as_os_str() == name) {
+            measure(&subject, &mut table)?;
+        }
+    }
     Ok(table)
 }

@@ -7,7 +7,7 @@ use aya::sys::{Stats, enable_stats};
 use tests::netns::Netns;
 
 use crate::Subject;
-use crate::agent::{Agent, Cost};
+use crate::agent::{Agent, Cost, UNLIMITED};
 use crate::load::{self, Load, Stalled};
 use crate::noop::{HOOKS, Noop};
 use crate::table::{Row, Table, median};
@@ -16,6 +16,8 @@ use crate::table::{Row, Table, median};
 const ROUNDS: usize = 7;
 /// Events of a round. The longest records of as many fit the ring while nobody reads.
 const EVENTS: usize = 2000;
+/// Events of a storm: ten times as many as may be told.
+const STORM: usize = 40_000;
 /// Connections that send again, and how often each does.
 const STALLED: (usize, u64) = (800, 3);
 /// Times a program that does nothing, for a record.
@@ -55,7 +57,7 @@ struct Sides {
 pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
     // Held: the kernel stops counting when it is closed, by a crash too.
     let _stats = enable_stats(Stats::RunTime).context("have the kernel time the programs")?;
-    let sides = Sides { noop: Noop::attach(subject)?, agent: Agent::start(subject)? };
+    let sides = Sides { noop: Noop::attach(subject)?, agent: Agent::start(subject, UNLIMITED)? };
     let netns = Netns::new();
     for (what, load, programs) in LOADS {
         for reader in READERS {
@@ -67,6 +69,18 @@ pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
         let mut stalled = Stalled::open(STALLED.0);
         let round = sides.round(reader, || stalled.resend(STALLED.1))?;
         report(table, "stalled connection", reader, &[round], &[("retransmit", Some(BUDGET))]);
+    }
+    drop(sides);
+    storm(subject, table)
+}
+
+/// Most events of a storm get no record.
+fn storm(subject: &Subject, table: &mut Table) -> Result<()> {
+    let sides = Sides { noop: Noop::attach(subject)?, agent: Agent::start(subject, &[])? };
+    let netns = Netns::new();
+    for (what, load, programs) in LOADS.into_iter().take(2) {
+        let round = sides.round(READERS[0], || drop(load(&netns, STORM)))?;
+        report(table, &format!("storm, {what}"), READERS[0], &[round], programs);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use tests::netns::Netns;
 
 use crate::Subject;
-use crate::agent::{self, Agent};
+use crate::agent::{self, Agent, UNLIMITED};
 use crate::load::{self, Stalled};
 use crate::table::{Row, Table, median};
 
@@ -25,7 +25,7 @@ const ROUNDS: usize = 5;
 /// Measures all.
 pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
     start(subject, table)?;
-    let agent = Agent::start(subject)?;
+    let agent = Agent::start(subject, UNLIMITED)?;
     idle(&agent, table)?;
     let mut stalled = Stalled::open(STALLED);
     stalled.resend(1);

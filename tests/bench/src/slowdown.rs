@@ -58,7 +58,7 @@ fn round(subject: &Subject) -> Result<Round> {
     let noop = Noop::attach(subject)?;
     turn(&netns, &mut round, 1);
     drop(noop);
-    let agent = Agent::start(subject)?;
+    let agent = Agent::start(subject, &[])?;
     thread::sleep(Duration::from_millis(100));
     for (at, (_, load, _)) in LOADS.into_iter().enumerate() {
         agent.stop()?;

@@ -10,7 +10,7 @@ use tests::netns::Netns;
 use tests::snmp::Meter;
 
 use crate::Subject;
-use crate::agent::Agent;
+use crate::agent::{Agent, UNLIMITED};
 use crate::bpftrace::Bpftrace;
 use crate::load;
 use crate::table::{Row, Table};
@@ -36,6 +36,7 @@ struct Stood {
 /// Measures the agent, then bpftrace if there is one.
 pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
     let ours = agent(subject, table)?;
+    limited(subject, table)?;
     match bpftrace()? {
         Some(theirs) => compare(table, &ours, &theirs),
         None => table.push(Row {
@@ -49,7 +50,7 @@ pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
 }
 
 fn agent(subject: &Subject, table: &mut Table) -> Result<Stood> {
-    let (agent, netns) = (Agent::start(subject)?, Netns::new());
+    let (agent, netns) = (Agent::start(subject, UNLIMITED)?, Netns::new());
     let meter = Meter::new(&netns);
     let (before, cpu) = (agent.scrape()?.0, agent.process().cpu()?);
     load::refused(&netns, EVENTS);
@@ -64,6 +65,23 @@ fn agent(subject: &Subject, table: &mut Table) -> Result<Stood> {
         delivered: delivered as f64 / (delivered + lost) as f64,
         told: format!("{lost} lost, all told"),
     })
+}
+
+/// The same storm as users have it: most of it is told by lines that stand for many.
+fn limited(subject: &Subject, table: &mut Table) -> Result<()> {
+    let (agent, netns) = (Agent::start(subject, &[])?, Netns::new());
+    let meter = Meter::new(&netns);
+    let cpu = agent.process().cpu()?;
+    load::refused(&netns, EVENTS);
+    let records = settled(|| Ok(records(&agent.scrape()?.0)))?;
+    let cpu = agent.process().cpu()? - cpu;
+    exact(table, agent.counted(&netns, signal::RESET_SENT)?, meter.get("TcpOutRsts"));
+    table.push(Row {
+        what: format!("storm: CPU of an event, {records} records for {}", 2 * EVENTS),
+        ours: micros(cpu as f64 / (2 * EVENTS) as f64),
+        ..Row::default()
+    });
+    Ok(())
 }
 
 fn exact(table: &mut Table, ours: u64, kernels: u64) {

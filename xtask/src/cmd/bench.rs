@@ -15,11 +15,14 @@ pub struct Bench {
     /// Keep the result in docs/bench.md.
     #[arg(long)]
     write_docs: bool,
+    /// Measure these alone: programs, slowdown, storm, resident.
+    #[arg(value_name = "PART", conflicts_with = "write_docs")]
+    parts: Vec<String>,
 }
 
 impl Bench {
     pub fn run(self) -> Result<ExitCode> {
-        let Self { write_docs } = self;
+        let Self { write_docs, parts } = self;
         setup::prepare(Purpose::Build)?;
         if process::find("bpftrace").is_none() {
             debian::install(&["bpftrace"])
@@ -27,7 +30,7 @@ impl Bench {
         }
         let built = artifact::for_bench()?;
         let mut command = process::as_root(&built.bench)?;
-        command.args([&built.tcpwhy, &built.noop]).stderr(Stdio::inherit());
+        command.args([&built.tcpwhy, &built.noop]).args(parts).stderr(Stdio::inherit());
         report::status("Running", process::shown(&command));
         let output = command.output().context("start the bench")?;
         if !output.status.success() {
