@@ -9,7 +9,7 @@ use crate::maps::STACKS;
 
 /// Stacks walked at most in one of the kernel's ticks (1 to 10 ms). Resets come alone or by the thousand, and
 /// then with few stacks: those of a storm that have none look like those that have one.
-const PER_TICK: u32 = 2;
+const PER_TICK: u32 = 8;
 
 /// The tick of the last walk, and the walks of that tick. Races between CPUs cost a walk, nothing more.
 static mut TICK: u64 = 0;
