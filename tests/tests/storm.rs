@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -16,6 +17,12 @@ const FLOOD: u16 = 30_000;
 
 /// Far fewer than the flood has, on any number of CPUs that it may wander over.
 const LIMITS: [&str; 4] = ["--storm-rate", "20", "--storm-burst", "20"];
+
+/// One flood at a time: an unlimited reader gets all of them.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A `tail` of its own that is attached: it told a refused connect.
 fn started(marker: &Netns) -> Running {
@@ -77,6 +84,7 @@ fn flood(netns: &Netns, port: fn(u16) -> u16) -> u64 {
 
 #[test]
 fn a_flood_is_told_by_samples_that_add_up() {
+    let _alone = alone();
     let noisy = Netns::new();
     let marker = Netns::new();
     let tail = started(&marker);
@@ -91,6 +99,7 @@ fn a_flood_is_told_by_samples_that_add_up() {
 /// Every port is another source: what has no slot of its own is counted with its workload.
 #[test]
 fn a_flood_over_many_ports_adds_up_too() {
+    let _alone = alone();
     let noisy = Netns::new();
     let tail = started(&Netns::new());
     // Below the ports that a client may get: one that connects to its own finds itself there.
@@ -103,6 +112,7 @@ fn a_flood_over_many_ports_adds_up_too() {
 
 #[test]
 fn a_rare_event_is_seen_through_another_namespace_s_flood() {
+    let _alone = alone();
     let [noisy, quiet] = [Netns::new(), Netns::new()];
     let tail = started(&Netns::new());
     let until = Instant::now() + Duration::from_secs(4);
@@ -130,6 +140,7 @@ fn a_rare_event_is_seen_through_another_namespace_s_flood() {
 /// Whoever does not read loses lines, never events: the next line stands for them too.
 #[test]
 fn what_the_ring_loses_is_told_and_counted_with_the_next() {
+    let _alone = alone();
     let noisy = Netns::new();
     let tail = attached(&Netns::new(), &["--storm-rate", "0", "--ring-size", "64K"]);
     tail.signal(Signal::SIGSTOP);
