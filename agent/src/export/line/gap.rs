@@ -61,6 +61,7 @@ impl Gap {
             | Fact::Processes { .. }
             | Fact::Limits(_)
             | Fact::Settle { .. }
+            | Fact::Usage(_)
             | Fact::TcpMemory(_)
             | Fact::CgroupMemory(_)
             | Fact::Counts { .. } => None,
