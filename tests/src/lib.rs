@@ -8,6 +8,7 @@ pub mod actor;
 pub mod agent;
 pub mod cgroup;
 pub mod demo;
+pub mod foreseen;
 pub mod link;
 pub mod live;
 pub mod netns;

@@ -1,22 +1,17 @@
 //! Why connections stalled and died, as the agent says it of scenes on the live kernel.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
 use serde_json::Value;
 use tests::actor::CHILD_NAME;
 use tests::agent::agent;
 use tests::agent::command;
 use tests::agent::event::Event;
+use tests::foreseen::Foreseen;
 use tests::link::{Family, Pair};
 use tests::live::{Watched, named};
-use tests::scenes::death::{self, Death};
+use tests::scenes::death;
 use tests::scenes::reset::{self, Reset};
 use tests::scenes::{retransmit, server};
 use tests::tcp::{self, Connection, Side};
-
-/// The timer wheel's rounding at the stages of these scenes, and the slack of a busy machine.
-const WIDTH: Duration = Duration::from_millis(600);
 
 /// What is said of the death of one side.
 fn death_of(watched: &Watched, side: Side) -> Event {
@@ -213,92 +208,6 @@ fn a_recovery_clears_the_stall() {
         assert_eq!(phases.collect::<Vec<_>>(), ["stalled", "stalled", "stalled", "recovered"], "{events:#?}");
         let recovered = named(&events, "diagnosis")[3];
         assert_eq!(recovered.find("/outlook"), None);
-    });
-}
-
-/// A death by a timer: what was foreseen of it, and what came.
-struct Foreseen {
-    side: Side,
-    watched: Watched,
-    end: Event,
-    resends: usize,
-    stalls: Vec<Event>,
-}
-
-impl Foreseen {
-    /// Lets `scene` happen, waits for the cause and keeps what was said before.
-    fn new(pair: Pair, scene: impl FnOnce(&Pair) -> Death, cause: &str) -> Self {
-        let watched = Watched::new(pair);
-        let side = scene(&watched.pair).side;
-        let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
-        let events = watched.tail(side).until("the diagnosis of a death", died);
-        let of_side: Vec<Event> = events.into_iter().filter(|event| event.is_of(side)).collect();
-        let told = of_side.last().expect("the diagnosis");
-        assert_eq!(told.text("/cause"), cause, "{told:#?}");
-        let closes = |event: &&Event| event.find("/state_change/new").is_some_and(|state| state == "CLOSE");
-        let end = of_side.iter().find(closes).expect("the end").clone();
-        let resends = named(&of_side, "retransmit").len();
-        let stalls = of_side.into_iter().filter(|event| event.find("/outlook/deadline").is_some()).collect();
-        Self { side, watched, end, resends, stalls }
-    }
-
-    /// Asserts a prediction by `rule` at each resend, `least` or more, that each held, and that none leaves
-    /// open more than the kernel's timers do.
-    fn assert_held(&self, rule: &str, least: usize) {
-        assert_eq!(self.stalls.len(), self.resends, "{:#?}", self.stalls);
-        assert!(self.resends >= least, "{:#?}", self.stalls);
-        let end = self.end.number("/monotonic_ns").cast_signed();
-        for stall in &self.stalls {
-            assert_eq!(stall.text("/outlook/deadline/rule"), rule);
-            let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(stall, limit));
-            let width = Duration::from_nanos((latest - earliest).unsigned_abs());
-            let stage = stall.number("/outlook/stage");
-            eprintln!("{rule} stage {stage}: died {} µs of {width:?}", (end - earliest) / 1000);
-            assert!((earliest..=latest).contains(&end), "died at {end}, stage {stage}: {stall:#?}");
-            assert!(width <= WIDTH, "{width:?} at stage {stage}");
-        }
-    }
-}
-
-/// A limit of the deadline as `CLOCK_MONOTONIC` has it.
-fn monotonic(stall: &Event, limit: &str) -> i64 {
-    let nanos = |pointer: &str| stall.text(pointer).parse::<Timestamp>().expect("a time").as_nanosecond();
-    let ahead = nanos(&format!("/outlook/deadline/{limit}")) - nanos("/time");
-    stall.number("/monotonic_ns").cast_signed() + i64::try_from(ahead).expect("within centuries")
-}
-
-#[test]
-fn the_end_by_retries2_lies_within_each_prediction() {
-    Family::each(|family| {
-        let scene = |pair: &Pair| death::silence(pair, family, 3);
-        let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout");
-        foreseen.assert_held("tcp_retries2", 3);
-    });
-}
-
-#[test]
-fn the_end_by_user_timeout_lies_within_each_prediction() {
-    Family::each(|family| {
-        let scene = |pair: &Pair| death::user_timeout(pair, family, Duration::from_millis(1500));
-        let foreseen = Foreseen::new(Pair::without_probes(), scene, "user_timeout");
-        foreseen.assert_held("tcp_user_timeout", 2);
-    });
-}
-
-#[test]
-fn the_end_of_a_connect_lies_within_each_prediction() {
-    Family::each(|family| {
-        let scene = |pair: &Pair| death::connect(pair, family, 1);
-        Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 1);
-    });
-}
-
-#[test]
-fn the_end_of_an_orphan_lies_within_each_prediction() {
-    Family::each(|family| {
-        let scene = |pair: &Pair| death::orphan(pair, family, 2);
-        let foreseen = Foreseen::new(Pair::without_probes(), scene, "orphan_timeout");
-        foreseen.assert_held("tcp_orphan_retries", 2);
     });
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::holders::Holders;
 use super::limits::LISTENERS;
 use super::owner;
-use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, TcpState};
+use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Tcp, TcpState};
 
 /// A listening socket.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ pub struct Listener {
     pub syn_queue: u32,
     /// Limit of the accept queue: the backlog of `listen()`, at most somaxconn.
     pub backlog: u32,
-    /// `icsk_rto_max`, jiffies, which its connections inherit; `None` before 6.15 or if not yet seen.
-    pub rto_max: Option<u32>,
+    /// What its socket was when it was read last, and when that was, ns of `CLOCK_MONOTONIC`.
+    pub seen: Option<(u64, Arc<Tcp>)>,
     /// SYN-ACKs sent again.
     pub synack_retransmits: u64,
     /// Resets sent in its name, to half-open connections and to strays.
@@ -47,10 +47,15 @@ impl Listener {
             accept_queue: 0,
             syn_queue: 0,
             backlog: 0,
-            rto_max: None,
+            seen: None,
             synack_retransmits: 0,
             resets_sent: 0,
         }
+    }
+
+    /// `icsk_rto_max`, jiffies, which its connections inherit; `None` before 6.15 or if not yet seen.
+    pub fn rto_max(&self) -> Option<u32> {
+        self.seen.as_ref().and_then(|(_, tcp)| tcp.rto_max())
     }
 
     fn learn(&mut self, owners: impl IntoIterator<Item = Owner>) {
@@ -155,7 +160,7 @@ impl Listeners {
             let listener = self.touch(&event.endpoint, sk, event.time);
             listener.learn(event.owner.clone().into_iter().chain(owner::believed(event)));
             (listener.accept_queue, listener.backlog) = (accept_queue, backlog);
-            listener.rto_max = event.tcp.as_ref().and_then(crate::event::Tcp::rto_max);
+            listener.seen = event.tcp.map(|tcp| (event.time, Arc::new(tcp)));
         } else if stopped_listening(event) {
             self.remove(sk);
         }
@@ -169,7 +174,7 @@ impl Listeners {
         let holder = Owner { process: held.holder.clone(), source: OwnerSource::File };
         listener.learn(held.owner.clone().into_iter().chain([holder]));
         (listener.accept_queue, listener.backlog) = (held.accept_queue, held.backlog);
-        listener.rto_max = held.tcp.rto_max();
+        listener.seen = Some((held.time, Arc::new(held.tcp)));
     }
 
     fn touch(&mut self, endpoint: &Endpoint, sk: u64, time: u64) -> &mut Listener {

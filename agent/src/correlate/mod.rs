@@ -33,6 +33,7 @@ use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::table::Table;
 use self::walks::Walks;
+use crate::diagnose::deadline::{Outlook, Request, half_open_outlook};
 use crate::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, TcpState};
 
 #[cfg(test)]
@@ -260,7 +261,7 @@ impl Correlator {
 
     fn observe(&self, event: KernelEvent, id: Option<ConnectionId>, stage: Option<u32>) -> Observed {
         let listener = self.listening(&event);
-        let rto_max = listener.somebody().and_then(|listener| listener.rto_max);
+        let rto_max = listener.somebody().and_then(|listener| listener.rto_max());
         Observed {
             realtime: self.host.realtime(event.time),
             connection: id,
@@ -269,9 +270,19 @@ impl Correlator {
             stack: self.host.stack_of(&event),
             rto: stage::rto(&event, self.host.facts().hz, rto_max),
             stage,
+            outlook: self.half_open(&event, &listener),
             listener,
             event,
         }
+    }
+
+    /// What comes for a half-open connection whose SYN-ACK was sent again, as its listener's socket has it.
+    fn half_open(&self, event: &KernelEvent, listener: &Listening) -> Option<Outlook> {
+        let Detail::SynackRetransmit { timeouts, syn_queue, backlog, .. } = event.detail else { return None };
+        let (seen, tcp) = listener.somebody()?.seen.as_ref()?;
+        let hz = self.host.facts().hz;
+        let request = Request { timeouts, syn_queue, backlog, duplicate_syn: false };
+        (hz > 0).then(|| half_open_outlook(tcp, *seen, event.time, hz, &request))
     }
 
     fn listening(&self, event: &KernelEvent) -> Listening {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listeners::Listening;
+use crate::diagnose::deadline::Outlook;
 use crate::event::{KernelEvent, Owner};
 
 /// Names a connection for the host's uptime: the socket cookie, or before 5.12 a number made from the
@@ -53,6 +54,9 @@ pub struct Observed {
     pub rto: Option<Duration>,
     /// n-th consecutive timeout (or SYN, SYN-ACK) of this stall, from 1; `None` for other kinds.
     pub stage: Option<u32>,
+    /// What comes for a half-open connection if its client stays silent; of SYN-ACKs of a listener that is
+    /// known.
+    pub outlook: Option<Outlook>,
     /// Who listens on the event's local address and port: of a `NO_SOCKET` reset nobody, as a rule.
     pub listener: Listening,
 }

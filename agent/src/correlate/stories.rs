@@ -59,7 +59,7 @@ impl Correlator {
             listening: observed.listener.clone(),
             host: self.host(),
             stack: observed.stack.clone(),
-            outlook: None,
+            outlook: observed.outlook,
             memory: self.tcp_memory(),
             family: self.family_listening(&observed.listener).map(|family| self.relatives(family)),
             cgroup: endpoint.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup)),

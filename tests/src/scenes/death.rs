@@ -48,8 +48,13 @@ fn unanswered(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Deat
 /// Nobody answers the SYN; the client gives up as `tcp_syn_retries` says. With
 /// `tcp_syn_linear_timeouts` 0 the timer doubles from the first.
 pub fn connect(pair: &Pair, family: Family, syn_retries: u8) -> Death {
+    connect_linear(pair, family, syn_retries, 0)
+}
+
+/// The same, whose timer doubles only after `linear` timeouts.
+pub fn connect_linear(pair: &Pair, family: Family, syn_retries: u8, linear: u8) -> Death {
     pair.client.sysctl("ipv4.tcp_syn_retries", syn_retries);
-    pair.client.sysctl("ipv4.tcp_syn_linear_timeouts", 0);
+    pair.client.sysctl("ipv4.tcp_syn_linear_timeouts", linear);
     pair.server.drop_incoming(&Loss::all());
     let meter = Meter::new(&pair.client);
     let start = Instant::now();

@@ -6,6 +6,7 @@ pub mod death;
 pub mod family;
 pub mod forged;
 pub mod memory;
+pub mod request;
 pub mod reset;
 pub mod retransmit;
 pub mod server;

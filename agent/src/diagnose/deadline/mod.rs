@@ -198,6 +198,18 @@ impl Outlook {
         death: None,
     };
 
+    /// Either of two that only differ in when.
+    fn or(self, other: Self) -> Self {
+        let either = |one: Option<Window>, other: Option<Window>| {
+            one.zip(other).map(|(one, other)| Window {
+                earliest: one.earliest.min(other.earliest),
+                latest: one.latest.max(other.latest),
+            })
+        };
+        let (fires, death) = (either(self.fires, other.fires), either(self.death, other.death));
+        Self { fires, death, ..self }
+    }
+
     fn new(timer: Timer, stage: u32, life: &Life, clock: &Clock) -> Self {
         let duration = |jiffies: u64| Duration::from_nanos(jiffies.saturating_mul(clock.tick() as u64));
         let (rule, death) = life.death.unzip();
@@ -248,4 +260,21 @@ pub fn request_outlook(listener: &Facts, request: &Request) -> Outlook {
     let clock = listener.clock();
     let synack = listener.synack(request, &clock);
     Outlook::new(Timer::Synack, synack.timeouts, &synack.live(&clock), &clock)
+}
+
+/// Says what comes for a half-open connection whose SYN-ACK was sent again at `time`, of a listener whose
+/// socket was `tcp` at `seen`, both ns of `CLOCK_MONOTONIC`. It was the timer's: a client's repeated SYN looks
+/// the same, and is given up later.
+///
+/// The event does not tell jiffies. They are driven by that clock, so all that is not known is how far into
+/// its jiffy the socket was read: either of two jiffies may be now.
+pub fn half_open_outlook(tcp: &Tcp, seen: u64, time: u64, hz: u32, request: &Request) -> Outlook {
+    let ticks = time.saturating_sub(seen) / (1_000_000_000 / u64::from(hz));
+    let at = |jiffies: u64| {
+        let mut tcp = *tcp;
+        tcp.raw.jiffies = tcp.raw.jiffies.wrapping_add(jiffies);
+        let (state, moment, era) = (TcpState::Listen, Moment::Timeout, Era::default());
+        request_outlook(&Facts { time, hz, state, moment, era, lrcvtime: None, tcp: &tcp }, request)
+    };
+    at(ticks).or(at(ticks + 1))
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::tcp::{self, Jiffies};
 use super::{
-    Family, Line, Listener, Memory, Owner, Queue, Reset, Retransmit, Settings, StateChange, Tcp, Thread,
-    Totals, Trigger, VERSION,
+    Family, Line, Listener, Memory, Outlook, Owner, Queue, Reset, Retransmit, Settings, StateChange, Tcp,
+    Thread, Totals, Trigger, VERSION,
 };
 use crate::correlate::listeners::Listening;
 use crate::correlate::observed::Observed;
@@ -38,6 +38,8 @@ impl Line {
                 self.retransmit = Some(synack(observed));
                 let (syn_queue, accept_queue, backlog) = (Some(*syn_queue), *accept_queue, *backlog);
                 self.listener = Some(Listener { syn_queue, accept_queue, backlog });
+                let offset = observed.realtime.wrapping_sub(observed.event.time.cast_signed());
+                self.outlook = observed.outlook.map(|outlook| Outlook::new(&outlook, offset));
             }
             Detail::ResetSent { reason, stack: _, trigger } => {
                 self.reset = Some(reset(observed, *reason, trigger.as_ref()));
@@ -84,6 +86,7 @@ fn identity(observed: &Observed) -> Line {
         memory: None,
         queue: None,
         listener: None,
+        outlook: None,
         tcp: None,
         settings: None,
         totals: None,

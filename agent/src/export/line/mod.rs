@@ -102,6 +102,9 @@ pub struct Line {
     /// Of `synack_retransmit`, and of a listener's `state_changed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<Listener>,
+    /// Of `synack_retransmit`, where its listener is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
     /// What a full TCP socket knew at the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Box<Tcp>>,

@@ -64,6 +64,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         stack: Arc::new([]),
         rto: None,
         stage: None,
+        outlook: None,
         listener: Listening::Unknown,
     }
 }
@@ -205,6 +206,16 @@ pub(crate) fn synack() -> Observed {
         owner: Some(Owner { process: process(900, "nginx"), source: OwnerSource::Listener }),
         rto: Some(Duration::from_secs(2)),
         stage: Some(2),
+        outlook: Some(Outlook {
+            timer: Timer::Synack,
+            rule: Rule::TcpSynackRetries,
+            stage: 2,
+            rto: Duration::from_secs(4),
+            next_rto: Some(Duration::from_secs(8)),
+            runs_left: 4,
+            death: Some(Window { earliest: 61_063_000_000_000, latest: 61_065_000_000_000 }),
+            ..Outlook::NEVER
+        }),
         ..observed(endpoint, detail, None)
     }
 }

@@ -3,7 +3,9 @@
 
 use crate::event::{Direction, RetransmitKind, TcpState};
 use crate::export::escape::Escaped;
-use crate::export::line::{Gap, GapWord, Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals};
+use crate::export::line::{
+    Deadline, Gap, GapWord, Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals,
+};
 use crate::export::words::{self, EventWord};
 
 /// A SYN that the kernel found no socket for, or a port without a listener after all were looked at.
@@ -77,6 +79,14 @@ fn changed(line: &Line, notes: &mut Vec<String>) {
     let error = line.state_change.as_ref().and_then(|change| change.error.as_ref());
     notes.extend(error.map(|error| Escaped(error).to_string()));
     notes.extend(line.listener.iter().flat_map(queues));
+    let deadline = line.outlook.as_ref().and_then(|outlook| outlook.deadline.as_ref());
+    notes.extend(deadline.map(|deadline| given_up(line, deadline)));
+}
+
+/// How long a half-open connection has left.
+fn given_up(line: &Line, deadline: &Deadline) -> String {
+    let left = deadline.earliest.duration_since(line.time).as_secs_f64().max(0.0);
+    format!("given up in {left:.1}s by {}", deadline.rule.as_str())
 }
 
 /// The kernel refuses once the queue exceeds its limit (`sk_acceptq_is_full`).

@@ -1,0 +1,79 @@
+//! Connections whose peer is silent end when the agent said they would.
+
+use std::time::Duration;
+
+use tests::foreseen::{Foreseen, monotonic};
+use tests::link::{Family, Pair};
+use tests::live::{Silent, Watched, insist, named};
+use tests::scenes::{death, request};
+
+#[test]
+fn the_end_by_retries2_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::silence(pair, family, 3);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout");
+        foreseen.assert_held("tcp_retries2", 3);
+    });
+}
+
+#[test]
+fn the_end_by_user_timeout_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::user_timeout(pair, family, Duration::from_millis(1500));
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "user_timeout");
+        foreseen.assert_held("tcp_user_timeout", 2);
+    });
+}
+
+#[test]
+fn the_end_of_a_connect_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::connect(pair, family, 1);
+        Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 1);
+    });
+}
+
+#[test]
+fn the_end_of_an_orphan_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::orphan(pair, family, 2);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "orphan_timeout");
+        foreseen.assert_held("tcp_orphan_retries", 2);
+    });
+}
+
+#[test]
+fn the_end_of_a_connect_with_linear_timeouts_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::connect_linear(pair, family, 3, 2);
+        Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 3);
+    });
+}
+
+/// A client that never answers: its request is dropped without an event, so its end is looked for.
+#[test]
+fn the_end_of_a_half_open_connection_lies_within_each_prediction() {
+    insist(|| {
+        let watched = Watched::new(Pair::new());
+        let request = request::unanswered(&watched.pair, Family::V4, 2);
+        let events = watched.so_far(request.side);
+        let resends = named(&events, "synack_retransmit");
+        if resends.len() < 2 {
+            return Err(Silent);
+        }
+        for resend in resends {
+            assert_eq!(resend.text("/outlook/deadline/rule"), "tcp_synack_retries");
+            let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(resend, limit));
+            let (there, gone) = request.ended;
+            eprintln!(
+                "gone {} to {} µs of {} µs",
+                (there - earliest) / 1000,
+                (gone - earliest) / 1000,
+                (latest - earliest) / 1000
+            );
+            assert!(gone >= earliest && there <= latest, "{there} to {gone}: {resend:#?}");
+            assert!(latest - earliest < 600_000_000, "{resend:#?}");
+        }
+        Ok(())
+    });
+}
