@@ -15,6 +15,7 @@ use super::{paths, printer, tape};
 use crate::export::feed::Reader;
 use crate::export::filter::Filter;
 use crate::export::metrics::Metrics;
+use crate::export::page::loopback;
 use crate::export::servers::{Bound, Services};
 use crate::export::text::Look;
 use crate::source::recording::{Recording, Summary};
@@ -30,6 +31,7 @@ use crate::source::recording::{Recording, Summary};
   tcpwhy agent --listen 0.0.0.0:9752    metrics for other hosts
   tcpwhy agent --tail --listen 127.0.0.1:0
                                         events in this terminal, metrics on any free port
+  tcpwhy agent --page 127.0.0.1:9753    a live page for a browser of this host
   tcpwhy agent --record today.rec       for `tcpwhy replay`; a full disk ends the recording alone
 
 Needs root, or CAP_BPF and CAP_PERFMON.
@@ -43,6 +45,10 @@ pub(super) struct Agent {
     /// Where to serve events [default: /run/tcpwhy/tcpwhy.sock; not as root: below `XDG_RUNTIME_DIR`].
     #[arg(long, value_name = "PATH", env = "TCPWHY_SOCKET")]
     socket: Option<PathBuf>,
+    /// Serve a live page for a browser of this host there: a loopback address, like 127.0.0.1:9753. Every
+    /// user of this host can read it.
+    #[arg(long, value_name = "ADDRESS", env = "TCPWHY_PAGE", value_parser = loopback)]
+    page: Option<SocketAddr>,
     /// Print events in this terminal too.
     #[arg(long, env = "TCPWHY_TAIL", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     tail: bool,
@@ -59,10 +65,13 @@ pub(super) struct Agent {
 impl Agent {
     /// Binds before it attaches: what another agent holds ends this one at once.
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { listen, socket, tail, record, overwrite, attach } = self;
+        let Self { listen, socket, page, tail, record, overwrite, attach } = self;
         let signals = Signals::new()?;
         let socket = socket.unwrap_or_else(paths::for_agent);
-        let bound = Bound::bind(listen, &socket).await?;
+        let mut bound = Bound::bind(listen, &socket).await?;
+        if let Some(page) = page {
+            bound = bound.with_page(page).await?;
+        }
         let loaded = attach.load()?;
         let start = |file: &PathBuf| tape::start(file, overwrite, Vec::new(), loaded.counters());
         let (tape, recording) = record.as_ref().map(start).transpose()?.unzip();

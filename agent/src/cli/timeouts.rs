@@ -12,6 +12,7 @@ use self::report::Report;
 use self::settings::{Host, Settings};
 
 mod json;
+mod plot;
 mod report;
 mod settings;
 #[cfg(test)]
@@ -76,6 +77,9 @@ pub struct Timeouts {
     /// Timer interrupts a second of the kernel, for the rounding of its timers
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(10..=10_000))]
     pub hz: Option<u32>,
+    /// Draw the schedules as curves too
+    #[arg(long, conflicts_with_all = ["output", "within"])]
+    pub plot: bool,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -86,6 +90,7 @@ Examples:
   tcpwhy timeouts                                    what this host does with data
   tcpwhy timeouts --retries2 15                      924.6 s and the sixteen steps
   tcpwhy timeouts --retries2 8 --rto 300ms --rto-max 10s
+  tcpwhy timeouts --plot                             the backoff as a curve
   tcpwhy timeouts --user-timeout 30s
   tcpwhy timeouts --orphan --orphan-retries 2
   tcpwhy timeouts --syn-retries 6 --syn-linear 4

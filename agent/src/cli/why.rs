@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 
 use super::client;
@@ -11,7 +12,7 @@ use super::output::Output;
 use super::{filter, paths, printer};
 use crate::correlate::observed::ConnectionId;
 use crate::correlate::query::Selector;
-use crate::export::why::{Report, Wanted};
+use crate::export::why::{Report, Wanted, svg};
 
 pub(super) mod text;
 
@@ -25,6 +26,7 @@ pub(super) mod text;
   tcpwhy why 198.51.100.1:443             the connection with this end
   tcpwhy why --last                       the last one that had trouble
   tcpwhy why --comm nginx --port 8080     the last one of nginx on that port
+  tcpwhy why --last --svg last.svg        a picture of its timeline as well
   tcpwhy why --id 2a -o json              the name that `tcpwhy tail` told, for programs
 
 Exit status: 0 told, 1 no connection matches or no agent runs, 64 wrong usage.")]
@@ -53,6 +55,9 @@ pub(super) struct Why {
     /// Form of the output.
     #[arg(short, long, value_enum, env = "TCPWHY_OUTPUT", default_value = "text", value_name = "FORM")]
     output: Output,
+    /// Write a picture of its timeline too, as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// The agent's socket [default: /run/tcpwhy/tcpwhy.sock, or below `XDG_RUNTIME_DIR`].
     #[arg(long, value_name = "PATH", env = "TCPWHY_SOCKET")]
     socket: Option<PathBuf>,
@@ -63,6 +68,11 @@ impl Why {
         let socket = self.socket.clone().unwrap_or_else(paths::for_reader);
         let query = format!("/v1/why?{}", self.wanted().to_query());
         let answer = client::ask(&socket, &query).await?;
+        if let Some(file) = &self.svg {
+            let picture = svg::draw(&serde_json::from_str(&answer)?);
+            std::fs::write(file, picture)
+                .with_context(|| format!("write the picture to {}", file.display()))?;
+        }
         let text = match self.output {
             Output::Json => answer,
             Output::Text => text(&serde_json::from_str(&answer)?),

@@ -23,8 +23,8 @@ use super::listener::{Limits, Stop};
 use super::metrics::{Metrics, Probe};
 use super::query::Query;
 use super::servers::Services;
-use super::top::Top;
-use super::why::{Stories, Wanted};
+use super::top::{Memory, Top};
+use super::why::{Report, Stories, Wanted, svg};
 use crate::event::HostFacts;
 
 /// Readers of the stream stay as long as they like.
@@ -75,7 +75,7 @@ pub struct Status {
 }
 
 /// A text, or the stream.
-type ApiBody = Either<TextBody, Lines>;
+pub(super) type ApiBody = Either<TextBody, Lines>;
 
 impl Api {
     pub(super) fn new(services: Services, stop: Stop) -> Self {
@@ -92,11 +92,12 @@ impl Api {
             "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
             "/v1/why" => self.why(request.uri().query().unwrap_or_default()).await.map(Either::Left),
             "/v1/families" => self.families().await.map(Either::Left),
+            "/v1/why.svg" => self.picture(request.uri().query().unwrap_or_default()).await.map(Either::Left),
             "/v1/top" => self.top().map(Either::Left),
             "/v1/status" => self.status().map(Either::Left),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are /v1/events, /v1/families, /v1/top, /v1/why and /v1/status\n",
+                "there are /v1/events, /v1/families, /v1/top, /v1/why, /v1/why.svg and /v1/status\n",
             )
             .map(Either::Left),
         }
@@ -126,8 +127,10 @@ impl Api {
             }
         };
         let kernel = self.host.release.to_string();
+        let page_size = self.host.page_size.into();
+        let memory = self.metrics.tcp_memory().map(|memory| Memory::new(&memory, page_size));
         let overview = self.stories.overview();
-        let top = Top { v: VERSION, time: Timestamp::now(), kernel, lost, overview };
+        let top = Top { v: VERSION, time: Timestamp::now(), kernel, memory, lost, overview };
         typed(StatusCode::OK, "application/json", json_line(&top))
     }
 
@@ -137,13 +140,25 @@ impl Api {
     }
 
     async fn why(&self, query: &str) -> Response<TextBody> {
+        self.report(query, |report| typed(StatusCode::OK, "application/json", json_line(report))).await
+    }
+
+    async fn picture(&self, query: &str) -> Response<TextBody> {
+        self.report(query, |report| typed(StatusCode::OK, "image/svg+xml", svg::draw(report))).await
+    }
+
+    async fn report(
+        &self,
+        query: &str,
+        answer: impl FnOnce(&Report) -> Response<TextBody>,
+    ) -> Response<TextBody> {
         let wanted = match Wanted::parse(query) {
             Ok(wanted) => wanted,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
         self.stories.look(OLD_ENOUGH).await;
         match self.stories.why(&wanted) {
-            Some(report) => typed(StatusCode::OK, "application/json", json_line(&report)),
+            Some(report) => answer(&report),
             None => text(StatusCode::NOT_FOUND, NO_MATCH),
         }
     }

@@ -11,6 +11,7 @@ mod http;
 pub mod line;
 mod listener;
 pub mod metrics;
+pub mod page;
 pub mod query;
 pub mod servers;
 pub mod socket;

@@ -17,6 +17,7 @@ use super::feed::Feed;
 use super::http;
 use super::listener::{self, Stop};
 use super::metrics::Metrics;
+use super::page;
 use super::socket::{Socket, SocketError, SocketFile};
 use super::why::Stories;
 use crate::event::HostFacts;
@@ -35,6 +36,14 @@ pub enum BindError {
         /// Why not.
         source: io::Error,
     },
+    /// The page's.
+    #[error("listen on {address} for the page, see --page")]
+    Page {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The unix socket.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -46,6 +55,7 @@ pub struct Bound {
     tcp: TcpListener,
     address: SocketAddr,
     socket: Socket,
+    page: Option<TcpListener>,
 }
 
 /// Listeners that answer.
@@ -79,12 +89,18 @@ impl Bound {
             _ => BindError::Listen { address: listen, source },
         })?;
         let address = tcp.local_addr().map_err(|source| BindError::Listen { address: listen, source })?;
-        Ok(Self { tcp, address, socket })
+        Ok(Self { tcp, address, socket, page: None })
+    }
+
+    /// Opens a listener for the live page as well.
+    pub async fn with_page(self, address: SocketAddr) -> Result<Self, BindError> {
+        let page = TcpListener::bind(address).await.map_err(|source| BindError::Page { address, source })?;
+        Ok(Self { page: Some(page), ..self })
     }
 
     /// Starts to answer, and says where the metrics are.
     pub fn serve(self, services: &Services) -> Servers {
-        let Self { tcp, address, socket } = self;
+        let Self { tcp, address, socket, page } = self;
         let metrics = Arc::clone(&services.metrics);
         let (sender, stop) = Stop::new();
         let api = Api::new(services.clone(), stop.clone());
@@ -92,7 +108,15 @@ impl Bound {
         let query = move |request: Request<Incoming>| api.clone().handle(request);
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(tcp, http::LIMITS, web, stop.clone()));
-        tasks.spawn(listener::serve(socket.listener, api::LIMITS, query, stop));
+        tasks.spawn(listener::serve(socket.listener, api::LIMITS, query, stop.clone()));
+        if let Some(listener) = page {
+            let api = Api::new(services.clone(), stop.clone());
+            let page = move |request: Request<Incoming>| page::handle(api.clone(), request);
+            if let Ok(address) = listener.local_addr() {
+                log::info!("page http://{address}/, for every user of this host");
+            }
+            tasks.spawn(listener::serve(listener, api::LIMITS, page, stop));
+        }
         log::info!("metrics http://{address}/metrics");
         Servers { address, stop: sender, tasks, _socket_file: socket.file }
     }

@@ -14,6 +14,7 @@ use crate::correlate::connection::Connection;
 use crate::correlate::observed::ConnectionId;
 use crate::diagnose::Cause;
 use crate::diagnose::tracker::{Stall, Tracker};
+use crate::event::TcpMemory;
 
 /// Stalled connections that are told one by one, those whose end is nearest: more fit no screen.
 const STALLS: usize = 100;
@@ -32,11 +33,42 @@ pub struct Top {
     pub time: Timestamp,
     /// `uname -r`
     pub kernel: String,
+    /// TCP's memory on this host; absent where it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// What was lost, by place: 0 everywhere is as it should be.
     pub lost: BTreeMap<String, u64>,
     /// What the pipeline remembers.
     #[serde(flatten)]
     pub overview: Overview,
+}
+
+/// TCP's memory against its limits, of the whole host; see [`TcpMemory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// In use, pages.
+    pub pages: u64,
+    /// `tcp_mem`: low, pressure and high, pages.
+    pub limits: [u64; 3],
+    /// Bytes.
+    pub page_size: u64,
+    /// TCP is under pressure now.
+    pub under_pressure: bool,
+    /// Closed sockets that the kernel still serves.
+    pub orphans: u64,
+    /// `tcp_max_orphans`
+    pub max_orphans: u64,
+    /// Sockets that have memory.
+    pub sockets: u64,
+    /// Sockets in `TIME_WAIT`, of the agent's network namespace.
+    pub time_wait: u64,
+}
+
+impl Memory {
+    pub(super) fn new(memory: &TcpMemory, page_size: u64) -> Self {
+        let TcpMemory { pages, limits, pressure, sockets, orphans, max_orphans, time_wait, .. } = *memory;
+        Self { pages, limits, page_size, under_pressure: pressure, orphans, max_orphans, sockets, time_wait }
+    }
 }
 
 /// What the pipeline remembers, in short.

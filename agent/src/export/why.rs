@@ -19,6 +19,7 @@ use crate::diagnose::{Phase, diagnose, outlook};
 use crate::event::{Process, TcpState};
 
 mod query;
+pub mod svg;
 mod timeline;
 
 pub use self::query::{Wanted, WhyError};
@@ -108,8 +109,13 @@ pub struct Happening {
     pub after_ms: u64,
     /// Events.
     pub count: u32,
+    /// What sort of event.
+    pub event: Sort,
     /// What, in words.
     pub text: String,
+    /// The state before and after it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub states: Option<(TcpState, TcpState)>,
     /// n-th consecutive timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<u32>,
@@ -122,6 +128,22 @@ pub struct Happening {
     pub unsent_bytes: u32,
     /// Bytes received and not read.
     pub unread_bytes: u32,
+}
+
+/// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "as in `EventWord`")]
+pub enum Sort {
+    Retransmit,
+    SynackRetransmit,
+    ResetSent,
+    ResetReceived,
+    BufLimitExceeded,
+    RcvqueueFull,
+    StateChanged,
+    Recovered,
+    SockDestroyed,
 }
 
 /// The post-mortem of the connection that meets all conditions.

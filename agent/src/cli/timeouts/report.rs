@@ -19,6 +19,8 @@ pub struct Report {
     pub settings: Settings,
     /// One a subject.
     pub parts: Vec<Part>,
+    /// Whether curves are wanted.
+    pub plot: bool,
 }
 
 /// One subject.
@@ -33,6 +35,17 @@ pub enum Part {
     Keepalive(Schedule),
     /// The other way round.
     Within(Within),
+}
+
+impl Part {
+    /// The schedules that it shows.
+    pub fn schedules(&self) -> Vec<&Schedule> {
+        match self {
+            Self::Data(life) | Self::Syn(life) => life.lives.iter().map(|life| &life.exact).collect(),
+            Self::Synack(schedule) | Self::Keepalive(schedule) => vec![schedule],
+            Self::Within(_) => Vec::new(),
+        }
+    }
 }
 
 /// How retransmissions end.
@@ -92,7 +105,7 @@ impl Report {
         if parts.is_empty() || args.retries2.is_some() || args.orphan {
             parts.insert(0, Part::Data(data(&settings, args.orphan)));
         }
-        Self { settings, parts }
+        Self { settings, parts, plot: args.plot }
     }
 }
 

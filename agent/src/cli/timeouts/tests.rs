@@ -116,10 +116,25 @@ fn pages_fit_eighty_columns() {
     let machine = Machine::new("columns", &[]);
     let pages =
         ["", "--user-timeout 30s --rto 201ms..1s", "--orphan", "--syn-linear 4", "--synack-retries 5"];
-    for args in pages.into_iter().chain(["--keepalive --user-timeout 20s", "--within 30s"]) {
+    for args in pages.into_iter().chain([
+        "--keepalive --user-timeout 20s",
+        "--within 30s",
+        "--plot",
+        "--syn-retries 6 --plot",
+    ]) {
         let page = machine.text(args);
         assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
     }
+}
+
+#[test]
+fn the_curve_doubles_and_ends_at_the_right() {
+    let page = Machine::new("plot", &[]).text("--retries2 15 --rto 201ms --plot");
+    let curve: Vec<_> = page.lines().filter(|line| line.ends_with(['*', 'X'])).collect();
+    assert_eq!(curve.len(), 16, "{page}");
+    let ends: Vec<_> = curve.iter().map(|line| line.len()).collect();
+    assert!(ends.is_sorted() && ends[15] > 70 && curve[15].ends_with('X'), "{page}");
+    assert!(ends[9] - ends[8] > 2 * (ends[7] - ends[6]), "{page}");
 }
 
 #[test]

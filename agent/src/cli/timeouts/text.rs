@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use super::plot;
 use super::report::{Life, Part, Report, Rounded, Within};
 use super::settings::{Settings, Source, Value};
 use crate::diagnose::deadline::schedule::{Schedule, Step};
@@ -23,6 +24,9 @@ impl Display for Page<'_> {
                 Part::Synack(schedule) => synack(f, settings, schedule)?,
                 Part::Keepalive(schedule) => keepalive(f, settings, schedule)?,
                 Part::Within(answer) => within(f, settings, answer)?,
+            }
+            if self.0.plot {
+                part.schedules().into_iter().try_for_each(|schedule| plot::draw(f, schedule))?;
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::view::{self, Theme};
 use crate::diagnose::tests::{Bench, SECOND, closed, timeout};
 use crate::export::golden;
 use crate::export::line::{Diagnosis, sample};
-use crate::export::top::{Top, overview};
+use crate::export::top::{Memory, Top, overview};
 use crate::export::why::{self, Wanted};
 use crate::fixture::ESTABLISHED;
 
@@ -45,7 +45,18 @@ fn look(bench: &Bench) -> Message {
     let overview = overview(bench.0.correlator(), bench.0.tracker());
     let lost = [("ring".to_owned(), 0), ("decode".to_owned(), 0)].into();
     let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(2);
-    Message::Top(Box::new(Top { v: 1, time, kernel: "6.12".to_owned(), lost, overview }))
+    let memory = Memory {
+        pages: 3000,
+        limits: [180_000, 240_000, 360_000],
+        page_size: 4096,
+        under_pressure: false,
+        orphans: 3,
+        max_orphans: 8192,
+        sockets: 120,
+        time_wait: 12,
+    };
+    let kernel = "6.12".to_owned();
+    Message::Top(Box::new(Top { v: 1, time, kernel, memory: Some(memory), lost, overview }))
 }
 
 fn model() -> Model {

@@ -13,6 +13,7 @@ use crate::export::escape::Escaped;
 mod causes;
 mod detail;
 mod help;
+mod memory;
 mod table;
 
 /// Smaller screens show nothing but the wish for a larger one.
@@ -71,7 +72,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
     ])
     .areas(area);
     frame.render_widget(header(model, theme), head);
-    causes::draw(frame, top, model, theme);
+    let [left, right] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(memory::WIDTH)]).areas(top);
+    causes::draw(frame, left, model, theme);
+    memory::draw(frame, right, model, theme);
     if model.detail.is_some() {
         detail::draw(frame, rest, model);
     } else {

@@ -202,6 +202,11 @@ impl Metrics {
         self.counters.probes()
     }
 
+    /// TCP's memory now; `None` where it can't be read.
+    pub fn tcp_memory(&self) -> Option<TcpMemory> {
+        self.counters.tcp_memory()
+    }
+
     /// What was lost since the start, by place.
     pub fn losses(&self) -> Reading<BTreeMap<String, u64>> {
         let Tally { decode_errors, evicted, .. } = self.tallies.tally();

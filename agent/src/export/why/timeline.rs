@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::Happening;
+use super::{Happening, Sort};
 use crate::correlate::timeline::{Entry, What};
 use crate::correlate::{Correlator, stage_duration};
 use crate::event::RetransmitKind;
@@ -22,12 +22,31 @@ pub(super) fn happening(correlator: &Correlator, entry: &Entry, first: u64) -> H
         time: Timestamp::from_nanosecond(realtime.into()).unwrap_or(Timestamp::UNIX_EPOCH),
         after_ms: entry.time.saturating_sub(first) / 1_000_000,
         count: entry.count,
+        event: sort(entry.what),
         text: text(correlator, entry),
+        states: match entry.what {
+            What::StateChanged { old, new, .. } => Some((old, new)),
+            _ => None,
+        },
         stage,
         rto_ms: rto.map(|rto| u64::try_from(rto.as_millis()).unwrap_or(u64::MAX)),
         unacked_bytes: entry.unacked,
         unsent_bytes: entry.unsent,
         unread_bytes: entry.unread,
+    }
+}
+
+fn sort(what: What) -> Sort {
+    match what {
+        What::Retransmit { .. } => Sort::Retransmit,
+        What::SynackRetransmit { .. } => Sort::SynackRetransmit,
+        What::ResetSent { .. } => Sort::ResetSent,
+        What::ResetReceived { .. } => Sort::ResetReceived,
+        What::BufLimitExceeded { .. } => Sort::BufLimitExceeded,
+        What::RcvqueueFull => Sort::RcvqueueFull,
+        What::StateChanged { .. } => Sort::StateChanged,
+        What::Recovered { .. } => Sort::Recovered,
+        What::SockDestroyed => Sort::SockDestroyed,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::export::top::CauseCount;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Theme) {
     let causes = model.top.as_ref().map_or(&[][..], |top| &top.overview.causes);
-    let title = format!("{:<24}{:>9}{:>14}{:>9}", "CAUSE", "STALLED", "IN A MINUTE", "ENDED");
+    let title = format!("{:<24}{:>8}{:>13}{:>8}", "CAUSE", "STALLED", "IN A MINUTE", "ENDED");
     let mut text = Text::from(Line::styled(title, TITLE));
     let room = usize::from(area.height.saturating_sub(1));
     let shown = if causes.len() > room { room.saturating_sub(1) } else { causes.len() };
@@ -26,7 +26,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Them
 fn cause<'a>(model: &Model, count: CauseCount, theme: Theme) -> Line<'a> {
     let CauseCount { cause, stalled, deaths } = count;
     let lately = model.lately(cause);
-    let line = Line::from(format!("{cause:<24}{stalled:>9}{lately:>14}{deaths:>9}"));
+    let line = Line::from(format!("{cause:<24}{stalled:>8}{lately:>13}{deaths:>8}"));
     if lately > 0 {
         line.style(theme.phase(Some(crate::diagnose::Phase::Died)))
     } else if stalled > 0 {
