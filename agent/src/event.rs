@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 mod fact;
 mod memory;
 
-pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Usage};
+pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Settings, Usage};
 pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, TcpMemory};
 
 /// One step of the stream.

@@ -3,6 +3,7 @@
 //! The modules are the stages an event passes, in order:
 //! `source` (kernel or recording) -> `decode` -> `correlate` -> `diagnose` -> `export`.
 
+pub mod advise;
 pub mod cli;
 pub mod correlate;
 pub mod decode;

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use self::border::Border;
 pub use self::tape::Tape;
 use self::walks::Walks;
+use crate::advise::{Gathered, gather};
 use crate::correlate::limits::Limits;
 use crate::event::Fact;
 use crate::export::families::{self, Listing};
@@ -89,6 +90,11 @@ impl Stories for Shared {
 
     fn families(&self) -> Listing {
         families::listing(self.lock().correlator(), facts::monotonic().unwrap_or(0))
+    }
+
+    fn gathered(&self) -> Gathered {
+        let pipeline = self.lock();
+        gather(pipeline.correlator(), pipeline.tracker(), facts::monotonic().unwrap_or(0))
     }
 
     fn why(&self, wanted: &Wanted) -> Option<Report> {

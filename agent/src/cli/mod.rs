@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod advise;
 mod agent;
 mod attach;
 mod check;
@@ -53,6 +54,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Advise(advise::Advise),
     Agent(agent::Agent),
     Check(check::Check),
     Completions(completions::Completions),
@@ -93,6 +95,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
+            Command::Advise(advise) => run_async(advise.run()).map(done),
             Command::Agent(agent) => run_async(agent.run()).map(done),
             Command::Check(check) => run_async(check.run()),
             Command::Completions(completions) => {

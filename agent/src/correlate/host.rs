@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::limits::{CGROUPS, STACKS};
-use crate::event::{CgroupMemory, Detail, HostFacts, KernelEvent, TcpMemory, Usage};
+use crate::event::{CgroupMemory, Detail, HostFacts, KernelEvent, Settings, TcpMemory, Usage};
 
 /// What is known of the host.
 #[derive(Debug)]
@@ -18,6 +18,9 @@ pub struct Host {
     evicted: u64,
     tcp_memory: Option<TcpMemory>,
     usage: Option<Usage>,
+    settings: Option<Settings>,
+    /// First and last instant of which something was told.
+    span: Option<(u64, u64)>,
     /// By the cgroup of the socket.
     cgroups: BTreeMap<u64, CgroupMemory>,
 }
@@ -33,6 +36,8 @@ impl Default for Host {
             evicted: 0,
             tcp_memory: None,
             usage: None,
+            settings: None,
+            span: None,
             cgroups: BTreeMap::new(),
         }
     }
@@ -54,7 +59,28 @@ impl Host {
     }
 
     pub fn set_tcp_memory(&mut self, memory: TcpMemory) {
+        self.saw(memory.time);
         self.tcp_memory = Some(memory);
+    }
+
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = Some(settings);
+    }
+
+    /// Settings when they were told last.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    /// Something was told of this instant.
+    pub fn saw(&mut self, time: u64) {
+        let (first, last) = self.span.unwrap_or((time, time));
+        self.span = Some((first.min(time), last.max(time)));
+    }
+
+    /// First and last instant of which something was told, ns of `CLOCK_MONOTONIC`.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        self.span
     }
 
     pub fn set_usage(&mut self, usage: Usage) {

@@ -120,6 +120,7 @@ impl Correlator {
                 self.families.walked(usage.walk);
                 self.host.set_usage(usage);
             }
+            Fact::Settings(settings) => self.host.set_settings(settings),
             Fact::WalkDone { time } => self.end_walk(time),
             Fact::TcpMemory(memory) => self.host.set_tcp_memory(memory),
             Fact::CgroupMemory(memory) => self.host.set_cgroup_memory(memory),
@@ -131,6 +132,7 @@ impl Correlator {
     }
 
     fn end_walk(&mut self, time: u64) {
+        self.host.saw(time);
         let walk = self.walks.end(time);
         self.listeners.end_walk(walk);
         self.families.end_walk(time);
@@ -161,6 +163,7 @@ impl Correlator {
     }
 
     fn kernel(&mut self, event: KernelEvent) -> Observed {
+        self.host.saw(event.time);
         self.table.expire(event.time);
         if event.endpoint.protocol == IPPROTO_TCP {
             self.listeners.follow(&event);

@@ -10,7 +10,7 @@ use super::identity::Identity;
 use super::limits::Limits;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
-use crate::event::{HostFacts, Process, TcpMemory};
+use crate::event::{HostFacts, Process, Settings, TcpMemory, Usage};
 
 /// One condition on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +119,21 @@ impl Correlator {
     /// All known listeners, in no order.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter()
+    }
+
+    /// Settings of the agent's network namespace when they were told last.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.host.settings()
+    }
+
+    /// Tasks and files of the host when they were told last.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.host.usage()
+    }
+
+    /// First and last instant of which something was told, ns of `CLOCK_MONOTONIC`.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        self.host.span()
     }
 
     /// Process families, as the last walk found them.

@@ -13,6 +13,7 @@ pub mod cause;
 mod causes;
 pub mod deadline;
 pub mod forecast;
+pub mod lessons;
 mod path;
 pub mod stats;
 pub mod story;
@@ -23,6 +24,7 @@ mod wording;
 
 pub use cause::Cause;
 pub use story::Story;
+pub(crate) use wording::{escaped, size};
 
 /// What has come of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

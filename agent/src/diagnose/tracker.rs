@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::deadline::Moment;
 use super::deadline::clock::Window;
+use super::lessons::{Lessons, Start};
 use super::stats::Stats;
 use super::story::Sight;
 use super::{Cause, Diagnosis, Phase, Story, diagnose, outlook};
@@ -37,6 +38,7 @@ pub struct Tracker {
     stalls: HashMap<ConnectionId, Stall>,
     held: VecDeque<Held>,
     stats: Stats,
+    lessons: Lessons,
 }
 
 /// A stall that is going on.
@@ -51,6 +53,7 @@ pub struct Stall {
     /// Why, as last told.
     pub cause: Option<Cause>,
     sight: Sight,
+    start: Start,
 }
 
 /// Something whose reason may yet be told.
@@ -75,6 +78,11 @@ impl Tracker {
     /// When the first of what waits is to be judged, ns of `CLOCK_MONOTONIC`.
     pub fn due(&self) -> Option<u64> {
         self.held.front().map(|held| held.due)
+    }
+
+    /// What stalls that are over taught.
+    pub fn lessons(&self) -> &Lessons {
+        &self.lessons
     }
 
     /// When and at which point of the kernel's work a stalled connection's numbers were read.
@@ -146,6 +154,8 @@ impl Tracker {
         let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)))?;
         if diagnosis.phase == Phase::Died && !told_of_client {
             self.stats.died(diagnosis.cause, observed.event.stands_for.into());
+            let netns = observed.event.endpoint.netns;
+            self.lessons.failed(netns, diagnosis.cause, observed.event.stands_for.into());
         }
         Some(diagnosis)
     }
@@ -153,24 +163,33 @@ impl Tracker {
     fn death(&mut self, correlator: &mut Correlator, id: ConnectionId) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         let (died, told) = (connection.died?, connection.verdict.is_some());
-        self.end(connection, died);
+        let stall = self.end(connection, died);
         let diagnosis = diagnose(&correlator.story(connection, Phase::Died, None)).filter(|_| !told)?;
         let twin = is_twin(correlator, connection);
         correlator.judge(id, diagnosis.cause);
         if !twin {
             self.stats.died(diagnosis.cause, 1);
+            self.learn(correlator, id, diagnosis.cause, stall);
         }
         Some(diagnosis)
     }
 
+    fn learn(&mut self, correlator: &Correlator, id: ConnectionId, cause: Cause, stall: Option<Stall>) {
+        let stall = stall.map(|stall| (stall.start, stall.since, stall.stage));
+        if let Some(connection) = correlator.connection_by_id(id) {
+            self.lessons.died(connection, cause, stall, correlator.host().hz);
+        }
+    }
+
     /// The stall that the death ends.
-    fn end(&mut self, connection: &Connection, died: u64) {
-        let Some(stall) = self.stalls.remove(&connection.id) else { return };
+    fn end(&mut self, connection: &Connection, died: u64) -> Option<Stall> {
+        let stall = self.stalls.remove(&connection.id)?;
         self.stats.unstall(stall.stage);
         self.stats.stalled_for(Duration::from_nanos(died.saturating_sub(stall.since)));
         if let Some(window) = stall.death.filter(|_| is_by_timer(connection)) {
             self.stats.predicted(window, died);
         }
+        Some(stall)
     }
 
     fn follow_living(
@@ -230,14 +249,17 @@ impl Tracker {
             .as_ref()
             .map_or(0, |tcp| u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff)));
         let death = outlook.and_then(|outlook| outlook.death);
-        self.note(connection.id, Stall { since: sight.time, stage, death, cause: None, sight });
+        if let Some(tcp) = &connection.tcp {
+            let start = Start::of(connection, tcp, correlator.host().hz);
+            self.note(connection.id, Stall { since: sight.time, stage, death, cause: None, sight, start });
+        }
         story
     }
 
     fn note(&mut self, id: ConnectionId, new: Stall) {
         if let Some(known) = self.stalls.get_mut(&id) {
             self.stats.unstall(known.stage);
-            *known = Stall { since: known.since, cause: known.cause, ..new };
+            *known = Stall { since: known.since, cause: known.cause, start: known.start, ..new };
         } else if self.stalls.len() < STALLS {
             self.stalls.insert(id, new);
         } else {
@@ -251,6 +273,7 @@ impl Tracker {
         self.stats.unstall(stall.stage);
         self.stats.recovered(stall.stage, Duration::from_nanos(time.saturating_sub(stall.since)));
         let connection = correlator.connection_by_id(id)?;
+        self.lessons.recovered(connection, &stall.start, stall.stage, correlator.host().hz);
         let mut story = correlator.story(connection, Phase::Recovered, None);
         story.time = time;
         diagnose(&story)

@@ -18,6 +18,11 @@ pub(super) fn plural(count: impl Into<u64>, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
+/// A name that can't give orders to a terminal.
+pub(crate) fn escaped(name: &str) -> String {
+    Escaped(name).to_string()
+}
+
 /// `1 child`, `3 children`.
 pub(super) fn amount(count: impl Into<u64>, one: &str, many: &str) -> String {
     let count = count.into();

@@ -47,6 +47,8 @@ pub enum Fact {
         /// ns of `CLOCK_MONOTONIC`; `u64::MAX` at the end of a run.
         time: u64,
     },
+    /// Settings of the kernel: told at the start, and before a walk is done if they changed.
+    Settings(Settings),
     /// Tasks and open files of the host, before a walk is done.
     Usage(Usage),
     /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
@@ -89,6 +91,22 @@ pub enum Fact {
     TcpMemory(TcpMemory),
     /// A cgroup's socket memory: told ahead of events of its sockets that need it.
     CgroupMemory(CgroupMemory),
+}
+
+/// Settings of the kernel, by names as `sysctl` has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Inode of the network namespace in which they were read: where the agent runs.
+    pub netns: u32,
+    /// Each with one value or, like `tcp_mem`, more.
+    pub values: BTreeMap<Box<str>, Vec<u64>>,
+}
+
+impl Settings {
+    /// A setting that has one value.
+    pub fn value(&self, name: &str) -> Option<u64> {
+        self.values.get(name)?.first().copied()
+    }
 }
 
 /// What the whole host uses of the limits on tasks and files; 0 where it can't be read.

@@ -91,13 +91,14 @@ impl Api {
         match request.uri().path() {
             "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
             "/v1/why" => self.why(request.uri().query().unwrap_or_default()).await.map(Either::Left),
+            "/v1/advise" => self.advise().await.map(Either::Left),
             "/v1/families" => self.families().await.map(Either::Left),
             "/v1/why.svg" => self.picture(request.uri().query().unwrap_or_default()).await.map(Either::Left),
             "/v1/top" => self.top().map(Either::Left),
             "/v1/status" => self.status().map(Either::Left),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "there are /v1/events, /v1/families, /v1/top, /v1/why, /v1/why.svg and /v1/status\n",
+                "there are /v1/advise, /v1/events, /v1/families, /v1/top, /v1/why, /v1/why.svg and /v1/status\n",
             )
             .map(Either::Left),
         }
@@ -132,6 +133,11 @@ impl Api {
         let overview = self.stories.overview();
         let top = Top { v: VERSION, time: Timestamp::now(), kernel, memory, lost, overview };
         typed(StatusCode::OK, "application/json", json_line(&top))
+    }
+
+    async fn advise(&self) -> Response<TextBody> {
+        self.stories.look(Duration::ZERO).await;
+        typed(StatusCode::OK, "application/json", json_line(&self.stories.gathered()))
     }
 
     async fn families(&self) -> Response<TextBody> {

@@ -10,6 +10,7 @@ use super::families::Listing;
 use super::line::{Diagnosis, End, Owner, VERSION};
 use super::top::Overview;
 use super::words;
+use crate::advise::Gathered;
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
 use crate::correlate::query::Selector;
@@ -30,6 +31,8 @@ pub trait Stories: Send + Sync {
     fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// The families that the last look found.
     fn families(&self) -> Listing;
+    /// What advice is computed from.
+    fn gathered(&self) -> Gathered;
     /// The story of the connection that is wanted, the one with the last event if there are several.
     fn why(&self, wanted: &Wanted) -> Option<Report>;
     /// All that is remembered, in short.

@@ -64,6 +64,7 @@ impl Gap {
             | Fact::Usage(_)
             | Fact::TcpMemory(_)
             | Fact::CgroupMemory(_)
+            | Fact::Settings(_)
             | Fact::Counts { .. } => None,
         }
     }

@@ -83,6 +83,10 @@ impl crate::export::why::Stories for Fake {
         crate::export::families::Listing::default()
     }
 
+    fn gathered(&self) -> crate::advise::Gathered {
+        crate::advise::Gathered::default()
+    }
+
     fn why(&self, _: &crate::export::why::Wanted) -> Option<crate::export::why::Report> {
         None
     }

@@ -3,6 +3,7 @@
 
 mod kernel_log;
 mod proc_net;
+pub mod settings;
 
 use std::fs;
 use std::io;

@@ -19,8 +19,9 @@ use super::processes::{self, Processes};
 use super::shortage::Shortage;
 use super::symbols::Symbols;
 use super::walk::Walk;
-use crate::event::{Fact, HostFacts};
+use crate::event::{Fact, HostFacts, Settings};
 use crate::source::frame::Frame;
+use crate::source::host::settings;
 
 /// How often the ring is looked into while records come: the kernel side wakes nobody more often than this
 /// (`agent-ebpf/src/emit.rs`, `WAKE_INTERVAL`).
@@ -51,6 +52,7 @@ pub struct Ring {
     clock: Clock,
     symbols: Symbols,
     told_stacks: HashSet<i32>,
+    told_settings: Option<Settings>,
     /// The last look ended at [`BATCH`].
     has_more: bool,
     last_sign: Option<Instant>,
@@ -79,6 +81,7 @@ impl Ring {
             clock: Clock::default(),
             symbols: Symbols::default(),
             told_stacks: HashSet::new(),
+            told_settings: None,
             has_more: false,
             last_sign: None,
             last_walk: None,
@@ -105,7 +108,15 @@ impl Ring {
             frames.push(Frame::fact(&Fact::Clock { offset }));
         }
         frames.extend(self.shortage.tell());
+        frames.extend(self.settings());
         Ok(())
+    }
+
+    /// Settings, if they were never told or changed since.
+    fn settings(&mut self) -> Option<Frame> {
+        let settings = settings::settings();
+        let is_news = self.told_settings.as_ref() != Some(&settings);
+        is_news.then(|| Frame::fact(&Fact::Settings(self.told_settings.insert(settings).clone())))
     }
 
     async fn wait(&mut self) -> io::Result<()> {
@@ -181,10 +192,11 @@ impl Ring {
     }
 
     /// Ends a walk: tells what else is known of the processes that it found, and that it is complete.
-    pub fn end_walk(&self, walk: &Walk, frames: &mut Vec<Frame>) -> io::Result<()> {
+    pub fn end_walk(&mut self, walk: &Walk, frames: &mut Vec<Frame>) -> io::Result<()> {
         let time = facts::monotonic()?;
         let took = time.saturating_sub(walk.began());
         let facts = self.processes.tell(walk.processes(), time).into_iter();
+        frames.extend(self.settings());
         let end = [Fact::Usage(processes::usage(time, took)), Fact::WalkDone { time }];
         frames.extend(facts.chain(end).map(|fact| Frame::fact(&fact)));
         Ok(())
