@@ -189,6 +189,6 @@ const _: () = {
     assert!(size_of::<Port>() == 48);
     assert!(size_of::<Limits>() == 32);
     assert!(size_of::<Health>() == 48);
-    assert!(size_of::<Socket>() == 72);
+    assert!(size_of::<Socket>() == 80);
     assert!(size_of::<Forks>() == 24);
 };

@@ -133,7 +133,6 @@ layout! {
         skc_flags: "sock" "__sk_common.skc_flags" required,
         skc_prot: "sock" "__sk_common.skc_prot" required,
         sk_protocol: "sock" "sk_protocol" required,
-        sk_type: "sock" "sk_type" required,
         sk_uid: "sock" "sk_uid.val" required,
         /// 5.15+, and later stable releases of 5.10.
         sk_cgroup: "sock" "sk_cgrp_data.cgroup" optional,
@@ -213,6 +212,7 @@ layout! {
         tcp_total_rto: "tcp_sock" "total_rto" optional,
         tcp_mss: "tcp_sock" "mss_cache" required,
         tcp_chrono_stat: "tcp_sock" "chrono_stat" optional,
+        tcp_chrono_start: "tcp_sock" "chrono_start" optional,
         /// Only with CONFIG_MPTCP.
         tcp_is_mptcp: "tcp_sock" "is_mptcp" optional,
         skb_cb: "sk_buff" "cb" required,
@@ -244,9 +244,17 @@ layout! {
         net_fin_timeout: "net" "ipv4.sysctl_tcp_fin_timeout" required,
         net_abort_on_overflow: "net" "ipv4.sysctl_tcp_abort_on_overflow" required byte,
         net_thin_linear_timeouts: "net" "ipv4.sysctl_tcp_thin_linear_timeouts" required byte,
+        /// Three values: guaranteed, at first, at most.
+        net_tcp_rmem: "net" "ipv4.sysctl_tcp_rmem" optional,
+        /// Likewise.
+        net_tcp_wmem: "net" "ipv4.sysctl_tcp_wmem" optional,
         cgroup_kn: "cgroup" "kn" required,
         kn_id: "kernfs_node" "id" required,
         prot_name: "proto" "name" required,
+        prot_memory_pressure: "proto" "memory_pressure" required,
+        /// Only with CONFIG_MEMCG.
+        sk_memcg: "sock" "sk_memcg" optional,
+        memcg_cgroup: "mem_cgroup" "css.cgroup" optional,
         task_pid: "task_struct" "pid" required,
         task_tgid: "task_struct" "tgid" required,
         task_comm: "task_struct" "comm" required,
@@ -263,6 +271,8 @@ layout! {
         /// 6.7+.
         tcp_usec_ts: "tcp_sock" "tcp_usec_ts" optional,
         req_num_timeout: "request_sock" "num_timeout" required,
+        /// Which of the three chronographs runs since `chrono_start`; 0 none.
+        tcp_chrono_type: "tcp_sock" "chrono_type" optional,
     }
 }
 
@@ -278,14 +288,22 @@ pub struct Kernel {
     pub reset_reason: u8,
     /// 1: `bpf_get_socket_cookie` may be called from tracing programs (5.12+).
     pub socket_cookie: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1: `kfree_skb` has the argument `rx_sk` (6.11+).
+    pub drop_socket: u8,
+    /// Bit n: reason n of `enum skb_drop_reason` is told.
+    pub drop_reasons: [u32; 4],
 }
 
 impl Kernel {
     /// Nothing is known yet.
-    pub const ABSENT: Self =
-        Self { layout: Layout::ABSENT, retransmit_err: 0, reset_reason: 0, socket_cookie: 0, reserved: 0 };
+    pub const ABSENT: Self = Self {
+        layout: Layout::ABSENT,
+        retransmit_err: 0,
+        reset_reason: 0,
+        socket_cookie: 0,
+        drop_socket: 0,
+        drop_reasons: [0; 4],
+    };
 }
 
 #[cfg(feature = "user")]

@@ -32,8 +32,11 @@ pub mod signal {
     pub const SOCK_DESTROYED: u16 = 8;
     /// Iterator `task_file`: an open file of a process is a TCP socket.
     pub const SOCK_HELD: u16 = 9;
+    /// `kfree_skb` for one of a few reasons: a received packet was dropped for want of memory or of room in a
+    /// socket's queue.
+    pub const PACKET_DROPPED: u16 = 10;
     /// Number of signals plus one, for tables indexed by signal.
-    pub const END: u16 = 10;
+    pub const END: u16 = 11;
 }
 
 /// Why a segment was sent again (`Count::detail` and `Retransmit::kind`).

@@ -150,12 +150,16 @@ pub struct ResetSent {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct BufLimitExceeded {
+    /// Kernel id of the memory cgroup that the socket is charged to (inode of its directory); 0 is none.
+    pub memory_cgroup: u64,
     /// Pages of the protocol after the add that was refused (rolled back afterwards).
-    pub allocated: i64,
+    pub allocated: u32,
     /// 0 send, 1 receive (`SK_MEM_SEND`, `SK_MEM_RECV`).
-    pub direction: u32,
+    pub direction: u8,
+    /// 1: the protocol is under pressure (`*prot->memory_pressure`); 0: it is not; [`ABSENT8`]: it knows none.
+    pub pressure: u8,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u8; 2],
     /// `prot->name`, NUL-terminated.
     pub protocol: [u8; 16],
 }
@@ -172,6 +176,20 @@ pub struct RcvqueueFull {
     pub rcvbuf: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+/// Detail of [`crate::signal::PACKET_DROPPED`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PacketDropped {
+    /// `enum skb_drop_reason` of the running kernel.
+    pub reason: u32,
+    /// Kernel memory of the packet, bytes (`skb->truesize`).
+    pub truesize: u32,
+    /// Connections waiting for accept, if the socket listens.
+    pub accept_queue: u32,
+    /// Backlog of listen(), if it listens.
+    pub backlog: u32,
 }
 
 /// Detail of [`crate::signal::STATE_CHANGED`]; [`Endpoint::state`] is the old state.
@@ -220,6 +238,8 @@ pub union Detail {
     pub buf_limit_exceeded: BufLimitExceeded,
     /// [`crate::signal::RCVQUEUE_FULL`].
     pub rcvqueue_full: RcvqueueFull,
+    /// [`crate::signal::PACKET_DROPPED`].
+    pub packet_dropped: PacketDropped,
     /// [`crate::signal::STATE_CHANGED`].
     pub state_changed: StateChanged,
     /// [`crate::signal::SOCK_HELD`].
@@ -264,7 +284,8 @@ pub struct Tcp {
     pub sock_flags: u64,
     /// `sk_lingertime`, jiffies.
     pub linger: u64,
-    /// Time spent sending, limited by the receive window and limited by the send buffer, jiffies (`chrono_stat`).
+    /// Time spent sending, limited by the receive window and limited by the send buffer, jiffies
+    /// (`chrono_stat`, and what runs since `chrono_start`).
     pub chrono: [u32; 3],
     /// `icsk_rto`, jiffies.
     pub rto: u32,
@@ -388,6 +409,10 @@ pub struct Netns {
     pub keepalive_intvl: u32,
     /// `tcp_fin_timeout`, jiffies.
     pub fin_timeout: u32,
+    /// `tcp_rmem[2]`: SO_RCVBUF that autotuning ends at, bytes; [`ABSENT32`] if not to be read.
+    pub rmem: u32,
+    /// `tcp_wmem[2]`: SO_SNDBUF that autotuning ends at, bytes; [`ABSENT32`] if not to be read.
+    pub wmem: u32,
     /// `tcp_retries1`.
     pub retries1: u8,
     /// `tcp_retries2`.
@@ -425,6 +450,10 @@ pub struct Totals {
     pub resets_received: u32,
     /// Memory refusals.
     pub buf_limit_exceeded: u32,
+    /// Received segments dropped for want of memory or of room in a queue (6.11+).
+    pub dropped: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A record with a full TCP socket.
@@ -450,12 +479,13 @@ const _: () = {
     assert!(size_of::<ResetSent>() == 24);
     assert!(size_of::<BufLimitExceeded>() == 32);
     assert!(size_of::<RcvqueueFull>() == 16);
+    assert!(size_of::<PacketDropped>() == 16);
     assert!(size_of::<StateChanged>() == 16);
     assert!(size_of::<SockHeld>() == 24);
     assert!(size_of::<Detail>() == 32);
     assert!(size_of::<Record>() == 168);
     assert!(size_of::<Tcp>() == 272);
-    assert!(size_of::<Netns>() == 24);
-    assert!(size_of::<Totals>() == 48);
-    assert!(size_of::<TcpRecord>() == 512);
+    assert!(size_of::<Netns>() == 32);
+    assert!(size_of::<Totals>() == 56);
+    assert!(size_of::<TcpRecord>() == 528);
 };

@@ -10,8 +10,6 @@ use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_jiffies64, bpf_probe_read_ker
 use crate::kernel::{bits, fact, field, load};
 use crate::{memory, socket, task};
 
-/// `SOCK_STREAM`.
-const SOCK_STREAM: u16 = 1;
 /// `AF_INET`.
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
@@ -36,16 +34,6 @@ pub fn tcp_sock(sk: *const u8) -> *const u8 {
     // SAFETY: `sk` is a BTF pointer to a sock. Where the verifier thought it never null and deleted the
     // test above, the helper's own catches it.
     unsafe { bpf_skc_to_tcp_sock(sk as *mut _) as *const u8 }
-}
-
-/// The same, where any kind of socket comes by: a raw socket with the protocol number of TCP, which the
-/// helper takes for a `tcp_sock`, is none.
-#[inline(always)]
-pub fn any_tcp_sock(sk: *const u8) -> *const u8 {
-    if !sk.is_null() && field!(sk, sk_type, u16) != SOCK_STREAM {
-        return core::ptr::null();
-    }
-    tcp_sock(sk)
 }
 
 /// Starts a record: when, what, and nothing else yet.
@@ -269,13 +257,22 @@ fn odd_ones(to: *mut Tcp, full: Full) {
     }
 }
 
+/// As `tcp_get_info_chrono_stats` tells them: with the one that runs.
 #[inline(always)]
 fn chrono(tp: *const u8) -> [u32; 3] {
     let at = fact!(layout.tcp_chrono_stat);
     if at == agent_common::layout::ABSENT {
         return [ABSENT32; 3];
     }
-    [load(tp, at), load(tp, at + 4), load(tp, at + 8)]
+    let running = bits!(tp, tcp_chrono_type, else 0);
+    let since = field!(tp, tcp_chrono_start, u32, else 0);
+    // SAFETY: no preconditions.
+    let ran = unsafe { bpf_jiffies64() as u32 }.wrapping_sub(since);
+    let stat = |number: u8| {
+        let ended: u32 = load(tp, at + 4 * u16::from(number - 1));
+        if running == number { ended.wrapping_add(ran) } else { ended }
+    };
+    [stat(1), stat(2), stat(3)]
 }
 
 /// When the retransmission timer fires or fired: `icsk_timeout` up to 6.12, the timer's own `expires`
@@ -319,5 +316,15 @@ pub fn netns(to: *mut Netns, sk: *const u8) {
         thin_linear_timeouts: net_thin_linear_timeouts u8;
     });
     // SAFETY: reserved space for a `Netns`.
-    unsafe { memory::clear_bytes(&raw mut (*to).reserved) }
+    unsafe {
+        (*to).rmem = third(net, fact!(layout.net_tcp_rmem));
+        (*to).wmem = third(net, fact!(layout.net_tcp_wmem));
+        memory::clear_bytes(&raw mut (*to).reserved);
+    }
+}
+
+/// The last of three integers.
+#[inline(always)]
+fn third(base: *const u8, offset: u16) -> u32 {
+    if offset == agent_common::layout::ABSENT { ABSENT32 } else { load(base, offset + 8) }
 }

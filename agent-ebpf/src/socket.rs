@@ -104,7 +104,8 @@ pub fn is_owned(sk: *const u8) -> bool {
 /// Whether any of the totals says that the socket had trouble.
 #[inline(always)]
 pub fn is_troubled(totals: &Totals) -> bool {
-    totals.resets_sent | totals.resets_received | totals.buf_limit_exceeded | totals.failed != 0
+    let Totals { resets_sent, resets_received, buf_limit_exceeded, failed, dropped, .. } = totals;
+    resets_sent | resets_received | buf_limit_exceeded | failed | dropped != 0
 }
 
 const NO_TOTALS: Totals = Totals {
@@ -113,4 +114,6 @@ const NO_TOTALS: Totals = Totals {
     resets_sent: 0,
     resets_received: 0,
     buf_limit_exceeded: 0,
+    dropped: 0,
+    reserved: 0,
 };

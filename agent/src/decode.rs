@@ -6,7 +6,9 @@
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use agent_common::record::{self, ABSENT32, HAS_TCP, NO_REASON, NO_STACK, OWNED, REQUEST, TIME_WAIT};
+use agent_common::record::{
+    self, ABSENT8, ABSENT32, HAS_TCP, NO_REASON, NO_STACK, OWNED, REQUEST, TIME_WAIT,
+};
 use agent_common::{owner, signal};
 use thiserror::Error;
 
@@ -243,6 +245,7 @@ fn detail(bytes: &[u8], signal: u16) -> Result<Detail, DecodeError> {
         signal::RESET_RECEIVED => Ok(Detail::ResetReceived),
         signal::BUF_LIMIT_EXCEEDED => buf_limit_exceeded(read_detail(bytes)?),
         signal::RCVQUEUE_FULL => Ok(rcvqueue_full(read_detail(bytes)?)),
+        signal::PACKET_DROPPED => Ok(packet_dropped(read_detail(bytes)?)),
         signal::STATE_CHANGED => state_changed(read_detail(bytes)?),
         signal::SOCK_DESTROYED => Ok(Detail::SockDestroyed),
         _ => Err(DecodeError::Signal(signal)),
@@ -295,13 +298,25 @@ fn reset_sent(raw: record::ResetSent) -> Detail {
 }
 
 fn buf_limit_exceeded(raw: record::BufLimitExceeded) -> Result<Detail, DecodeError> {
-    let record::BufLimitExceeded { allocated, direction, reserved: _, protocol } = raw;
+    let record::BufLimitExceeded { memory_cgroup, allocated, direction, pressure, reserved: _, protocol } =
+        raw;
     let direction = match direction {
         0 => Direction::Send,
         1 => Direction::Receive,
-        _ => return Err(DecodeError::Direction(direction)),
+        _ => return Err(DecodeError::Direction(direction.into())),
     };
-    Ok(Detail::BufLimitExceeded { direction, allocated, protocol: text(&protocol) })
+    Ok(Detail::BufLimitExceeded {
+        direction,
+        allocated: allocated.into(),
+        protocol: text(&protocol),
+        pressure: (pressure != ABSENT8).then_some(pressure != 0),
+        memory_cgroup: (memory_cgroup != 0).then_some(memory_cgroup),
+    })
+}
+
+fn packet_dropped(raw: record::PacketDropped) -> Detail {
+    let record::PacketDropped { reason, truesize, accept_queue, backlog } = raw;
+    Detail::PacketDropped { reason, truesize, accept_queue, backlog }
 }
 
 fn rcvqueue_full(raw: record::RcvqueueFull) -> Detail {
@@ -341,4 +356,4 @@ macro_rules! plain {
     };
 }
 
-plain!(Record TcpRecord Retransmit SynackRetransmit ResetSent BufLimitExceeded RcvqueueFull StateChanged SockHeld);
+plain!(Record TcpRecord Retransmit SynackRetransmit ResetSent BufLimitExceeded RcvqueueFull PacketDropped StateChanged SockHeld);

@@ -221,6 +221,10 @@ pub enum Detail {
         allocated: i64,
         /// The protocol's name in the kernel, e.g. `TCP`, `UDP`.
         protocol: Box<str>,
+        /// Whether the protocol is under pressure; `None` of a protocol that knows none.
+        pressure: Option<bool>,
+        /// Kernel id of the memory cgroup that the socket is charged to; `None` if to none.
+        memory_cgroup: Option<u64>,
     },
     /// `sock_rcvqueue_full`
     RcvqueueFull {
@@ -230,6 +234,17 @@ pub enum Detail {
         rmem_alloc: u32,
         /// `SO_RCVBUF`, bytes.
         rcvbuf: u32,
+    },
+    /// `kfree_skb`, of a received packet.
+    PacketDropped {
+        /// Number of the kernel's reason, named by [`HostFacts::drop_reasons`].
+        reason: u32,
+        /// Kernel memory of the packet, bytes.
+        truesize: u32,
+        /// Connections waiting for accept, of a listener.
+        accept_queue: u32,
+        /// Limit of the accept queue, of a listener.
+        backlog: u32,
     },
     /// `inet_sock_set_state`
     StateChanged {
@@ -333,6 +348,16 @@ impl Tcp {
     /// `tcp_syn_linear_timeouts` of the namespace; `None` before 6.5.
     pub fn syn_linear_timeouts(&self) -> Option<u8> {
         (self.netns.syn_linear_timeouts != ABSENT8).then_some(self.netns.syn_linear_timeouts)
+    }
+
+    /// `tcp_rmem[2]` of the namespace, bytes.
+    pub fn rmem(&self) -> Option<u32> {
+        present32(self.netns.rmem)
+    }
+
+    /// `tcp_wmem[2]` of the namespace, bytes.
+    pub fn wmem(&self) -> Option<u32> {
+        present32(self.netns.wmem)
     }
 
     /// No file refers to the socket any more: the application closed it (`SOCK_DEAD`).

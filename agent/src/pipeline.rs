@@ -252,6 +252,7 @@ pub fn signal_of(detail: &Detail) -> u16 {
         Detail::ResetReceived => signal::RESET_RECEIVED,
         Detail::BufLimitExceeded { .. } => signal::BUF_LIMIT_EXCEEDED,
         Detail::RcvqueueFull { .. } => signal::RCVQUEUE_FULL,
+        Detail::PacketDropped { .. } => signal::PACKET_DROPPED,
         Detail::StateChanged { .. } => signal::STATE_CHANGED,
         Detail::SockDestroyed => signal::SOCK_DESTROYED,
     }

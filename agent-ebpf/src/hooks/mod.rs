@@ -4,6 +4,7 @@ pub mod inet;
 pub mod iter;
 pub mod sched;
 pub mod segment;
+pub mod skb;
 pub mod sock;
 mod stack;
 pub mod tcp;

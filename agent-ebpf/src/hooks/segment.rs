@@ -28,21 +28,48 @@ const FIN_SYN: u8 = 3;
 /// this host. `false` if it can't be read.
 #[inline(always)]
 pub fn describe(record: *mut Record, skb: *const u8) -> bool {
+    let Some(tcp) = read_ends(record, skb) else { return false };
+    // SAFETY: `record` is reserved space for a `Record`, its detail a `ResetSent`.
+    trigger(unsafe { &raw mut (*record).detail.reset_sent }, skb, tcp);
+    true
+}
+
+/// Takes the ends alone. `false` if they can't be read.
+#[inline(always)]
+pub fn ends(record: *mut Record, skb: *const u8) -> bool {
+    read_ends(record, skb).is_some()
+}
+
+#[inline(always)]
+fn read_ends(record: *mut Record, skb: *const u8) -> Option<TcpHeader> {
     let network = header(skb, field!(skb, skb_network_header, u16));
     let transport = header(skb, field!(skb, skb_transport_header, u16));
     // One at a time: of both results together LLVM makes a path on which 5.10 finds the first unread.
     // SAFETY: probe reads check their address; both headers lie in the linear part (`tcp_v4_rcv` pulls them).
-    let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 5]) }) else { return false };
+    let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 5]) }) else { return None };
     // SAFETY: as above.
-    let Ok(tcp) = (unsafe { bpf_probe_read_kernel(transport as *const TcpHeader) }) else { return false };
-    // SAFETY: `record` is reserved space for a `Record`, its detail a `ResetSent`.
+    let Ok(tcp) = (unsafe { bpf_probe_read_kernel(transport as *const TcpHeader) }) else { return None };
+    // SAFETY: `record` is reserved space for a `Record`.
     unsafe {
         addresses(&raw mut (*record).endpoint, ip);
         (*record).endpoint.remote_port = u16::from_be(tcp.source);
         (*record).endpoint.local_port = u16::from_be(tcp.dest);
-        trigger(&raw mut (*record).detail.reset_sent, skb, tcp);
     }
-    true
+    Some(tcp)
+}
+
+/// Whether a packet is IPv4 or IPv6 with TCP right behind its header.
+#[inline(always)]
+pub fn is_tcp(skb: *const u8) -> bool {
+    const IPPROTO_TCP: u8 = 6;
+    let network = header(skb, field!(skb, skb_network_header, u16));
+    // SAFETY: probe reads check their address.
+    let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u8; 16]) }) else { return false };
+    match ip[0] >> 4 {
+        4 => ip[9] == IPPROTO_TCP,
+        6 => ip[6] == IPPROTO_TCP,
+        _ => false,
+    }
 }
 
 /// IPv4 has its addresses in bytes 12 to 19, IPv6 in bytes 8 to 39.

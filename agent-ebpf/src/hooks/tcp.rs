@@ -294,7 +294,7 @@ fn bare(skb: *const u8, netns: u32, what: What, detail: u16, more: impl FnOnce(*
 /// # Safety
 /// `to` is reserved space for an `Endpoint`.
 #[inline(always)]
-unsafe fn no_socket(to: *mut Endpoint, netns: u32) {
+pub unsafe fn no_socket(to: *mut Endpoint, netns: u32) {
     // SAFETY: by the caller's promise; integers only, so all zeroes is a value.
     unsafe {
         memory::clear(to);

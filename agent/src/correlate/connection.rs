@@ -1,5 +1,6 @@
 //! One connection's story so far.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use agent_common::record::Totals;
@@ -43,6 +44,8 @@ pub struct Connection {
     pub holders: Holders,
     /// Somebody listened on its local address and port, so that it was accepted.
     pub accepted: bool,
+    /// Kernel id of the memory cgroup that it is charged to, if memory was refused.
+    pub memory_cgroup: Option<NonZero<u64>>,
     /// What happened.
     pub timeline: Timeline,
     /// Events seen.
@@ -72,6 +75,7 @@ impl Connection {
             ended_by: None,
             holders: Holders::default(),
             accepted: false,
+            memory_cgroup: None,
             timeline: Timeline::default(),
             events: 0,
             verdict: None,
@@ -156,6 +160,9 @@ impl Connection {
         }
         if let Some(error) = state::error(event) {
             self.error = error;
+        }
+        if let Detail::BufLimitExceeded { memory_cgroup, .. } = event.detail {
+            self.memory_cgroup = memory_cgroup.and_then(NonZero::new);
         }
     }
 
@@ -244,7 +251,8 @@ fn recovered(old: &Tcp, new: &Tcp) -> u8 {
 
 /// The member-wise greater: a walk's finding and a record may arrive in either order.
 fn newest_totals(a: &Totals, b: &Totals) -> Totals {
-    let Totals { mut segments, failed, resets_sent, resets_received, buf_limit_exceeded } = *a;
+    let Totals { mut segments, failed, resets_sent, resets_received, buf_limit_exceeded, dropped, reserved } =
+        *a;
     for (segment, other) in segments.iter_mut().zip(b.segments) {
         *segment = other.max(*segment);
     }
@@ -254,5 +262,7 @@ fn newest_totals(a: &Totals, b: &Totals) -> Totals {
         resets_sent: resets_sent.max(b.resets_sent),
         resets_received: resets_received.max(b.resets_received),
         buf_limit_exceeded: buf_limit_exceeded.max(b.buf_limit_exceeded),
+        dropped: dropped.max(b.dropped),
+        reserved,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::limits::{CGROUPS, STACKS};
+use super::limits::{SHORT_CGROUPS, STACKS};
 use crate::event::{CgroupMemory, Detail, HostFacts, KernelEvent, Settings, TcpMemory, Usage};
 
 /// What is known of the host.
@@ -99,7 +99,7 @@ impl Host {
 
     /// The cgroup whose news are oldest makes room.
     pub fn set_cgroup_memory(&mut self, memory: CgroupMemory) {
-        if self.cgroups.len() >= CGROUPS && !self.cgroups.contains_key(&memory.cgroup) {
+        if self.cgroups.len() >= SHORT_CGROUPS && !self.cgroups.contains_key(&memory.cgroup) {
             let oldest = self.cgroups.values().min_by_key(|known| known.time).map(|known| known.cgroup);
             self.cgroups.remove(&oldest.unwrap_or_default());
         }
@@ -137,9 +137,16 @@ impl Host {
             | Detail::ResetReceived
             | Detail::BufLimitExceeded { .. }
             | Detail::RcvqueueFull { .. }
+            | Detail::PacketDropped { .. }
             | Detail::StateChanged { .. }
             | Detail::SockDestroyed => None,
         }
+    }
+
+    /// The kernel's name of the reason of a dropped packet.
+    pub fn drop_reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
+        let Detail::PacketDropped { reason, .. } = event.detail else { return None };
+        self.facts.drop_reasons.get(&i32::try_from(reason).ok()?).map(|name| Arc::from(&**name))
     }
 
     /// Functions of the kernel stack with this id, innermost first; none if it was not told.

@@ -63,7 +63,7 @@ pub const OWNERS: usize = 4096;
 pub const STACKS: usize = 1024;
 
 /// cgroups whose memory is remembered: those short of it, for as long as their events are judged.
-pub const CGROUPS: usize = 256;
+pub const SHORT_CGROUPS: usize = 256;
 
 /// Connections that can ask for a walk over open files at a time: one is reason enough.
 pub const WANTS: usize = 1024;

@@ -79,6 +79,7 @@ impl Listener {
             | Detail::ResetReceived
             | Detail::BufLimitExceeded { .. }
             | Detail::RcvqueueFull { .. }
+            | Detail::PacketDropped { .. }
             | Detail::StateChanged { .. }
             | Detail::SockDestroyed => (),
         }

@@ -270,6 +270,7 @@ impl Correlator {
             connection: id,
             owner: self.owner(&event, id, &listener),
             reset_reason: self.host.reset_reason(&event),
+            drop_reason: self.host.drop_reason(&event),
             stack: self.host.stack_of(&event),
             rto: stage::rto(&event, self.host.facts().hz, rto_max),
             stage,
@@ -322,6 +323,7 @@ fn is_of_listener(event: &KernelEvent) -> bool {
             | Detail::ResetReceived
             | Detail::BufLimitExceeded { .. }
             | Detail::RcvqueueFull { .. }
+            | Detail::PacketDropped { .. }
             | Detail::SockDestroyed => event.endpoint.state == listen,
         }
 }
@@ -339,6 +341,7 @@ fn is_news(event: &KernelEvent) -> bool {
         | Detail::ResetSent { .. }
         | Detail::BufLimitExceeded { .. }
         | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
         | Detail::StateChanged { .. } => seen.is_some(),
     }
 }

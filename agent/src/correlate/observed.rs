@@ -48,6 +48,8 @@ pub struct Observed {
     pub owner: Option<Owner>,
     /// The kernel's name of a reset's reason, without `SK_RST_REASON_`.
     pub reset_reason: Option<Arc<str>>,
+    /// Kernel's name of the reason of a dropped packet.
+    pub drop_reason: Option<Arc<str>>,
     /// Functions of a reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
     /// Retransmission timeout in force at the event.

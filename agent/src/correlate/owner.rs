@@ -75,6 +75,7 @@ pub fn role(event: &KernelEvent) -> Role {
         | Detail::ResetReceived
         | Detail::BufLimitExceeded { .. }
         | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
         | Detail::StateChanged { .. } => Role::User,
     }
 }
@@ -112,6 +113,7 @@ pub fn ender(event: &KernelEvent) -> Option<&Process> {
         | Detail::ResetReceived
         | Detail::BufLimitExceeded { .. }
         | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
         | Detail::SockDestroyed => false,
     };
     event.current.as_ref().filter(|_| ends).map(|thread| &thread.process)

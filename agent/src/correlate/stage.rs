@@ -24,6 +24,7 @@ pub fn stage(event: &KernelEvent) -> Option<u32> {
         | Detail::ResetReceived
         | Detail::BufLimitExceeded { .. }
         | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
         | Detail::StateChanged { .. }
         | Detail::SockDestroyed => None,
     }

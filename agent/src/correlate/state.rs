@@ -25,6 +25,7 @@ pub fn after(event: &KernelEvent) -> Option<TcpState> {
         | Detail::ResetSent { .. }
         | Detail::BufLimitExceeded { .. }
         | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
         | Detail::SockDestroyed => before(event),
     }
 }

@@ -10,7 +10,7 @@ use crate::diagnose::deadline::Outlook;
 use crate::diagnose::forecast::{Forecast, Surroundings, forecast};
 use crate::diagnose::story::Relatives;
 use crate::diagnose::{Cause, Diagnosis, Phase, Story};
-use crate::event::Endpoint;
+use crate::event::{Detail, Endpoint};
 use crate::pipeline::Diagnosed;
 
 /// How far apart the last events of two ends may be, ns: a slowest retransmission.
@@ -40,7 +40,7 @@ impl Correlator {
             outlook,
             memory: self.tcp_memory(),
             family: self.family_of(connection).map(|family| self.relatives(family)),
-            cgroup: connection.identity.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
+            cgroup: connection.memory_cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
         }
     }
 
@@ -48,7 +48,7 @@ impl Correlator {
     pub fn stray_story<'a>(&'a self, observed: &'a Observed) -> Story<'a> {
         let endpoint = &observed.event.endpoint;
         Story {
-            phase: if observed.stage.is_some() { Phase::Stalled } else { Phase::Died },
+            phase: if observed.stage.is_some() || is_drop(observed) { Phase::Stalled } else { Phase::Died },
             time: observed.event.time,
             connection: None,
             peer: self
@@ -62,7 +62,7 @@ impl Correlator {
             outlook: observed.outlook,
             memory: self.tcp_memory(),
             family: self.family_listening(&observed.listener).map(|family| self.relatives(family)),
-            cgroup: endpoint.cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup)),
+            cgroup: None,
         }
     }
 
@@ -135,6 +135,11 @@ impl Correlator {
     pub fn judge(&mut self, id: ConnectionId, cause: Cause) {
         self.table.judge(id, cause);
     }
+}
+
+/// The client sends again, and waits.
+fn is_drop(observed: &Observed) -> bool {
+    matches!(observed.event.detail, Detail::PacketDropped { .. })
 }
 
 fn is_near(peer: &Connection, time: u64) -> bool {

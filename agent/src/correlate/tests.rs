@@ -59,6 +59,7 @@ impl Bench {
             release: "6.12".into(),
             reset_reasons,
             page_size: 4096,
+            ..HostFacts::default()
         }));
         bench.fact(&Fact::Clock { offset: 1_000 });
         bench

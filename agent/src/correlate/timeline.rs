@@ -71,6 +71,15 @@ pub enum What {
         direction: Direction,
         /// Pages of the protocol after the refused add; stops at `u32::MAX`.
         allocated: u32,
+        /// Whether the protocol was under pressure; `None` where it knows none.
+        pressure: Option<bool>,
+        /// Whether the socket is charged to a memory cgroup.
+        in_cgroup: bool,
+    },
+    /// A received segment was dropped.
+    PacketDropped {
+        /// Number of the kernel's reason.
+        reason: u16,
     },
     /// The receive queue was full (not of TCP).
     RcvqueueFull,
@@ -111,9 +120,11 @@ impl What {
                 state: event.endpoint.state,
             },
             Detail::ResetReceived => Self::ResetReceived { state: event.endpoint.state },
-            Detail::BufLimitExceeded { direction, allocated, .. } => {
-                Self::BufLimitExceeded { direction, allocated: narrow(allocated.max(0), u32::MAX) }
+            Detail::BufLimitExceeded { direction, allocated, pressure, memory_cgroup, .. } => {
+                let allocated = narrow(allocated.max(0), u32::MAX);
+                Self::BufLimitExceeded { direction, allocated, pressure, in_cgroup: memory_cgroup.is_some() }
             }
+            Detail::PacketDropped { reason, .. } => Self::PacketDropped { reason: narrow(reason, u16::MAX) },
             Detail::RcvqueueFull { .. } => Self::RcvqueueFull,
             Detail::StateChanged { old, new, .. } => {
                 Self::StateChanged { old, new, err: raw.map_or(0, |raw| errno(raw.err)) }
@@ -129,7 +140,13 @@ impl What {
         {
             return kind == next_kind && err == next_err && is_clocked_by_acks(kind);
         }
-        matches!((self, next), (Self::BufLimitExceeded { direction: a, .. }, Self::BufLimitExceeded { direction: b, .. }) if a == b)
+        match (self, next) {
+            (Self::BufLimitExceeded { direction: a, .. }, Self::BufLimitExceeded { direction: b, .. }) => {
+                a == b
+            }
+            (Self::PacketDropped { reason: a }, Self::PacketDropped { reason: b }) => a == b,
+            _ => false,
+        }
     }
 
     fn segments(&mut self) -> Option<&mut u16> {

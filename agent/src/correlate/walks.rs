@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::connection::Connection;
 use super::limits::WANTS;
 use super::observed::ConnectionId;
+use super::timeline::What;
 use super::{owner, stage};
 
 /// How long after the expected next timeout a silent stall is looked at, ns: the timer wheel rounds up by
@@ -72,15 +73,21 @@ impl Walks {
     }
 }
 
-/// A connection without an owner asks at once, if any file refers to it; a stalled one when its next
+/// A connection without an owner asks at once, if any file refers to it; one that runs short of memory too,
+/// since others may have it; a stalled one when its next
 /// timeout is overdue: it recovered or died without a word.
 fn due(connection: &Connection, hz: u32) -> Option<u64> {
     let tcp = connection.tcp.as_ref()?;
-    if lacks_owner(connection) && tcp.raw.has_socket != 0 {
+    if (lacks_owner(connection) && tcp.raw.has_socket != 0) || runs_short(connection) {
         return Some(connection.last);
     }
     let rto = stage::from_jiffies(tcp.raw.rto, hz).filter(|_| connection.is_stalled())?;
     Some(connection.last.saturating_add(2 * rto.as_nanos() as u64).saturating_add(GRACE))
+}
+
+fn runs_short(connection: &Connection) -> bool {
+    let last = connection.timeline.entries().last().map(|entry| entry.what);
+    connection.is_live() && matches!(last, Some(What::BufLimitExceeded { .. } | What::PacketDropped { .. }))
 }
 
 /// For the dead, whose file will be closed any moment, their listener's process is answer enough.

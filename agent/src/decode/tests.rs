@@ -128,7 +128,8 @@ fn only_whole_records() {
 #[test]
 fn facts_survive_their_encoding() {
     let reset_reasons = BTreeMap::from([(1, "NO_SOCKET".into()), (11, "TCP_ABORT_ON_CLOSE".into())]);
-    let host = HostFacts { hz: 250, release: "6.12".into(), reset_reasons, page_size: 4096 };
+    let host =
+        HostFacts { hz: 250, release: "6.12".into(), reset_reasons, page_size: 4096, ..HostFacts::default() };
     let facts = [
         Fact::Host(host),
         Fact::Clock { offset: -3 },

@@ -72,8 +72,17 @@ impl Bench {
 
     fn with(reasons: &[(i32, &str)]) -> Self {
         let mut bench = Self(Pipeline::new(Limits::default(), Kept::default()));
+        let drop_reasons = [(20, "PROTO_MEM"), (40, "TCP_LISTEN_OVERFLOW")]
+            .map(|(number, name)| (number, name.into()))
+            .into();
         let reset_reasons = reasons.iter().map(|&(number, name)| (number, name.into())).collect();
-        bench.fact(&Fact::Host(HostFacts { hz: HZ, release: "6.12".into(), reset_reasons, page_size: 4096 }));
+        bench.fact(&Fact::Host(HostFacts {
+            hz: HZ,
+            release: "6.12".into(),
+            reset_reasons,
+            page_size: 4096,
+            drop_reasons,
+        }));
         bench.fact(&Fact::WalkDone { time: 1 });
         bench
     }
@@ -163,6 +172,8 @@ pub fn certainty(diagnosis: &Diagnosis) -> Certainty {
 }
 
 pub fn says(diagnosis: &Diagnosis, part: &str) {
-    let found = diagnosis.evidence.iter().any(|one| one.text.contains(part));
+    let mut evidence = diagnosis.evidence.iter().map(|one| &one.text);
+    let found =
+        evidence.any(|text| text.contains(part)) || diagnosis.advice.iter().any(|text| text.contains(part));
     assert!(found || diagnosis.summary.contains(part), "no {part:?} in {diagnosis:#?}");
 }

@@ -66,6 +66,8 @@ struct Held {
 #[derive(Debug)]
 enum Subject {
     Connection(ConnectionId),
+    /// It runs short of memory: whoever has it is found by a walk over open files meanwhile.
+    Shortage(ConnectionId),
     Stray(Arc<Observed>),
 }
 
@@ -108,6 +110,7 @@ impl Tracker {
     fn judge(&mut self, correlator: &mut Correlator, held: Held) -> Option<Told> {
         match held.of {
             Subject::Connection(id) => self.death(correlator, id).map(|diagnosis| (diagnosis, None)),
+            Subject::Shortage(id) => shortage(correlator, id).map(|diagnosis| (diagnosis, None)),
             Subject::Stray(observed) => {
                 self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
             }
@@ -140,7 +143,9 @@ impl Tracker {
                 self.hold(Subject::Stray(Arc::clone(observed)), observed.event.time);
                 Vec::new()
             }
-            Detail::SynackRetransmit { .. } => self.stray(correlator, observed).into_iter().collect(),
+            Detail::SynackRetransmit { .. } | Detail::PacketDropped { .. } => {
+                self.stray(correlator, observed).into_iter().collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -200,9 +205,10 @@ impl Tracker {
     ) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         if !connection.is_stalled() {
-            return self
-                .recover(correlator, id, observed.event.time)
-                .or_else(|| refused(correlator, id, observed));
+            if begins_shortage(connection, observed) {
+                self.hold(Subject::Shortage(id), observed.event.time);
+            }
+            return self.recover(correlator, id, observed.event.time);
         }
         let sight = Sight { time: observed.event.time, moment: moment(&observed.event.detail) };
         observed.event.tcp.as_ref()?;
@@ -298,13 +304,18 @@ fn is_timeout(observed: &Observed) -> bool {
         || matches!(observed.event.detail, Detail::Retransmit { kind: RetransmitKind::Timeout, .. })
 }
 
-/// Memory was refused: told when it begins.
-fn refused(correlator: &Correlator, id: ConnectionId, observed: &Observed) -> Option<Diagnosis> {
-    let connection = correlator.connection_by_id(id)?;
-    let begins = connection.timeline.entries().last().is_some_and(|entry| {
-        entry.count == observed.event.stands_for && matches!(entry.what, What::BufLimitExceeded { .. })
-    });
-    begins.then(|| correlator.story(connection, Phase::Stalled, None)).as_ref().and_then(diagnose)
+/// Memory was refused, or a segment dropped: told when it begins.
+fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
+    let stands_for = observed.event.stands_for;
+    connection.timeline.entries().last().is_some_and(|entry| {
+        entry.count == stands_for
+            && matches!(entry.what, What::BufLimitExceeded { .. } | What::PacketDropped { .. })
+    })
+}
+
+fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {
+    let connection = correlator.connection_by_id(id).filter(|connection| connection.is_live())?;
+    diagnose(&correlator.story(connection, Phase::Stalled, None))
 }
 
 /// Whether the other end, on this host, has told of the same death.

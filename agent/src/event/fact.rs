@@ -205,4 +205,8 @@ pub struct HostFacts {
     pub reset_reasons: BTreeMap<i32, Box<str>>,
     /// Bytes of a page.
     pub page_size: u32,
+    /// Names of the reasons of `enum skb_drop_reason` that are told, without the prefix `SKB_DROP_REASON_`;
+    /// empty before 5.17.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drop_reasons: BTreeMap<i32, Box<str>>,
 }

@@ -100,7 +100,7 @@ impl TcpMemory {
 pub struct CgroupMemory {
     /// When it was read, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// cgroup v2 id of the socket, as events have it.
+    /// Kernel id of the cgroup, in the hierarchy of the memory controller, as refusals have it.
     pub cgroup: u64,
     /// Hierarchy of the limit: 1 or 2.
     pub version: u8,

@@ -222,6 +222,7 @@ fn kind_of(event: &KernelEvent) -> Option<RetransmitKind> {
         | Detail::ResetReceived
         | Detail::BufLimitExceeded { .. }
         | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
         | Detail::StateChanged { .. }
         | Detail::SockDestroyed => None,
     }
@@ -276,7 +277,10 @@ mod tests {
         use EventWord as E;
         assert_eq!(passing("port=81"), [E::ResetSent, E::ResetReceived]);
         assert_eq!(passing("address=2001:db8::/32"), [E::ResetSent]);
-        assert_eq!(passing("address=203.0.113.9"), [E::SynackRetransmit, E::BufLimitExceeded]);
+        assert_eq!(
+            passing("address=203.0.113.9"),
+            [E::SynackRetransmit, E::BufLimitExceeded, E::PacketDropped]
+        );
         assert_eq!(passing("address=203.0.113.9&event=buf_limit_exceeded"), [E::BufLimitExceeded]);
     }
 

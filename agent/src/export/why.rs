@@ -144,6 +144,7 @@ pub enum Sort {
     ResetReceived,
     BufLimitExceeded,
     RcvqueueFull,
+    PacketDropped,
     StateChanged,
     Recovered,
     SockDestroyed,

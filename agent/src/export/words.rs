@@ -24,6 +24,8 @@ pub enum EventWord {
     BufLimitExceeded,
     /// A packet did not fit a receive queue.
     RcvqueueFull,
+    /// A received packet was dropped for want of memory or of room in a queue.
+    PacketDropped,
     /// A TCP socket changes state.
     StateChanged,
     /// A TCP socket ends.
@@ -36,14 +38,15 @@ pub enum EventWord {
 pub struct NoSuchWord(&'static [&'static str]);
 
 impl EventWord {
-    /// All, in the order of the signals.
-    pub const ALL: [Self; 8] = [
+    /// All, in the order of their words.
+    pub const ALL: [Self; 9] = [
         Self::Retransmit,
         Self::SynackRetransmit,
         Self::ResetSent,
         Self::ResetReceived,
         Self::BufLimitExceeded,
         Self::RcvqueueFull,
+        Self::PacketDropped,
         Self::StateChanged,
         Self::SockDestroyed,
     ];
@@ -55,6 +58,7 @@ impl EventWord {
         "reset_received",
         "buf_limit_exceeded",
         "rcvqueue_full",
+        "packet_dropped",
         "state_changed",
         "sock_destroyed",
     ];
@@ -73,6 +77,7 @@ impl EventWord {
             Detail::ResetReceived => Self::ResetReceived,
             Detail::BufLimitExceeded { .. } => Self::BufLimitExceeded,
             Detail::RcvqueueFull { .. } => Self::RcvqueueFull,
+            Detail::PacketDropped { .. } => Self::PacketDropped,
             Detail::StateChanged { .. } => Self::StateChanged,
             Detail::SockDestroyed => Self::SockDestroyed,
         }
@@ -128,6 +133,7 @@ pub const SIGNALS: &[&str; signal::END as usize] = &[
     "state_changed",
     "sock_destroyed",
     "sock_held",
+    "packet_dropped",
 ];
 
 /// The kernel's word of a TCP state without `TCP_`.

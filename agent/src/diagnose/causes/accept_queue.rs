@@ -39,6 +39,9 @@ fn is_overflow(story: &Story) -> bool {
 fn queues(story: &Story) -> Option<Queues> {
     let stray = story.stray?;
     match stray.event.detail {
+        Detail::PacketDropped { accept_queue, backlog, .. } if stray.event.endpoint.request => {
+            Some(Queues { accept: accept_queue, syn: 0, backlog })
+        }
         Detail::SynackRetransmit { accept_queue, syn_queue, backlog, .. } => {
             Some(Queues { accept: accept_queue, syn: syn_queue, backlog })
         }
@@ -99,6 +102,8 @@ fn accept_full(story: &Story, queues: &Queues) -> Finding {
     )
     .with(told, format!("the accept queue has {accept} of {backlog} (it is full above its limit)"))
     .saw_if(synack(story))
+    .saw_if(dropped(story))
+    .saw_if(counted(story))
     .saw_if(is_reset(story).then(|| {
         "the half-open connection was reset: tcp_abort_on_overflow is \
             set, or the client's ACK came for a request that the listener had dropped"
@@ -113,9 +118,30 @@ fn accept_full(story: &Story, queues: &Queues) -> Finding {
             two accepts); a longer queue only hides it"
     ))
     .advise(format!(
-        "for bursts: listen() with more than {backlog}, and net.core.somaxconn at least \
-            as high; each waiting connection costs some 2 KiB and its client's patience"
+        "for bursts: listen() with more than {backlog}, and net.core.somaxconn{} at least \
+            as high; each waiting connection costs some 2 KiB and its client's patience",
+        somaxconn(story)
     ))
+}
+
+/// `, now 4096,` of the agent's network namespace.
+fn somaxconn(story: &Story) -> String {
+    let now = story.memory.map(|memory| memory.buffers.somaxconn).filter(|now| *now > 0);
+    now.map_or_else(String::new, |now| format!(" (the host's is {now})"))
+}
+
+fn dropped(story: &Story) -> Option<String> {
+    let stray = story.stray?;
+    let is_drop = matches!(stray.event.detail, Detail::PacketDropped { .. });
+    let remote = stray.event.endpoint.remote;
+    is_drop.then(|| format!("the last ACK of the handshake with {remote} was dropped (TCP_LISTEN_OVERFLOW)"))
+}
+
+/// Counters of the agent's own network namespace say nothing of another's.
+fn counted(story: &Story) -> Option<String> {
+    let memory = story.memory?;
+    let overflows = memory.counter("ListenOverflows").filter(|count| *count > 0)?;
+    Some(format!("the host counts {} (ListenOverflows, since it booted)", plural(overflows, "overflow")))
 }
 
 fn syn_full(story: &Story, queues: &Queues) -> Finding {

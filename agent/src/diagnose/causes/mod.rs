@@ -19,6 +19,7 @@ mod memory;
 mod orphan_timeout;
 mod path_quality;
 mod peer_reset;
+mod shortage;
 mod silence;
 mod socket_buffers;
 mod too_many_orphans;

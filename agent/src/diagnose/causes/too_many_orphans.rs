@@ -2,8 +2,10 @@
 //! `tcp_mem` used up. The reset has one reason for both (TCP_ABORT_ON_MEMORY).
 
 use super::common::{lost, reason, sent, went};
+use super::shortage::{host, orphans, raise_tcp_mem};
 use super::{Finding, Story};
 use crate::diagnose::path::Path;
+use crate::diagnose::wording::size;
 use crate::diagnose::{Cause, Certainty};
 
 /// `SOCK_MIN_SNDBUF` (2 * (2048 + sizeof(struct sk_buff)) on 64 bit): a socket that holds less is not
@@ -24,16 +26,27 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
         Finding::new(cause, summary)
             .with(certainty, reason(story, certainty))
             .with(sure, why)
+            .saw_if(story.memory.map(orphans))
+            .saw_if(host(story))
             .saw_if(sent(story))
             .saw_if(lost(story))
             .advise(
-                "`dmesg` has \"too many orphaned sockets\" or \"out of memory -- consider tuning \
-                tcp_mem\", at most one line every 5 s",
+                "close() only once the peer has acknowledged (shutdown, then read until 0): an open socket is \
+                no orphan, and its process sees what becomes of the data",
             )
-            .advise(
-                "net.ipv4.tcp_max_orphans and tcp_mem can be raised, each orphan takes up to 64 \
-                KiB; better: close() only once the peer has acknowledged (shutdown, then read until 0)",
-            ),
+            .advise(raise(story, cause)),
+    )
+}
+
+fn raise(story: &Story, cause: Cause) -> String {
+    let Some(memory) = story.memory.filter(|_| cause == Cause::TooManyOrphans) else {
+        return raise_tcp_mem(story);
+    };
+    let twice = memory.max_orphans.saturating_mul(2);
+    format!(
+        "`sysctl net.ipv4.tcp_max_orphans={twice}`, twice as now: each orphan may take 64 KiB that no process \
+        answers for, {} in all",
+        size(twice.saturating_mul(64 << 10))
     )
 }
 
@@ -46,15 +59,17 @@ fn which(story: &Story, queued: u32) -> (Cause, Certainty, String) {
         return (Cause::TooManyOrphans, Certainty::Inferred, why);
     }
     match story.memory {
+        // Idle ones count up to four times (`tcp_out_of_resources`).
         Some(memory) if memory.orphans <= memory.max_orphans / 4 => {
-            let why = format!("{} orphans of {}: the limit is tcp_mem", memory.orphans, memory.max_orphans);
+            let why = "orphans are far from their limit: the limit is tcp_mem".to_owned();
             (Cause::OutOfTcpMemory, Certainty::Inferred, why)
         }
-        Some(memory) => {
-            let why = format!(
-                "{} orphans of {} (tcp_max_orphans; idle ones count up to four times)",
-                memory.orphans, memory.max_orphans
-            );
+        Some(memory) if memory.pages > memory.limits[2] && memory.orphans <= memory.max_orphans => {
+            let why = "TCP has more than tcp_mem's high: that is the limit".to_owned();
+            (Cause::OutOfTcpMemory, Certainty::Inferred, why)
+        }
+        Some(_) => {
+            let why = "orphans are at their limit, of which idle ones count up to four times".to_owned();
             (Cause::TooManyOrphans, Certainty::Inferred, why)
         }
         None => {

@@ -3,6 +3,7 @@
 
 use super::common::{lost, owner, sent};
 use super::silence::is_silent;
+use super::socket_buffers::held_up;
 use super::{Finding, Story};
 use crate::diagnose::Cause;
 use crate::diagnose::wording::{bytes, errno, plural};
@@ -55,4 +56,5 @@ fn facts(finding: Finding, story: &Story) -> Finding {
         .saw("the window that the peer offers is 0")
         .saw(format!("{} unanswered", plural(probes, "probe")))
         .saw_if(sent(story))
+        .saw_if(held_up(story))
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::diagnose::diagnose;
-use crate::event::TcpMemory;
+use crate::event::{CgroupMemory, TcpMemory};
 
 /// What is said of the connection of one record, as it lives on, after what is told of the host.
 fn told_of(record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
@@ -65,7 +65,10 @@ fn buffers_that_are_full() {
 
 fn refused() -> RecordBytes {
     let mut record = record(signal::BUF_LIMIT_EXCEEDED, SECOND);
-    put!(record, record.detail.buf_limit_exceeded.allocated, 5000_i64);
+    put!(record, record.detail.buf_limit_exceeded.allocated, 5000_u32);
+    put!(record, record.detail.buf_limit_exceeded.memory_cgroup, 4711_u64);
+    put!(record, record.detail.buf_limit_exceeded.pressure, 1_u8);
+    put!(record, tcp.rmem_alloc, 100_000_u32);
     put!(record, totals.buf_limit_exceeded, 4_u32);
     record
 }
@@ -82,10 +85,93 @@ fn refused_memory_is_no_more_certain_than_what_was_told() {
         ([6000, 7000, 8000], Cause::CgroupMemoryLimit),
         ([1000, 4000, 8000], Cause::MemoryPressure),
     ] {
-        let memory = TcpMemory { limits, max_orphans: 1000, ..TcpMemory::default() };
-        let told = told_of(&refused(), &[Fact::TcpMemory(memory)]).unwrap();
-        assert_eq!(told.cause, cause);
+        assert_eq!(refused_with(&refused(), limits, 10_000).cause, cause);
     }
+}
+
+fn refused_with(record: &RecordBytes, limits: [u64; 3], sockets: u64) -> Diagnosis {
+    let memory = TcpMemory { pages: 5000, limits, sockets, ..TcpMemory::default() };
+    told_of(record, &[Fact::TcpMemory(memory)]).unwrap()
+}
+
+#[test]
+fn between_the_limits_it_is_the_host_only_under_pressure_and_beyond_ones_share() {
+    let between = [1000, 4000, 8000];
+    let mut calm = refused();
+    put!(calm, record.detail.buf_limit_exceeded.pressure, 0_u8);
+    let told = refused_with(&calm, between, 10_000);
+    assert_eq!((told.cause, told.evidence[1].certainty), (Cause::CgroupMemoryLimit, Certainty::Inferred));
+    assert_eq!(
+        refused_with(&refused(), between, 10).cause,
+        Cause::CgroupMemoryLimit,
+        "25 pages are its share"
+    );
+    let mut free = refused();
+    put!(free, record.detail.buf_limit_exceeded.memory_cgroup, 0_u64);
+    let told = refused_with(&free, between, 10_000);
+    assert_eq!((told.cause, told.evidence[1].certainty), (Cause::MemoryPressure, Certainty::Observed));
+    says(&told, "19.5 MiB of 31.2 MiB (62 % of tcp_mem's high)");
+    says(&told, "sysctl net.ipv4.tcp_mem='2000 8000 16000'");
+}
+
+#[test]
+fn a_cgroups_limit_is_named_with_its_numbers() {
+    let cgroup = CgroupMemory {
+        cgroup: 4711,
+        version: 2,
+        path: "/pod".into(),
+        socket: 3 << 20,
+        used: 12 << 20,
+        limit: Some(12 << 20),
+        hits: 7,
+        ..CgroupMemory::default()
+    };
+    let memory = TcpMemory { limits: [6000, 7000, 8000], ..TcpMemory::default() };
+    let told = told_of(&refused(), &[Fact::TcpMemory(memory), Fact::CgroupMemory(cgroup)]).unwrap();
+    assert_eq!(told.cause, Cause::CgroupMemoryLimit);
+    says(
+        &told,
+        "sockets of the cgroup have 3.0 MiB; the limit of /pod is 12.0 MiB, 12.0 MiB of it used, hit 7 times",
+    );
+    says(&told, "raise memory.max of /pod, now 12582912");
+}
+
+fn dropped(listens: bool) -> RecordBytes {
+    if !listens {
+        let mut record = record(signal::PACKET_DROPPED, SECOND);
+        put!(record, tcp.rcv_nxt, 5000_u32);
+        put!(record, tcp.rmem_alloc, 131_000_u32);
+        put!(record, tcp.rcvbuf, 131_072_u32);
+        put!(record, totals.dropped, 3_u32);
+        put!(record, netns.rmem, 6_291_456_u32);
+        put!(record, record.detail.packet_dropped.reason, 20_u32);
+        return record;
+    }
+    let mut record = RecordBytes::plain(signal::PACKET_DROPPED, SECOND).socket(0x1000, 0).state(LISTEN);
+    put!(record, record.detail.packet_dropped.reason, 40_u32);
+    put!(record, record.detail.packet_dropped.accept_queue, 129_u32);
+    put!(record, record.detail.packet_dropped.backlog, 128_u32);
+    record.ends(SERVER, CLIENT).flags(REQUEST).owner(100, "nginx", owner::LISTEN)
+}
+
+#[test]
+fn a_dropped_segment_tells_of_a_reader_that_does_not_read() {
+    let mut bench = Bench::new();
+    bench.push(&dropped(false));
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::ReceiveBufferFull, Phase::Stalled));
+    says(&told, "3 segments of it dropped here, the last one for PROTO_MEM");
+    says(&told, "autotuned up to tcp_rmem[2], 6291456 bytes");
+}
+
+#[test]
+fn a_dropped_handshake_tells_of_a_full_accept_queue() {
+    let mut bench = Bench::new();
+    bench.push(&listen(128));
+    bench.push(&dropped(true));
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::AcceptQueueFull, Phase::Stalled));
+    says(&told, "129 connections wait, its backlog is 128");
 }
 
 fn synack(accept: u32, syn: u32) -> RecordBytes {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::tcp::{self, Jiffies};
 use super::{
-    Family, Line, Listener, Memory, Outlook, Owner, Queue, Reset, Retransmit, Settings, StateChange, Tcp,
-    Thread, Totals, Trigger, VERSION,
+    Family, Line, Listener, Memory, Outlook, Owner, PacketDrop, Queue, Reset, Retransmit, Settings,
+    StateChange, Tcp, Thread, Totals, Trigger, VERSION,
 };
 use crate::correlate::listeners::Listening;
 use crate::correlate::observed::Observed;
@@ -45,9 +45,21 @@ impl Line {
                 self.reset = Some(reset(observed, *reason, trigger.as_ref()));
             }
             Detail::ResetReceived | Detail::SockDestroyed => (),
-            Detail::BufLimitExceeded { direction, allocated, protocol } => {
-                let protocol = protocol.to_string();
-                self.memory = Some(Memory { direction: *direction, protocol, allocated_pages: *allocated });
+            Detail::BufLimitExceeded { direction, allocated, protocol, pressure, memory_cgroup } => {
+                self.memory = Some(Memory {
+                    direction: *direction,
+                    protocol: protocol.to_string(),
+                    allocated_pages: *allocated,
+                    pressure: *pressure,
+                    cgroup: *memory_cgroup,
+                });
+            }
+            Detail::PacketDropped { reason, truesize, accept_queue, backlog } => {
+                let name = observed.drop_reason.as_deref().map_or_else(|| reason.to_string(), str::to_owned);
+                self.drop = Some(PacketDrop { reason: name, truesize: *truesize });
+                let (accept_queue, backlog) = (*accept_queue, *backlog);
+                let listens = observed.event.endpoint.request;
+                self.listener = listens.then_some(Listener { syn_queue: None, accept_queue, backlog });
             }
             Detail::RcvqueueFull { truesize, rmem_alloc, rcvbuf } => {
                 self.queue = Some(Queue { rmem_alloc: *rmem_alloc, rcvbuf: *rcvbuf, truesize: *truesize });
@@ -85,6 +97,7 @@ fn identity(observed: &Observed) -> Line {
         state_change: None,
         memory: None,
         queue: None,
+        drop: None,
         listener: None,
         outlook: None,
         tcp: None,

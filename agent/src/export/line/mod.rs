@@ -99,7 +99,10 @@ pub struct Line {
     /// Of `rcvqueue_full`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
-    /// Of `synack_retransmit`, and of a listener's `state_changed`.
+    /// Of `packet_dropped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<PacketDrop>,
+    /// Of `synack_retransmit`, and of a listener's `state_changed` and `packet_dropped`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<Listener>,
     /// Of `synack_retransmit`, where its listener is known.
@@ -245,6 +248,21 @@ pub struct Memory {
     pub protocol: String,
     /// Pages of the protocol with the refused ones.
     pub allocated_pages: i64,
+    /// The protocol is under pressure; absent of a protocol that knows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<bool>,
+    /// Kernel id of the memory cgroup that the socket is charged to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+}
+
+/// A received packet that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketDrop {
+    /// The kernel's reason without its prefix; its number where the kernel does not name it.
+    pub reason: String,
+    /// Kernel memory of the packet, bytes.
+    pub truesize: u32,
 }
 
 /// A receive queue that was full.

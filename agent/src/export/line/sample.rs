@@ -61,6 +61,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         realtime: 1_795_308_063_123_456_789,
         owner: None,
         reset_reason: None,
+        drop_reason: None,
         stack: Arc::new([]),
         rto: None,
         stage: None,
@@ -223,9 +224,22 @@ pub(crate) fn synack() -> Observed {
 /// `tcp_mem` is used up.
 pub(crate) fn out_of_memory() -> Observed {
     let endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Established));
-    let detail =
-        Detail::BufLimitExceeded { direction: Direction::Receive, allocated: 16_385, protocol: "TCP".into() };
+    let detail = Detail::BufLimitExceeded {
+        direction: Direction::Receive,
+        allocated: 16_385,
+        protocol: "TCP".into(),
+        pressure: Some(true),
+        memory_cgroup: Some(4711),
+    };
     observed(endpoint, detail, Some(&tcp()))
+}
+
+/// A listener whose accept queue is full.
+pub(crate) fn dropped() -> Observed {
+    let mut endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Listen));
+    endpoint.request = true;
+    let detail = Detail::PacketDropped { reason: 40, truesize: 768, accept_queue: 129, backlog: 128 };
+    Observed { drop_reason: Some("TCP_LISTEN_OVERFLOW".into()), ..observed(endpoint, detail, None) }
 }
 
 /// A ping socket that nobody reads.
@@ -311,6 +325,7 @@ pub(crate) fn all() -> Vec<Observed> {
         synack(),
         out_of_memory(),
         queue_full(),
+        dropped(),
         timed_out(),
         listener_closed(),
         destroyed(),

@@ -185,6 +185,12 @@ pub struct Settings {
     pub abort_on_overflow: bool,
     /// `tcp_thin_linear_timeouts`
     pub thin_linear_timeouts: bool,
+    /// `tcp_rmem[2]`: `SO_RCVBUF` that the kernel's own tuning ends at, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rmem: Option<u32>,
+    /// `tcp_wmem[2]`: `SO_SNDBUF` that the kernel's own tuning ends at, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wmem: Option<u32>,
 }
 
 /// What was counted of one connection since it was first seen.
@@ -200,6 +206,8 @@ pub struct Totals {
     pub resets_received: u32,
     /// Times that memory was refused.
     pub buf_limit_exceeded: u32,
+    /// Received segments dropped for want of memory or of room; kernel 6.11 and later.
+    pub dropped: u32,
 }
 
 /// Turns jiffies into milliseconds.
@@ -353,13 +361,23 @@ impl Settings {
             fin_timeout_ms: unit.ms32(netns.fin_timeout),
             abort_on_overflow: netns.abort_on_overflow != 0,
             thin_linear_timeouts: netns.thin_linear_timeouts != 0,
+            rmem: tcp.rmem(),
+            wmem: tcp.wmem(),
         }
     }
 }
 
 impl Totals {
     pub(super) fn new(totals: &record::Totals) -> Self {
-        let record::Totals { segments, failed, resets_sent, resets_received, buf_limit_exceeded } = *totals;
+        let record::Totals {
+            segments,
+            failed,
+            resets_sent,
+            resets_received,
+            buf_limit_exceeded,
+            dropped,
+            reserved: _,
+        } = *totals;
         let seen = words::KINDS.iter().zip(segments).filter(|(_, count)| *count > 0);
         Self {
             segments: seen.map(|(kind, count)| ((*kind).to_owned(), count)).collect(),
@@ -367,6 +385,7 @@ impl Totals {
             resets_sent,
             resets_received,
             buf_limit_exceeded,
+            dropped,
         }
     }
 }

@@ -74,6 +74,8 @@ families! {
         "Times that a protocol's or a cgroup's limit refused memory to a socket";
     RCVQUEUE_FULL: Counter "rcvqueue_full" {}
         "Packets that did not fit a receive queue; never TCP, which queues elsewhere";
+    PACKETS_DROPPED: Counter "packets_dropped" { ("reason", "the kernel's `enum skb_drop_reason` without its prefix: `PROTO_MEM`, `SOCKET_BACKLOG`, `SOCKET_RCVBUFF`, `TCP_LISTEN_OVERFLOW` (6.13+), `TCP_OFO_QUEUE_PRUNE`, `TCP_ZEROWINDOW`; kernel 5.17 and later") }
+        "Received packets dropped for want of socket memory or of room in a socket's queue";
     #[Bytes]
     TCP_MEMORY: Gauge "tcp_memory" {}
         "Memory of all TCP sockets of the host; from kernel 6.0 on up to 1 MiB a processor is not seen or seen too much";

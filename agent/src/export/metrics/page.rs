@@ -87,7 +87,12 @@ impl Page {
             (signal == signal::RCVQUEUE_FULL).then_some(Cow::Borrowed(""))
         });
         sums(to, &family::BUF_LIMIT_EXCEEDED, &refused, |count| count.events)?;
-        sums(to, &family::RCVQUEUE_FULL, &full, |count| count.events)
+        sums(to, &family::RCVQUEUE_FULL, &full, |count| count.events)?;
+        let known = self.host.drop_reasons.values().map(|name| Cow::Owned(name.to_string()));
+        let dropped = self.sums(known, |signal, detail| {
+            (signal == signal::PACKET_DROPPED).then(|| self.drop_reason(detail)).flatten()
+        });
+        sums(to, &family::PACKETS_DROPPED, &dropped, |count| count.events)
     }
 
     fn losses(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -163,6 +168,11 @@ impl Page {
         let names = self.host.reset_reasons.values().filter(|name| &***name != "MAX");
         let names: Vec<_> = names.map(|name| Cow::Owned(name.to_string())).collect();
         if names.is_empty() { vec![Cow::Borrowed(ABSENT)] } else { names }
+    }
+
+    /// `None` of numbers that stand in the map for kernels with more reasons, and are never counted.
+    fn drop_reason(&self, detail: u16) -> Option<Cow<'static, str>> {
+        self.host.drop_reasons.get(&i32::from(detail)).map(|name| Cow::Owned(name.to_string()))
     }
 
     fn reason(&self, detail: u16) -> Cow<'static, str> {

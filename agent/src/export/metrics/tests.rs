@@ -139,7 +139,13 @@ fn memory() -> TcpMemory {
 pub(crate) fn host() -> Arc<HostFacts> {
     let reasons = [(0, "NOT_SPECIFIED"), (1, "NO_SOCKET"), (25, "MAX")];
     let reset_reasons = reasons.into_iter().map(|(number, name)| (number, name.into())).collect();
-    Arc::new(HostFacts { hz: 250, release: "6.18.44".into(), reset_reasons, page_size: 4096 })
+    Arc::new(HostFacts {
+        hz: 250,
+        release: "6.18.44".into(),
+        reset_reasons,
+        page_size: 4096,
+        ..HostFacts::default()
+    })
 }
 
 pub(crate) fn metrics(fake: Fake, host: Arc<HostFacts>) -> Metrics {

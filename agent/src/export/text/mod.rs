@@ -220,7 +220,7 @@ fn process(owner: Option<&Owner>) -> String {
 /// Which way the segment went, or the memory that was asked for.
 fn arrow(line: &Line) -> &'static str {
     match line.event {
-        EventWord::ResetReceived | EventWord::RcvqueueFull => "<-",
+        EventWord::ResetReceived | EventWord::RcvqueueFull | EventWord::PacketDropped => "<-",
         EventWord::ResetSent if line.reset.as_ref().is_some_and(|reset| !reset.active) => "<-",
         EventWord::BufLimitExceeded if line.memory.as_ref().is_some_and(what::is_receive) => "<-",
         EventWord::StateChanged | EventWord::SockDestroyed => "--",
@@ -236,7 +236,7 @@ fn style(line: &Line) -> Style {
         EventWord::Retransmit if line.retransmit.as_ref().is_some_and(|sent| sent.stage.is_none()) => PLAIN,
         EventWord::Retransmit | EventWord::SynackRetransmit => YELLOW,
         EventWord::ResetSent | EventWord::ResetReceived => RED,
-        EventWord::BufLimitExceeded | EventWord::RcvqueueFull => MAGENTA,
+        EventWord::BufLimitExceeded | EventWord::RcvqueueFull | EventWord::PacketDropped => MAGENTA,
         EventWord::StateChanged
             if line.state_change.as_ref().is_some_and(|change| change.error.is_some()) =>
         {

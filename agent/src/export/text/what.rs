@@ -4,7 +4,7 @@
 use crate::event::{Direction, RetransmitKind, TcpState};
 use crate::export::escape::Escaped;
 use crate::export::line::{
-    Deadline, Gap, GapWord, Line, Listener, Memory, Queue, Reset, Retransmit, Tcp, Totals,
+    Deadline, Gap, GapWord, Line, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, Tcp, Totals,
 };
 use crate::export::words::{self, EventWord};
 
@@ -24,6 +24,7 @@ pub(super) fn words(line: &Line) -> String {
         EventWord::ResetReceived => reset_received(line, &mut notes),
         EventWord::BufLimitExceeded => notes.extend(line.memory.as_ref().map(memory)),
         EventWord::RcvqueueFull => notes.extend(line.queue.as_ref().map(|queue| full(line, queue))),
+        EventWord::PacketDropped => dropped(line, &mut notes),
         EventWord::SockDestroyed => notes.extend(line.totals.as_ref().map(totals)),
     }
     notes.join(", ")
@@ -149,7 +150,30 @@ fn reset_received(line: &Line, notes: &mut Vec<String>) {
 }
 
 fn memory(memory: &Memory) -> String {
-    format!("{} pages in use by {}", memory.allocated_pages, Escaped(&memory.protocol))
+    let pressure = if memory.pressure == Some(true) { ", under pressure" } else { "" };
+    format!("{} pages in use by {}{pressure}", memory.allocated_pages, Escaped(&memory.protocol))
+}
+
+fn dropped(line: &Line, notes: &mut Vec<String>) {
+    let Some(PacketDrop { reason, truesize: _ }) = &line.drop else { return };
+    notes.extend(drop_meaning(reason).map(str::to_owned));
+    notes.extend(line.listener.iter().flat_map(queues));
+    let Some(tcp) = &line.tcp else { return };
+    notes.push(format!("receive memory {} of {}", tcp.rmem_alloc, tcp.rcvbuf));
+    bytes(notes, &[(tcp.unread_bytes, "unread")]);
+}
+
+/// What the kernel's reason for a drop says by itself (`include/net/dropreason-core.h`).
+fn drop_meaning(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "PROTO_MEM" => "no room for what was received, or no memory",
+        "SOCKET_BACKLOG" => "backlog full while the process holds the socket",
+        "SOCKET_RCVBUFF" => "receive buffer full",
+        "TCP_LISTEN_OVERFLOW" => "no room for a finished handshake",
+        "TCP_OFO_QUEUE_PRUNE" => "thrown out of the queue of what came out of order",
+        "TCP_ZEROWINDOW" => "data although the window is shut",
+        _ => return None,
+    })
 }
 
 fn full(line: &Line, queue: &Queue) -> String {
@@ -159,13 +183,14 @@ fn full(line: &Line, queue: &Queue) -> String {
 }
 
 fn totals(totals: &Totals) -> String {
-    let Totals { segments, failed, resets_sent, resets_received, buf_limit_exceeded } = totals;
+    let Totals { segments, failed, resets_sent, resets_received, buf_limit_exceeded, dropped } = totals;
     let counts = [
         (segments.values().fold(0, |sum: u32, count| sum.saturating_add(*count)), "sent again"),
         (*failed, "failed to be sent again"),
         (*resets_sent, "resets sent"),
         (*resets_received, "resets received"),
         (*buf_limit_exceeded, "memory refusals"),
+        (*dropped, "segments dropped"),
     ];
     let mut notes = Vec::new();
     bytes(&mut notes, &counts);

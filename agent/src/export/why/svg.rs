@@ -216,7 +216,9 @@ impl Picture {
             let x = self.x(one.after_ms as f64);
             match one.event {
                 Sort::Retransmit | Sort::SynackRetransmit => self.dot(x, "retransmit", &one.text),
-                Sort::BufLimitExceeded | Sort::RcvqueueFull => self.dot(x, "memory", &one.text),
+                Sort::BufLimitExceeded | Sort::RcvqueueFull | Sort::PacketDropped => {
+                    self.dot(x, "memory", &one.text);
+                }
                 Sort::Recovered => self.dot(x, "good", &one.text),
                 Sort::ResetSent | Sort::ResetReceived => {
                     self.line((x - 6.0, EVENTS - 6.0), (x + 6.0, EVENTS + 6.0), "reset");

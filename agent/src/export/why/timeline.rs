@@ -44,6 +44,7 @@ fn sort(what: What) -> Sort {
         What::ResetReceived { .. } => Sort::ResetReceived,
         What::BufLimitExceeded { .. } => Sort::BufLimitExceeded,
         What::RcvqueueFull => Sort::RcvqueueFull,
+        What::PacketDropped { .. } => Sort::PacketDropped,
         What::StateChanged { .. } => Sort::StateChanged,
         What::Recovered { .. } => Sort::Recovered,
         What::SockDestroyed => Sort::SockDestroyed,
@@ -65,8 +66,12 @@ fn text(correlator: &Correlator, entry: &Entry) -> String {
         What::ResetReceived { state } => {
             format!("reset received in {}", state.map_or("no state", words::state))
         }
-        What::BufLimitExceeded { direction, allocated } => {
+        What::BufLimitExceeded { direction, allocated, .. } => {
             format!("memory to {} refused, TCP has {allocated} pages", words::direction(direction))
+        }
+        What::PacketDropped { reason } => {
+            let name = correlator.host().drop_reasons.get(&i32::from(reason));
+            format!("segment dropped: {}", name.map_or("no reason told", |name| name))
         }
         What::RcvqueueFull => "receive queue full".to_owned(),
         What::StateChanged { old, new, err } => {

@@ -1,6 +1,7 @@
 //! What `/proc`, the cgroups and the kernel log say of socket memory. Read when somebody asks, never on a
 //! timer: an idle host wakes nobody for this.
 
+mod cgroup;
 mod kernel_log;
 mod proc_net;
 pub mod settings;
@@ -10,20 +11,28 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use self::cgroup::Cgroups;
 use self::kernel_log::KernelLog;
-use crate::event::{Buffers, TcpMemory};
+use crate::event::{Buffers, CgroupMemory, TcpMemory};
 use crate::source::kernel::facts;
 
 /// Reads TCP's memory.
 #[derive(Debug, Default)]
 pub struct HostMemory {
     log: Mutex<KernelLog>,
+    cgroups: Mutex<Cgroups>,
 }
 
 impl HostMemory {
     /// Counts the kernel log's lines from now on.
     pub fn new() -> Self {
-        Self { log: Mutex::new(KernelLog::open()) }
+        Self { log: Mutex::new(KernelLog::open()), cgroups: Mutex::new(Cgroups::new()) }
+    }
+
+    /// Memory of the sockets of the cgroup with this kernel id, in the hierarchy of the memory controller.
+    pub fn cgroup(&self, id: u64) -> Option<CgroupMemory> {
+        let time = facts::monotonic().ok()?;
+        self.cgroups.lock().unwrap_or_else(PoisonError::into_inner).memory(id, time)
     }
 
     /// TCP's memory now. A setting that can't be read is 0.

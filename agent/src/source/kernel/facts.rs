@@ -16,6 +16,7 @@ pub fn host(btf: &Btf<'_>) -> io::Result<HostFacts> {
         release: release().into(),
         reset_reasons: reset_reasons(btf),
         page_size: page_size(),
+        drop_reasons: drop_reasons(btf),
     })
 }
 
@@ -70,6 +71,25 @@ pub fn release() -> String {
 fn page_size() -> u32 {
     // SAFETY: no preconditions.
     u32::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// The reasons for which a packet that came to a socket is dropped for want of memory or of room. Not told are
+/// those of a sender's own doing, such as data beyond the window.
+const DROP_REASONS: [&str; 6] = [
+    "PROTO_MEM",
+    "SOCKET_BACKLOG",
+    "SOCKET_RCVBUFF",
+    "TCP_LISTEN_OVERFLOW",
+    "TCP_OFO_QUEUE_PRUNE",
+    "TCP_ZEROWINDOW",
+];
+
+/// Number and name of those of [`DROP_REASONS`] that the kernel has.
+pub fn drop_reasons(btf: &Btf<'_>) -> BTreeMap<i32, Box<str>> {
+    let values = btf.enum_values("skb_drop_reason").unwrap_or_default();
+    let named =
+        values.iter().filter_map(|(name, value)| Some((*value, name.strip_prefix("SKB_DROP_REASON_")?)));
+    named.filter(|(_, name)| DROP_REASONS.contains(name)).map(|(value, name)| (value, name.into())).collect()
 }
 
 /// Numbers above 10 changed their meaning between 6.10 and 6.12, so only BTF may name them.

@@ -35,8 +35,22 @@ pub fn resolve(btf: &Btf<'_>) -> Result<Kernel, MissingField> {
         retransmit_err: u8::from(btf.tracepoint_args("tcp_retransmit_skb") > Some(2)),
         reset_reason: u8::from(btf.tracepoint_args("tcp_send_reset") > Some(2)),
         socket_cookie: u8::from(has_socket_cookie(btf)),
-        reserved: 0,
+        drop_socket: u8::from(btf.tracepoint_args("kfree_skb") > Some(3)),
+        drop_reasons: drop_reasons(btf),
     })
+}
+
+/// The kernel numbers its reasons anew with nearly every release.
+fn drop_reasons(btf: &Btf<'_>) -> [u32; 4] {
+    let mut bits = [0; 4];
+    for (number, _) in super::facts::drop_reasons(btf) {
+        if let Ok(number) = usize::try_from(number)
+            && let Some(word) = bits.get_mut(number / 32)
+        {
+            *word |= 1 << (number % 32);
+        }
+    }
+    bits
 }
 
 fn found<T>(field: &Field, value: Option<T>) -> Result<Option<T>, MissingField> {

@@ -301,7 +301,8 @@ mod tests {
             Header: record::Header, Task: record::Task, Endpoint: record::Endpoint, Record: record::Record,
             Retransmit: record::Retransmit, SynackRetransmit: record::SynackRetransmit,
             ResetSent: record::ResetSent, BufLimitExceeded: record::BufLimitExceeded,
-            RcvqueueFull: record::RcvqueueFull, StateChanged: record::StateChanged, SockHeld: record::SockHeld,
+            RcvqueueFull: record::RcvqueueFull, PacketDropped: record::PacketDropped,
+            StateChanged: record::StateChanged, SockHeld: record::SockHeld,
             Tcp: record::Tcp, Netns: record::Netns, Totals: record::Totals, TcpRecord: record::TcpRecord,
             Kernel: agent_common::layout::Kernel, Layout: agent_common::layout::Layout,
             CountKey: CountKey, Count: Count, Bucket: Bucket, Row: Row, Port: Port, Limit: Limit,
@@ -320,6 +321,7 @@ mod tests {
             "ResetSent",
             "BufLimitExceeded",
             "RcvqueueFull",
+            "PacketDropped",
             "StateChanged",
             "SockHeld",
         ];

@@ -98,6 +98,13 @@ pub const PROBES: &[Probe] = &[
         without: "who accepted a connection, who holds it open, and what was open before the start",
     },
     Probe {
+        name: "packet_dropped",
+        hook: Hook::Tracepoint("kfree_skb"),
+        since: "5.17",
+        required: false,
+        without: "received packets dropped for want of socket memory or of room in a queue",
+    },
+    Probe {
         name: "process_forked",
         hook: Hook::Tracepoint("sched_process_fork"),
         since: "5.10",
@@ -171,10 +178,15 @@ fn attach(ebpf: &mut Ebpf, probe: &Probe, kernel: &btf::Btf<'_>, aya_btf: &Btf) 
 
 pub(super) fn exists(hook: Hook, kernel: &btf::Btf<'_>) -> bool {
     match hook {
-        Hook::Tracepoint(name) => kernel.tracepoint_args(name).is_some(),
+        Hook::Tracepoint(name) => kernel.tracepoint_args(name).is_some_and(|args| args >= least_args(name)),
         // `bpf_sock_from_file` came later than the iterator.
         Hook::Iterator(_) => kernel.has_enum_value("bpf_func_id", "BPF_FUNC_sock_from_file"),
     }
+}
+
+/// Without its reason, a freed packet says nothing.
+fn least_args(tracepoint: &str) -> usize {
+    if tracepoint == "kfree_skb" { 3 } else { 0 }
 }
 
 fn try_attach(ebpf: &mut Ebpf, probe: &Probe, btf: &Btf) -> anyhow::Result<()> {

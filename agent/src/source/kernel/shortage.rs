@@ -1,10 +1,11 @@
 //! Tells the host's memory ahead of records that are judged by it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_common::record::{NO_REASON, Record, ResetSent};
+use agent_common::record::{BufLimitExceeded, NO_REASON, Record, ResetSent};
 use agent_common::signal;
 
 use super::ring::{read, signal_of};
@@ -15,6 +16,9 @@ use crate::source::host::HostMemory;
 /// The host's memory is read for events at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// cgroups told of at a time: those of the first refusals.
+const CGROUPS: usize = 16;
+
 /// What is told of the host's memory, and when it was.
 #[derive(Debug)]
 pub struct Shortage {
@@ -23,18 +27,31 @@ pub struct Shortage {
     abort_on_memory: i32,
     told: Option<Instant>,
     wanted: bool,
+    /// Kernel ids of the memory cgroups whose sockets were refused memory.
+    cgroups: BTreeSet<u64>,
+    told_cgroups: BTreeMap<u64, Instant>,
 }
 
 impl Shortage {
     pub fn new(memory: Arc<HostMemory>, host: &HostFacts) -> Self {
         let named = host.reset_reasons.iter().find(|(_, name)| &***name == "TCP_ABORT_ON_MEMORY");
         let abort_on_memory = named.map_or(NO_REASON, |(number, _)| *number);
-        Self { memory, abort_on_memory, told: None, wanted: false }
+        Self {
+            memory,
+            abort_on_memory,
+            told: None,
+            wanted: false,
+            cgroups: BTreeSet::new(),
+            told_cgroups: BTreeMap::new(),
+        }
     }
 
     /// Takes note of a record.
     pub fn see(&mut self, record: &[u8]) {
         self.wanted = self.wanted || self.is_judged_by_memory(record);
+        if self.cgroups.len() < CGROUPS {
+            self.cgroups.extend(memory_cgroup(record));
+        }
     }
 
     /// Memory was refused, or a reset may have been sent for want of it. Where the kernel gives no reasons,
@@ -42,7 +59,7 @@ impl Shortage {
     fn is_judged_by_memory(&self, record: &[u8]) -> bool {
         const DETAIL: usize = offset_of!(Record, detail);
         match signal_of(record) {
-            Some(signal::BUF_LIMIT_EXCEEDED) => true,
+            Some(signal::BUF_LIMIT_EXCEEDED | signal::PACKET_DROPPED) => true,
             Some(signal::RESET_SENT) => {
                 let reason = read::<4>(record, DETAIL + offset_of!(ResetSent, reason));
                 let active = read::<1>(record, DETAIL + offset_of!(ResetSent, active));
@@ -52,11 +69,21 @@ impl Shortage {
         }
     }
 
-    /// What the records seen since need to be told first; nothing if it was told a moment ago.
-    pub fn news(&mut self) -> Option<Frame> {
-        let due = self.told.is_none_or(|last| last.elapsed() >= INTERVAL);
+    /// What the records seen since need to be told first; nothing of what was told a moment ago.
+    pub fn news(&mut self) -> Vec<Frame> {
         let wanted = std::mem::take(&mut self.wanted);
-        if wanted && due { self.tell() } else { None }
+        let due = self.told.is_none_or(|last| last.elapsed() >= INTERVAL);
+        let host = if wanted && due { self.tell() } else { None };
+        host.into_iter().chain(self.cgroup_news()).collect()
+    }
+
+    fn cgroup_news(&mut self) -> Vec<Frame> {
+        let short = std::mem::take(&mut self.cgroups);
+        self.told_cgroups.retain(|_, told| told.elapsed() < INTERVAL);
+        let new = short.into_iter().filter(|id| !self.told_cgroups.contains_key(id)).collect::<Vec<_>>();
+        self.told_cgroups.extend(new.iter().map(|id| (*id, Instant::now())));
+        let facts = new.into_iter().filter_map(|id| self.memory.cgroup(id)).map(Fact::CgroupMemory);
+        facts.map(|fact| Frame::fact(&fact)).collect()
     }
 
     /// TCP's memory now. What cannot be read is not told.
@@ -65,4 +92,13 @@ impl Shortage {
         let memory = self.memory.tcp().inspect_err(|error| log::debug!("read TCP's memory: {error}")).ok()?;
         Some(Frame::fact(&Fact::TcpMemory(memory)))
     }
+}
+
+/// The memory cgroup of a refusal.
+fn memory_cgroup(record: &[u8]) -> Option<u64> {
+    if signal_of(record)? != signal::BUF_LIMIT_EXCEEDED {
+        return None;
+    }
+    let at = offset_of!(Record, detail) + offset_of!(BufLimitExceeded, memory_cgroup);
+    read(record, at).map(u64::from_ne_bytes).filter(|id| *id != 0)
 }

@@ -139,6 +139,7 @@ fn all_details() -> impl Iterator<Item = (u16, u16)> {
         .chain((0..2).map(|detail| (signal::BUF_LIMIT_EXCEEDED, detail)))
         .chain([(signal::RCVQUEUE_FULL, 0)])
         .chain(states.map(|detail| (signal::STATE_CHANGED, detail)))
+        .chain((0..64).map(|detail| (signal::PACKET_DROPPED, detail)))
 }
 
 fn sum_counts(rows: &[Row]) -> Count {

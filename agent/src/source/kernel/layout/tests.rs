@@ -66,6 +66,7 @@ fn wanted() -> Wanted<'static> {
     wanted.enums.insert("bpf_func_id", ["BPF_FUNC_sock_from_file"].into());
     wanted.enums.insert("bpf_map_type", ["BPF_MAP_TYPE_RINGBUF"].into());
     wanted.enums.insert("sk_rst_reason", [].into());
+    wanted.enums.insert("skb_drop_reason", [].into());
     wanted.functions.insert("bpf_get_socket_ptr_cookie");
     wanted.tracepoints = PROBES.iter().filter_map(|probe| tracepoint(probe.hook)).collect();
     wanted
@@ -93,11 +94,18 @@ fn what_came_later_is_absent_before() {
     ];
     for Stored { name, version, blob } in stored() {
         let mut kernel = resolve(&Btf::parse(&blob).unwrap()).unwrap();
-        let Kernel { retransmit_err, reset_reason, socket_cookie, .. } = kernel;
-        let flags = [(retransmit_err, (6, 17)), (reset_reason, (6, 10)), (socket_cookie, (5, 12))];
+        let Kernel { retransmit_err, reset_reason, socket_cookie, drop_socket, .. } = kernel;
+        let flags = [
+            (retransmit_err, (6, 17)),
+            (reset_reason, (6, 10)),
+            (socket_cookie, (5, 12)),
+            (drop_socket, (6, 11)),
+        ];
         for (is_there, since) in flags {
             assert_eq!(is_there == 1, version >= since, "{name}: of {since:?}");
         }
+        let told = kernel.drop_reasons.iter().map(|word| word.count_ones()).sum::<u32>();
+        assert_eq!(told > 0, version >= (5, 17), "{name}: {told} reasons of drops");
         for (field, since) in later {
             let offset = *kernel.layout.offset_mut(field).unwrap();
             assert_eq!(offset != ABSENT, version >= since, "{name}: {field}");
