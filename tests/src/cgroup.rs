@@ -34,6 +34,18 @@ impl MemoryCgroup {
         Ok(cgroup)
     }
 
+    /// Its path below the hierarchy's root.
+    pub fn below_root(&self) -> String {
+        format!("/{}", self.path.strip_prefix(ROOT).expect("below the root").display())
+    }
+
+    /// Most bytes that TCP ever used of the limit.
+    pub fn used(&self) -> u64 {
+        let file = self.path.join("memory.kmem.tcp.max_usage_in_bytes");
+        let text = fs::read_to_string(file).expect("read what was used");
+        text.trim().parse().expect("a number")
+    }
+
     /// Moves the calling thread inside: a socket is charged to the cgroup of the thread that made it
     /// (`mem_cgroup_sk_alloc`).
     pub fn enter(&self) {

@@ -152,6 +152,11 @@ pub fn readable(stream: &TcpStream, count: usize) {
     wait::until("data to arrive", || unread(stream) >= count);
 }
 
+/// Sets `SO_SNDBUF` beyond `wmem_max` (`SO_SNDBUFFORCE`); the kernel doubles it.
+pub fn force_send_buffer(stream: &TcpStream, bytes: i32) {
+    set_option(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes).expect("SO_SNDBUFFORCE");
+}
+
 /// Writes without waiting until nothing more fits; returns how much did.
 pub fn fill(stream: &TcpStream) -> usize {
     nonblocking(stream);

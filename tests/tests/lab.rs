@@ -311,7 +311,7 @@ fn an_unread_ping_socket_overflows() {
 #[test]
 fn a_memory_cgroup_stops_a_sender() {
     match memory::send_refused(&Pair::new(), Family::V4) {
-        Ok(connection) => assert!(tcp::unacknowledged(&connection.client) > 0),
+        Ok((connection, _)) => assert!(tcp::unacknowledged(&connection.client) > 0),
         Err(reason) => skip("a_memory_cgroup_stops_a_sender", &reason),
     }
 }

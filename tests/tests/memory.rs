@@ -1,11 +1,13 @@
 //! What the agent says of sockets that were refused memory.
 
 use tests::agent::event::Event;
+use tests::cgroup::MemoryCgroup;
 use tests::link::{Family, Pair};
 use tests::live::{Watched, owned_by_this_process};
-use tests::scenes::memory;
+use tests::scenes::memory::{self, Unread};
 use tests::skip::skip;
-use tests::tcp::Side;
+use tests::tcp::{self, Side};
+use tests::wait;
 
 #[test]
 fn an_unread_ping_socket_overflows_once_a_packet() {
@@ -33,12 +35,27 @@ fn refused(watched: &Watched, side: Side, direction: &str) {
     owned_by_this_process(&told);
 }
 
+/// Asserts that the cgroup's limit is named, with the numbers of its files.
+fn limited_by(watched: &Watched, side: Side, cgroup: &MemoryCgroup) {
+    let told = watched.tail(side).wait_for("the limit that refused", |event| event.is("diagnosis", side));
+    assert_eq!((told.text("/cause"), told.text("/phase")), ("cgroup_memory_limit", "stalled"), "{told:#?}");
+    let limit = format!("the limit for TCP of {} is {}.0 KiB", cgroup.below_root(), memory::LIMIT >> 10);
+    let text = told.find("/evidence").expect("evidence").to_string();
+    assert!(text.contains(&limit), "no {limit:?} in {text}");
+    let used = text.split_once(&limit).expect("the limit").1.split(' ').nth(1).expect("what is used");
+    let used: f64 = used.parse().expect("a number");
+    assert!(used <= cgroup.used() as f64 / 1024.0 && used > 0.0, "{used} of {}: {text}", cgroup.used());
+}
+
 #[test]
 fn a_sender_refused_by_its_cgroup() {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         match memory::send_refused(&watched.pair, family) {
-            Ok(connection) => refused(&watched, connection.client_side, "send"),
+            Ok((connection, cgroup)) => {
+                refused(&watched, connection.client_side, "send");
+                limited_by(&watched, connection.client_side, &cgroup);
+            }
             Err(reason) => skip("a_sender_refused_by_its_cgroup", &reason),
         }
     });
@@ -52,5 +69,52 @@ fn a_receiver_refused_by_its_cgroup() {
             Ok(connection) => refused(&watched, connection.server_side, "receive"),
             Err(reason) => skip("a_receiver_refused_by_its_cgroup", &reason),
         }
+    });
+}
+
+#[test]
+fn a_reader_that_stops_is_named_until_it_reads_again() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let unread = memory::receive_buffer_full(&watched.pair, family);
+        let side = unread.connection.server_side;
+        let drop = watched.tail(side).wait_for("a dropped segment", |event| event.is("packet_dropped", side));
+        assert_eq!(drop.text("/drop/reason"), "PROTO_MEM");
+        assert_eq!((drop.number("/totals/dropped"), drop.find("/tcp/rcvbuf_fixed")), (1, Some(&true.into())));
+        assert!(drop.number("/tcp/unread_bytes") as usize <= unread.sent, "{drop:#?}");
+        let told = watched.tail(side).wait_for("who does not read", |event| event.is("diagnosis", side));
+        assert_eq!(
+            (told.text("/cause"), told.text("/phase")),
+            ("receive_buffer_full", "stalled"),
+            "{told:#?}"
+        );
+        let evidence = told.find("/evidence").expect("evidence").to_string();
+        assert!(evidence.contains("the application fixed SO_RCVBUF"), "{evidence}");
+        // What was dropped is sent again, and arrives.
+        let Unread { connection, sent, .. } = unread;
+        tcp::nonblocking(&connection.server);
+        let mut read = 0;
+        wait::until("all bytes to arrive", || {
+            read += tcp::drain(&connection.server).0;
+            read >= sent
+        });
+        assert_eq!(read, sent);
+    });
+}
+
+#[test]
+fn a_full_accept_queue_is_told_at_the_dropped_ack() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let (side, _held) = memory::accept_queue_full(&watched.pair, family);
+        let drop = watched.tail(side).wait_for("a dropped ACK", |event| event.is("packet_dropped", side));
+        assert_eq!(drop.text("/drop/reason"), "TCP_LISTEN_OVERFLOW");
+        assert_eq!((drop.number("/listener/accept_queue"), drop.number("/listener/backlog")), (2, 1));
+        let told = watched.tail(side).wait_for("whose queue", |event| event.is("diagnosis", side));
+        assert_eq!((told.text("/cause"), told.text("/phase")), ("accept_queue_full", "stalled"), "{told:#?}");
+        let pid = std::process::id();
+        assert!(
+            told.text("/summary").contains(&format!("[{pid}] does not accept fast enough: 2 connections"))
+        );
     });
 }

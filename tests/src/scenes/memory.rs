@@ -2,11 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::cgroup::MemoryCgroup;
-use crate::link::{Family, Host, Pair};
+use crate::link::{Family, Host, Loss, Pair};
 use crate::snmp::Meter;
 use crate::tcp::{self, Connection, Side};
 use crate::wait;
@@ -77,7 +78,7 @@ fn packets(mut socket: &Socket) -> u64 {
 }
 
 /// Bytes that the sockets of a limited cgroup may use.
-const LIMIT: u64 = 256 << 10;
+pub const LIMIT: u64 = 256 << 10;
 
 /// A socket buffer far beyond it, set by the application, so that only the cgroup stands in the way:
 /// otherwise the kernel shrinks the buffer and charges regardless.
@@ -85,7 +86,7 @@ const BUFFER: usize = 2 << 20;
 
 /// A sender in a memory cgroup that refuses its socket more (`__sk_mem_raise_allocated`, `SK_MEM_SEND`);
 /// the reason if this kernel has no such cgroup.
-pub fn send_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
+pub fn send_refused(pair: &Pair, family: Family) -> Result<(Connection, MemoryCgroup), String> {
     let cgroup = MemoryCgroup::with_tcp_limit(LIMIT)?;
     let listener = tcp::listen(&pair.server, family, 8);
     let to = tcp::local_address(&listener);
@@ -98,7 +99,7 @@ pub fn send_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
     });
     let connection = Connection::accepted(pair, listener, client);
     assert!(tcp::fill(&connection.client) < BUFFER, "the cgroup's limit did not stop the sender");
-    Ok(connection)
+    Ok((connection, cgroup))
 }
 
 /// The same at a receiver that does not read (`SK_MEM_RECV)`: what arrives is dropped
@@ -120,4 +121,53 @@ pub fn receive_refused(pair: &Pair, family: Family) -> Result<Connection, String
         meter.get("TcpExtTCPRcvQDrop") > 0
     });
     Ok(connection)
+}
+
+/// A receiver with the smallest buffer that does not read.
+#[derive(Debug)]
+pub struct Unread {
+    /// The connection; the server has to read `sent` bytes.
+    pub connection: Connection,
+    /// Bytes that the client wrote.
+    pub sent: usize,
+    /// Segments that did not fit (`TCPRcvQDrop`).
+    pub dropped: u64,
+}
+
+/// A client that writes byte by byte: each takes hundreds of bytes of the receiver's buffer, which is full
+/// long before its window is shut (`tcp_try_rmem_schedule`).
+pub fn receive_buffer_full(pair: &Pair, family: Family) -> Unread {
+    let listener = tcp::listen(&pair.server, family, 8);
+    SockRef::from(&listener).set_recv_buffer_size(0).expect("SO_RCVBUF");
+    let client = tcp::connect(&pair.client, tcp::local_address(&listener));
+    client.set_nodelay(true).expect("TCP_NODELAY");
+    let connection = Connection::accepted(pair, listener, client);
+    let meter = Meter::new(&pair.server);
+    tcp::nonblocking(&connection.client);
+    let mut sent = 0;
+    wait::until("the receiver to drop what does not fit", || {
+        sent += (&connection.client).write(b"x").unwrap_or(0);
+        meter.get("TcpExtTCPRcvQDrop") > 0
+    });
+    Unread { connection, sent, dropped: meter.get("TcpExtTCPRcvQDrop") }
+}
+
+/// The side of a client whose handshake ends at a full accept queue, and what was held for it; the last ACK
+/// is dropped (`tcp_check_req`), once at least.
+pub fn accept_queue_full(pair: &Pair, family: Family) -> (Side, Vec<OwnedFd>) {
+    let listener = tcp::listen(&pair.server, family, 1);
+    let to = tcp::local_address(&listener);
+    let meter = Meter::new(&pair.server);
+    let waiting = tcp::connect(&pair.client, to);
+    meter.reach("TcpPassiveOpens", 1);
+    // A full queue refuses SYNs, so the two that will not both fit must be half-open before it is full.
+    pair.server.drop_incoming(&Loss::bare_acks());
+    let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
+    pair.server.pass();
+    tcp::send(&fits, 1);
+    meter.reach("TcpPassiveOpens", 2);
+    tcp::send(&overflows, 1);
+    meter.reach("TcpExtListenOverflows", 1);
+    let side = Side::of(&pair.client, &overflows).reversed(&pair.server);
+    (side, vec![listener.into(), waiting.into(), fits.into(), overflows.into()])
 }

@@ -9,5 +9,6 @@ mod processes;
 mod resets;
 mod retransmits;
 mod running;
+mod shortage;
 mod snapshot;
 mod watch;

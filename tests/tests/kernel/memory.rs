@@ -70,7 +70,7 @@ fn udp_beyond_its_memory_is_refused() {
 
 fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
     match &event.detail {
-        Detail::BufLimitExceeded { direction: Direction::Receive, protocol, allocated } => {
+        Detail::BufLimitExceeded { direction: Direction::Receive, protocol, allocated, .. } => {
             Some((protocol.clone(), *allocated))
         }
         _ => None,
@@ -81,7 +81,7 @@ fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
 fn tcp_beyond_its_cgroups_memory_is_refused() {
     let pair = watch::pair();
     match memory::send_refused(&pair, Family::V4) {
-        Ok(connection) => {
+        Ok((connection, _cgroup)) => {
             let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
                 Detail::BufLimitExceeded { direction: Direction::Send, protocol, .. }
                     if &**protocol == "TCP" =>

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 
+use agent::correlate::limits::Limits;
+use agent::correlate::observed::Observed;
 use agent::decode::decode;
-use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind};
+use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
+use agent::export::line::Gap;
 use agent::export::metrics::Counters as _;
+use agent::pipeline::{Diagnosed, Pipeline, Sink};
 use agent::source::frame::Frame;
 use agent::source::kernel::ring::Ring;
 use agent::source::kernel::{self, Counters, Options, facts};
@@ -15,9 +19,25 @@ use tests::netns::Netns;
 use tests::wait;
 use tokio::sync::{mpsc, oneshot};
 
-/// Everything heard so far.
+/// Keeps what is said of connections.
 #[derive(Debug, Default)]
+struct Told(Vec<Arc<Diagnosed>>);
+
+impl Sink for Told {
+    fn observed(&mut self, _: Arc<Observed>) {}
+
+    fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
+        self.0.push(diagnosed);
+    }
+
+    fn gap(&mut self, _: Arc<Gap>) {}
+}
+
+/// Everything heard so far.
+#[derive(Debug)]
 struct Heard {
+    /// The production path.
+    pipeline: Pipeline<Told>,
     /// By the inode of their namespace.
     events: BTreeMap<u64, Vec<KernelEvent>>,
     /// When a namespace began: its inode was another's before, perhaps of a test that runs beside this.
@@ -56,7 +76,7 @@ pub fn pair_without_probes() -> Pair {
 
 impl Watch {
     fn start() -> Result<Self, String> {
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let heard = Arc::new(Mutex::new(Heard::new()));
         let (walks, orders) = mpsc::unbounded_channel();
         let (started, loaded) = std::sync::mpsc::channel();
         let shared = Arc::clone(&heard);
@@ -108,6 +128,21 @@ impl Watch {
     /// Waits for an event of the namespace of which `find` makes something.
     pub fn some<T>(&self, netns: &Netns, what: &str, find: impl Fn(&KernelEvent) -> Option<T>) -> T {
         wait::some(what, || self.heard().of(netns).find_map(&find))
+    }
+
+    /// Waits for something said of a connection of the namespace of which `find` makes something.
+    pub fn said<T>(&self, netns: &Netns, what: &str, find: impl Fn(&Diagnosed) -> Option<T>) -> T {
+        wait::some(what, || {
+            let mut heard = self.heard();
+            heard.pipeline.settle(u64::MAX);
+            let told = heard.pipeline.sink_mut().0.iter();
+            told.filter(|told| u64::from(told.netns) == netns.inode()).find_map(|told| find(told))
+        })
+    }
+
+    /// TCP's memory as it was told last.
+    pub fn tcp_memory(&self) -> TcpMemory {
+        self.heard().pipeline.correlator().tcp_memory().expect("a kernel that tells it").clone()
     }
 
     /// The facts about the host.
@@ -166,6 +201,7 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
         }
         let mut heard = heard.lock().expect("no test panicked with what was heard");
         for frame in frames.drain(..) {
+            heard.pipeline.push(&frame);
             heard.take(event(&frame));
         }
     }
@@ -180,6 +216,16 @@ fn held(event: Event) -> Option<Held> {
 }
 
 impl Heard {
+    fn new() -> Self {
+        Self {
+            pipeline: Pipeline::new(Limits::default(), Told::default()),
+            events: BTreeMap::new(),
+            births: BTreeMap::new(),
+            count: 0,
+            stacks: BTreeMap::new(),
+        }
+    }
+
     fn of(&self, netns: &Netns) -> impl Iterator<Item = &KernelEvent> {
         let birth = self.births.get(&netns.inode()).copied().unwrap_or_default();
         self.events.get(&netns.inode()).into_iter().flatten().filter(move |event| event.time >= birth)

@@ -1,0 +1,150 @@
+//! The host's own limits, reached for real: `tcp_mem` and `tcp_max_orphans` are one for the whole host, so only
+//! in a guest of `cargo xtask vm`, one after another.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use agent::diagnose::{Cause, Certainty};
+use agent::pipeline::Diagnosed;
+use socket2::SockRef;
+use tests::link::{Family, Pair};
+use tests::snmp::{Meter, sockstat};
+use tests::tcp::{self, Connection};
+use tests::wait;
+
+use crate::running;
+use crate::watch::{self, watch};
+
+const TCP_MEM: &str = "/proc/sys/net/ipv4/tcp_mem";
+const MAX_ORPHANS: &str = "/proc/sys/net/ipv4/tcp_max_orphans";
+
+/// Pages that each processor may keep uncounted (1 MiB), of at most 16 processors, in and out.
+const UNCOUNTED: u64 = 2 * 16 * 256;
+
+/// A setting of the whole host, put back at the end. Only one is changed at a time.
+struct Setting {
+    path: &'static str,
+    before: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Setting {
+    fn set(path: &'static str, value: &str) -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = fs::read_to_string(path).unwrap_or_else(|error| panic!("read {path}: {error}"));
+        fs::write(path, value).unwrap_or_else(|error| panic!("write {path}: {error}"));
+        Self { path, before, _alone: alone }
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = fs::write(self.path, &self.before);
+    }
+}
+
+fn evidence(told: &Diagnosed) -> String {
+    let lines = told.diagnosis.evidence.iter().map(|one| format!("{:?}: {}", one.certainty, one.text));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Waits for `cause` at the client's side.
+fn cause(pair: &Pair, cause: Cause) -> Diagnosed {
+    watch().said(&pair.client, cause.as_str(), |told| (told.diagnosis.cause == cause).then(|| told.clone()))
+}
+
+/// Connections whose senders have as much buffer as may be had without privilege, set by the application:
+/// the kernel does not shrink those.
+fn senders(pair: &Pair, count: usize) -> Vec<Connection> {
+    let connections = (0..count).map(|_| Connection::open(pair, Family::V4)).inspect(|connection| {
+        SockRef::from(&connection.client).set_send_buffer_size(2 << 20).expect("SO_SNDBUF");
+        tcp::nonblocking(&connection.client);
+    });
+    connections.collect()
+}
+
+/// Writes what the kernel takes.
+fn write(mut stream: &TcpStream) {
+    while stream.write(&[b'x'; 16 << 10]).is_ok() {}
+}
+
+#[test]
+fn above_high_it_is_tcp_that_is_out_of_memory() {
+    if !running::is_ours("above_high_it_is_tcp_that_is_out_of_memory") {
+        return;
+    }
+    let pair = watch::pair();
+    let _limits = Setting::set(TCP_MEM, "1000 2000 3000");
+    let connections = senders(&pair, 60);
+    let meter = Meter::new(&pair.client);
+    for connection in &connections {
+        write(&connection.client);
+    }
+    let told = cause(&pair, Cause::OutOfTcpMemory);
+    let pages = sockstat(&pair.client, "TCP", "mem");
+    let text = evidence(&told);
+    assert!(text.contains("tcp_mem is 1000 2000 3000: above high"), "{text}");
+    assert!(told.diagnosis.summary.contains(&format!("[{}]", std::process::id())), "{told:#?}");
+    let memory = watch().tcp_memory();
+    assert_eq!((memory.limits, memory.pressure), ([1000, 2000, 3000], true));
+    assert!(memory.pages.abs_diff(pages) <= UNCOUNTED, "{memory:?}, sockstat has {pages}");
+    assert!(meter.get("TcpExtTCPMemoryPressures") <= memory.counter("TCPMemoryPressures").unwrap_or(1) + 1);
+    assert!(
+        told.diagnosis.advice.iter().any(|advice| advice.contains("tcp_mem='2000 4000 6000'")),
+        "{told:#?}"
+    );
+}
+
+#[test]
+fn under_pressure_who_has_most_is_refused() {
+    if !running::is_ours("under_pressure_who_has_most_is_refused") {
+        return;
+    }
+    let pair = watch::pair();
+    let connections = senders(&pair, 60);
+    // The share of each of some 120 sockets is below pressure, which the greedy one alone passes.
+    let _limits = Setting::set(TCP_MEM, "1000 3000 300000");
+    let greedy = &connections[0].client;
+    tcp::force_send_buffer(greedy, 64 << 20);
+    wait::until("pressure", || {
+        write(greedy);
+        sockstat(&pair.client, "TCP", "mem") > 3000 - 256
+    });
+    let told = cause(&pair, Cause::MemoryPressure);
+    let observed = told.diagnosis.evidence.iter().find(|one| one.text.contains("more than its share"));
+    assert_eq!(observed.map(|one| one.certainty), Some(Certainty::Observed), "{told:#?}");
+    assert_eq!(told.local, greedy.local_addr().expect("local address"));
+}
+
+#[test]
+fn orphans_above_their_limit_are_reset() {
+    if !running::is_ours("orphans_above_their_limit_are_reset") {
+        return;
+    }
+    let pair = watch::pair();
+    let connections = senders(&pair, 20);
+    let _limit = Setting::set(MAX_ORPHANS, "4");
+    let meter = Meter::new(&pair.client);
+    let mut servers = Vec::new();
+    for Connection { client, server, listener, .. } in connections {
+        write(&client);
+        drop(client);
+        servers.push((server, listener));
+        // The kernel counts its orphans every 100 ms (`tcp_orphan_update`).
+        thread::sleep(Duration::from_millis(30));
+    }
+    meter.reach("TcpExtTCPAbortOnMemory", 1);
+    let told = cause(&pair, Cause::TooManyOrphans);
+    let text = evidence(&told);
+    assert!(text.contains("of 4 (tcp_max_orphans)"), "{text}");
+    let memory = watch().tcp_memory();
+    assert_eq!(memory.max_orphans, 4);
+    let lines = memory.log.expect("root may read the log");
+    assert!(lines.too_many_orphans > 0 && lines.out_of_memory == 0, "{memory:?}");
+    assert!(lines.too_many_orphans <= meter.get("TcpExtTCPAbortOnMemory"), "{memory:?}");
+}
