@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::netns::Netns;
+use crate::pod::Container;
 
 /// Name of the process, and of its main thread.
 pub const NAME: &str = "lab-actor";
@@ -26,7 +27,20 @@ impl Actor {
     /// Starts one inside `netns` with its part and the part's arguments.
     pub fn start(netns: &Netns, arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments);
+        Self::run(netns, command)
+    }
+
+    /// The same in a cgroup, which a shell enters first: a socket is of the cgroup that its maker is in.
+    pub fn start_in(netns: &Netns, container: &Container, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
+        command.arg(container.procs()).arg(binary()).args(arguments);
+        Self::run(netns, command)
+    }
+
+    fn run(netns: &Netns, mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = netns.start(&mut command);
         let orders = child.stdin.take().expect("its standard input");
         let answers = BufReader::new(child.stdout.take().expect("its standard output")).lines();

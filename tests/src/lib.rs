@@ -12,6 +12,7 @@ pub mod foreseen;
 pub mod link;
 pub mod live;
 pub mod netns;
+pub mod pod;
 pub mod raw;
 pub mod scenes;
 pub mod skip;
