@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 mod fact;
 mod memory;
+mod pod;
 
 pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Settings, Usage};
 pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, TcpMemory};
+pub use pod::{Owned, Pod};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]

@@ -19,13 +19,14 @@ use crate::correlate::limits::Limits;
 use crate::event::Fact;
 use crate::export::families::{self, Listing};
 use crate::export::feed::Feed;
-use crate::export::metrics::{Tallies, Tally};
+use crate::export::metrics::{Tallies, Tally, Workload};
 use crate::export::top::{self, Overview};
 use crate::export::why::{self, Report, Stories, Wanted};
 use crate::pipeline::Pipeline;
 use crate::source::frame::Frame;
 use crate::source::kernel::ring::{Ring, WALK_INTERVAL};
 use crate::source::kernel::{Counters, facts};
+use crate::source::names::Names;
 
 /// [`WALK_INTERVAL`] in ns.
 const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
@@ -81,6 +82,10 @@ impl Tallies for Shared {
         self.walks.ask(SCRAPE_AGE);
         self.lock().tally()
     }
+
+    fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
+        self.lock().workloads(of)
+    }
 }
 
 impl Stories for Shared {
@@ -99,7 +104,7 @@ impl Stories for Shared {
 
     fn why(&self, wanted: &Wanted) -> Option<Report> {
         let pipeline = self.lock();
-        why::report(pipeline.correlator(), pipeline.tracker(), &wanted.0)
+        why::report(pipeline.correlator(), pipeline.tracker(), wanted)
     }
 
     fn overview(&self) -> Overview {
@@ -111,9 +116,12 @@ impl Stories for Shared {
 /// The source and where it flows to.
 pub struct Live {
     ring: Ring,
+    names: Names,
     shared: Shared,
     border: Border,
     tape: Option<Tape>,
+    /// Facts that name; handed on before the records that came meanwhile.
+    ahead: Vec<Frame>,
     frames: Vec<Frame>,
     /// When the last walk ended, ns of `CLOCK_MONOTONIC`.
     walked: u64,
@@ -123,9 +131,15 @@ pub struct Live {
 
 impl Live {
     /// Everything that goes into the pipeline goes to the tape too, in the same order.
-    pub fn new(ring: Ring, counters: Arc<Counters>, shared: Shared, tape: Option<Tape>) -> Self {
-        let border = Border::new(counters);
-        Self { ring, shared, border, tape, frames: Vec::new(), walked: 0, asked: false }
+    pub fn new(
+        ring: Ring,
+        names: Names,
+        counters: Arc<Counters>,
+        shared: Shared,
+        tape: Option<Tape>,
+    ) -> Self {
+        let (border, ahead, frames) = (Border::new(counters), Vec::new(), Vec::new());
+        Self { ring, names, shared, border, tape, ahead, frames, walked: 0, asked: false }
     }
 
     /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
@@ -137,6 +151,7 @@ impl Live {
             // Losing a race loses nothing: `next` is cancel safe.
             tokio::select! {
                 () = &mut stop => return self.end().await,
+                () = self.names.next(&mut self.ahead) => (),
                 result = self.ring.next(&mut self.frames) => {
                     result.context("read the ring")?;
                     self.border.note(facts::monotonic()?);
@@ -145,6 +160,7 @@ impl Live {
                 () = self.shared.walks.asked() => self.asked = true,
                 () = tick(&mut self.tape) => self.tell_counters()?,
             }
+            self.put_names_ahead();
             let now = facts::monotonic()?;
             self.border.tell(now, &mut self.frames)?;
             self.push();
@@ -158,9 +174,17 @@ impl Live {
     /// What must come first; then listeners, stalls and holders from before the start.
     fn begin(&mut self) -> anyhow::Result<()> {
         self.ring.tell_facts(&mut self.frames).context("ask the host")?;
+        self.names.tell_first(&mut self.frames);
         let limits = self.shared.lock().correlator().limits();
         self.tell(&Fact::Limits(limits));
         self.walk()
+    }
+
+    /// A new container's cgroup is known before its first event.
+    fn put_names_ahead(&mut self) {
+        self.names.ready(&mut self.ahead);
+        self.ahead.append(&mut self.frames);
+        std::mem::swap(&mut self.ahead, &mut self.frames);
     }
 
     /// Hands on what has come.

@@ -18,20 +18,21 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_common::signal;
 
 use crate::correlate::Correlator;
 use crate::correlate::limits::{Evicted, Limits};
 use crate::correlate::observed::Observed;
+use crate::correlate::place::Place;
 use crate::decode::{DecodeError, decode};
 use crate::diagnose::Diagnosis;
 use crate::diagnose::tracker::Tracker;
 use crate::event::{Detail, Event, Fact, Owner, Process};
 use crate::export::feed::Feed;
 use crate::export::line::Gap;
-use crate::export::metrics::{self, Tally};
+use crate::export::metrics::{self, Tallies, Tally, Workload};
 use crate::export::words::SIGNALS;
 use crate::source::frame::Frame;
 
@@ -62,6 +63,8 @@ pub struct Diagnosed {
     pub owner: Option<Owner>,
     /// Who ended the connection.
     pub ended_by: Option<Process>,
+    /// Where the socket lives.
+    pub place: Place,
 }
 
 impl<F: FnMut(Arc<Observed>)> Sink for F {
@@ -137,6 +140,7 @@ impl<S: Sink> Pipeline<S> {
 
     fn apply(&mut self, event: Event) {
         self.counts.count(&event);
+        let ends = matches!(event, Event::Fact(Fact::CgroupGone { .. }));
         match &event {
             Event::Kernel(kernel) => self.settle(kernel.time),
             Event::Held(held) => return self.held(held.time, event),
@@ -151,6 +155,9 @@ impl<S: Sink> Pipeline<S> {
             for diagnosis in told {
                 self.tell(diagnosis, Some(&observed));
             }
+        }
+        if ends {
+            self.tracker.forget_gone(self.correlator.places());
         }
     }
 
@@ -199,7 +206,7 @@ impl<S: Sink> Pipeline<S> {
     /// What the metrics tell of the pipeline itself.
     pub fn tally(&self) -> Tally {
         let (evicted, sizes) = (self.correlator.evicted(), self.correlator.sizes());
-        let Evicted { connections, history, listeners, stacks, wants, families } = evicted;
+        let Evicted { connections, history, listeners, stacks, wants, families, places } = evicted;
         Tally {
             decode_errors: DecodeError::REASONS.into_iter().zip(self.counts.decode_errors).collect(),
             evicted: BTreeMap::from([
@@ -209,17 +216,35 @@ impl<S: Sink> Pipeline<S> {
                 ("listeners", listeners),
                 ("stacks", stacks),
                 ("wants", wants),
+                ("places", places),
             ]),
             connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
             stats: self.tracker.stats().clone(),
             families: metrics::process_family_tally(self.correlator.families().iter()),
             walks: self.correlator.families().walks(),
+            owners: self.correlator.places().workloads(),
         }
+    }
+
+    /// See [`Tallies::workloads`].
+    pub fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
+        let places = self.correlator.places();
+        of.iter().map(|&(cgroup, netns)| Workload::of(cgroup, &places.whose(cgroup, netns))).collect()
     }
 
     /// Where it went.
     pub fn sink_mut(&mut self) -> &mut S {
         &mut self.sink
+    }
+}
+
+impl<S: Sink + Send> Tallies for Mutex<Pipeline<S>> {
+    fn tally(&self) -> Tally {
+        self.lock().unwrap_or_else(PoisonError::into_inner).tally()
+    }
+
+    fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).workloads(of)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod agent;
 pub mod cgroup;
 pub mod demo;
 pub mod foreseen;
+pub mod kube;
 pub mod link;
 pub mod live;
 pub mod netns;

@@ -34,7 +34,7 @@ use crate::source::recording::{Recording, Summary};
   tcpwhy agent --page 127.0.0.1:9753    a live page for a browser of this host
   tcpwhy agent --record today.rec       for `tcpwhy replay`; a full disk ends the recording alone
 
-Needs root, or CAP_BPF and CAP_PERFMON.
+Needs root, or CAP_BPF and CAP_PERFMON. In a cluster see docs/kubernetes.md.
 
 Exit status: 0 told to end, 1 cannot attach or listen, 64 wrong usage.")]
 pub(super) struct Agent {
@@ -89,8 +89,9 @@ pub(super) async fn serve(
     mut recording: Option<Recording>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let Attached { counters, tallies, stories, feed, host, mut source } = attached;
-    let metrics = Arc::new(Metrics::new(counters, tallies, feed.clone(), Arc::clone(&host)));
+    let Attached { counters, tallies, stories, names, feed, host, mut source } = attached;
+    let metrics = Metrics::new(counters, tallies, feed.clone(), Arc::clone(&host)).with_names(names);
+    let metrics = Arc::new(metrics);
     let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host), stories });
     let result = tokio::select! {
         () = signals.next() => Ok(()),

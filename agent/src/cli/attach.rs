@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::sync::oneshot;
 
+use super::names::NamesArgs;
 use super::size::Size;
 use crate::correlate::limits::{Limits, MOST};
 use crate::event::HostFacts;
@@ -16,6 +17,7 @@ use crate::live::{Live, Shared, Tape};
 use crate::source::kernel;
 use crate::source::kernel::probes::{Probe, ProbeState};
 use crate::source::kernel::ring::Ring;
+use crate::source::names::{Names, NamesUp, Wanted};
 
 /// Bounds of what is remembered.
 #[derive(Args, Clone, Debug)]
@@ -47,6 +49,8 @@ pub(super) struct AttachArgs {
     /// How long the agent remembers a dead connection, like 90s, 30m or 1h.
     #[arg(long, value_name = "TIME", env = "TCPWHY_HISTORY_AGE", default_value = "1h", value_parser = age)]
     pub(super) history_age: std::time::Duration,
+    #[command(flatten)]
+    pub(super) names: NamesArgs,
 }
 
 pub(super) fn age(text: &str) -> Result<std::time::Duration, String> {
@@ -60,6 +64,7 @@ pub(super) struct Loaded {
     counters: Arc<kernel::Counters>,
     limits: Limits,
     feed: Feed,
+    names: Wanted,
 }
 
 impl Loaded {
@@ -75,10 +80,12 @@ impl Loaded {
 
     /// Starts the pipeline, and the tape beside it.
     pub(super) fn start(self, tape: Option<Tape>) -> Attached {
-        let Self { ring, counters, limits, feed } = self;
+        let Self { ring, counters, limits, feed, names } = self;
+        let names = Names::start(names);
+        let up = names.up.clone();
         let host = Arc::new(ring.host().clone());
         let shared = Shared::new(limits, feed.clone());
-        let live = Live::new(ring, Arc::clone(&counters), shared.clone(), tape);
+        let live = Live::new(ring, names, Arc::clone(&counters), shared.clone(), tape);
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         tokio::spawn(async move {
@@ -91,6 +98,7 @@ impl Loaded {
             counters,
             tallies: Arc::new(shared.clone()),
             stories: Arc::new(shared),
+            names: up,
             feed,
             host,
             source,
@@ -106,6 +114,8 @@ pub(super) struct Attached {
     pub(super) tallies: Arc<dyn Tallies>,
     /// What the pipeline remembers.
     pub(super) stories: Arc<dyn Stories>,
+    /// Where names come from.
+    pub(super) names: Vec<Arc<NamesUp>>,
     /// Where the pipeline publishes.
     pub(super) feed: Feed,
     /// What the source learnt of the host before the first event.
@@ -144,7 +154,8 @@ impl AttachArgs {
     pub(super) fn load(&self) -> anyhow::Result<Loaded> {
         let (ring, counters) = kernel::load(&self.options())?;
         tell_probes(&counters);
-        Ok(Loaded { ring, counters: Arc::new(counters), limits: self.limits(), feed: Feed::default() })
+        let (limits, names) = (self.limits(), self.names.wanted());
+        Ok(Loaded { ring, counters: Arc::new(counters), limits, feed: Feed::default(), names })
     }
 
     fn options(&self) -> kernel::Options {

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
+use super::place::PlaceArgs;
 use crate::diagnose::Cause;
 use crate::export::filter::{Filter, Kind, Network, Show};
 use crate::export::words::{self, EventWord};
@@ -40,6 +41,8 @@ pub(super) struct FilterArgs {
     #[arg(long, value_delimiter = ',',
         value_parser = words(Cause::WORDS).try_map(|word| word.parse::<Cause>()))]
     cause: Vec<Cause>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Diagnoses alone, without events.
     #[arg(long, conflicts_with = "no_diagnoses")]
     diagnoses: bool,
@@ -64,13 +67,24 @@ pub(super) fn netns(text: &str) -> Result<u32, String> {
 
 impl From<FilterArgs> for Filter {
     fn from(args: FilterArgs) -> Self {
-        let FilterArgs { netns, address, port, pid, comm, kind, event, cause, diagnoses, no_diagnoses } =
-            args;
+        let FilterArgs {
+            netns,
+            address,
+            port,
+            pid,
+            comm,
+            kind,
+            event,
+            cause,
+            place,
+            diagnoses,
+            no_diagnoses,
+        } = args;
         let show = match (diagnoses, no_diagnoses) {
             (true, _) => Show::Diagnoses,
             (_, true) => Show::Events,
             (false, false) => Show::All,
         };
-        Self { netns, address, port, pid, comm, kind, event, cause, show }
+        Self { netns, address, port, pid, comm, kind, event, cause, place: place.into(), show }
     }
 }

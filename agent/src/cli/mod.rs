@@ -9,8 +9,10 @@ mod completions;
 mod filter;
 mod look;
 mod man;
+mod names;
 mod output;
 mod paths;
+mod place;
 mod printer;
 mod record;
 mod replay;
@@ -61,7 +63,7 @@ enum Command {
     Man(man::Man),
     Record(record::Record),
     Replay(replay::Replay),
-    Tail(tail::Tail),
+    Tail(Box<tail::Tail>),
     Timeouts(timeouts::Timeouts),
     Top(top::Top),
     Why(why::Why),

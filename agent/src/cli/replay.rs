@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -17,7 +17,7 @@ use crate::export::api::select;
 use crate::export::feed::{Feed, Heard};
 use crate::export::filter::Filter;
 use crate::export::line::Gap;
-use crate::export::metrics::{Format, Metrics, Tally};
+use crate::export::metrics::{Format, Metrics};
 use crate::pipeline::{Diagnosed, Pipeline, Sink};
 use crate::source::frame::Frame;
 use crate::source::recording::{Counted, Problem, Reader};
@@ -125,8 +125,7 @@ fn print_metrics(path: &Path, mut to: impl Write) -> anyhow::Result<()> {
     });
     pipeline.settle(u64::MAX);
     let host = Arc::new(pipeline.correlator().host().clone());
-    let tally: Arc<std::sync::Mutex<Tally>> = Arc::new(pipeline.tally().into());
-    let metrics = Metrics::new(Arc::new(counted), tally, Feed::default(), host);
+    let metrics = Metrics::new(Arc::new(counted), Arc::new(Mutex::new(pipeline)), Feed::default(), host);
     to.write_all(metrics.render(Format::OpenMetrics)?.as_bytes())?;
     to.flush()?;
     whole

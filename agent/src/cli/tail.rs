@@ -40,6 +40,7 @@ const RETRY: Duration = Duration::from_millis(500);
   tcpwhy tail --time delta --fields time,event,remote,what
   tcpwhy tail --resolve                           names of hosts, once they are known
   tcpwhy tail --follow                            wait for an agent that ended, and go on
+  tcpwhy tail -n shop -l app=web                  pods with that label
   tcpwhy tail --standalone                        without an agent
 
 Exit status: 0 on Ctrl-C and when nobody reads its output any more, 1 when the agent ends (not with --follow)

@@ -87,6 +87,7 @@ async fn start(name: &str) -> Agent {
     let (end, ended) = oneshot::channel();
     let source = Source { stop: oneshot::channel().0, ended: Some(ended) };
     let attached = Attached {
+        names: Vec::new(),
         counters: Arc::clone(&fake) as _,
         tallies: Arc::clone(&fake) as _,
         stories: fake,
@@ -189,8 +190,8 @@ async fn a_tail_without_an_agent_says_what_to_do() {
 #[tokio::test]
 async fn what_the_agent_refuses_is_told() {
     let agent = start("refuse").await;
-    let error = client::open(&agent.socket, "/v1/events?pod=x").await.unwrap_err().to_string();
-    assert!(error.starts_with("ask the agent: \"pod\" is no parameter"), "{error}");
+    let error = client::open(&agent.socket, "/v1/events?pods=x").await.unwrap_err().to_string();
+    assert!(error.starts_with("ask the agent: \"pods\" is no parameter"), "{error}");
     drop(agent.end);
     assert!(agent.task.await.unwrap().is_err());
 }

@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 
 use super::client;
 use super::output::Output;
+use super::place::PlaceArgs;
 use super::{filter, paths, printer};
 use crate::correlate::observed::ConnectionId;
 use crate::correlate::query::Selector;
@@ -21,12 +22,14 @@ pub(super) mod text;
 /// Asks the agent of this host, which remembers connections with trouble, living and dead. All conditions
 /// must hold; of several connections the one with the last event is told.
 #[derive(Args, Clone, Debug)]
-#[command(group = ArgGroup::new("which").required(true).multiple(true),
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(PlaceArgs::NAMES),
     after_help = "Examples:
   tcpwhy why 198.51.100.1:443             the connection with this end
   tcpwhy why --last                       the last one that had trouble
   tcpwhy why --comm nginx --port 8080     the last one of nginx on that port
   tcpwhy why --last --svg last.svg        a picture of its timeline as well
+  tcpwhy why -n shop --pod web-7d9f4c-x2v5p
+                                          the last one of that pod, dead or alive
   tcpwhy why --id 2a -o json              the name that `tcpwhy tail` told, for programs
 
 Exit status: 0 told, 1 no connection matches or no agent runs, 64 wrong usage.")]
@@ -49,6 +52,8 @@ pub(super) struct Why {
     /// The one with the last event.
     #[arg(long, group = "which")]
     last: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Network namespace: its inode, or a file that stands for it.
     #[arg(long, value_parser = filter::netns)]
     netns: Option<u32>,
@@ -90,7 +95,7 @@ impl Why {
             comm,
             self.netns.map(Selector::Netns),
         ];
-        Wanted(conditions.into_iter().flatten().collect())
+        Wanted { conditions: conditions.into_iter().flatten().collect(), place: self.place.clone().into() }
     }
 }
 

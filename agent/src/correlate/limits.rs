@@ -81,6 +81,15 @@ pub const LAST_ENTRIES_SHORT: usize = 3;
 /// thousands of connections, short ones (another 11 MiB) for the 50,000 that must fit 64 MiB.
 pub const ENTRIES: usize = 100_000;
 
+/// cgroups known by name, the removed ones of a while included. A host has some hundreds.
+pub const NAMED_CGROUPS: usize = 16_384;
+
+/// Pods known by name, deleted ones included. A node runs at most a few hundred.
+pub const PODS: usize = 4096;
+
+/// Network namespaces of which it is known whose they are.
+pub const TENANTS: usize = 8192;
+
 /// What was forgotten for want of space, by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evicted {
@@ -96,4 +105,6 @@ pub struct Evicted {
     pub wants: u64,
     /// Open files and forks that no family counts.
     pub families: u64,
+    /// Names of cgroups and pods.
+    pub places: u64,
 }

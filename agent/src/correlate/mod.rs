@@ -11,9 +11,11 @@ pub mod holders;
 mod host;
 pub mod identity;
 pub mod limits;
+mod lineage;
 pub mod listeners;
 pub mod observed;
 mod owner;
+pub mod place;
 pub mod query;
 mod stage;
 mod state;
@@ -31,6 +33,7 @@ use self::host::Host;
 use self::limits::{Evicted, Limits};
 use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
+use self::place::{Place, Places};
 use self::table::Table;
 use self::walks::Walks;
 use crate::diagnose::deadline::{Outlook, Request, half_open_outlook};
@@ -54,6 +57,7 @@ pub struct Correlator {
     walks: Walks,
     families: Families,
     host: Host,
+    places: Places,
     /// The connection that the last finding of a walk was of.
     held: Option<ConnectionId>,
 }
@@ -67,6 +71,7 @@ impl Correlator {
             walks: Walks::default(),
             families: Families::default(),
             host: Host::default(),
+            places: Places::new(limits.history_age),
             held: None,
         }
     }
@@ -107,6 +112,7 @@ impl Correlator {
             stacks: self.host.evicted_stacks(),
             wants: self.walks.evicted(),
             families: self.families.left_out(),
+            places: self.places.evicted(),
         }
     }
 
@@ -124,7 +130,15 @@ impl Correlator {
             Fact::WalkDone { time } => self.end_walk(time),
             Fact::TcpMemory(memory) => self.host.set_tcp_memory(memory),
             Fact::CgroupMemory(memory) => self.host.set_cgroup_memory(memory),
-            Fact::Limits(limits) => self.table.set_limits(limits.bounded()),
+            Fact::Limits(limits) => {
+                let limits = limits.bounded();
+                self.table.set_limits(limits);
+                self.places.set_keep(limits.history_age);
+            }
+            Fact::Cgroup { id, path } => self.places.add_cgroup(id, &path),
+            Fact::CgroupGone { id, time } => self.places.end_cgroup(id, time),
+            Fact::Pod(pod) => self.places.add_pod(pod),
+            Fact::PodGone { uid, time } => self.places.end_pod(&uid, time),
             // The pipeline settles, tells of gaps and counts losses, for which totals in later records make up;
             // counters are for metrics.
             Fact::Settle { .. } | Fact::Lost { .. } | Fact::Coalesced { .. } | Fact::Counts { .. } => (),
@@ -138,12 +152,14 @@ impl Correlator {
         self.families.end_walk(time);
         self.table.change_living(|connection| connection.end_walk(walk));
         self.table.expire(time);
+        self.places.expire(time);
     }
 
     fn held(&mut self, held: &Held) {
         let walk = self.walks.found(held.time);
         self.families.held(held);
         self.held = None;
+        self.places.learn(&held.endpoint);
         if held.endpoint.state == Some(TcpState::Listen) {
             self.listeners.absorb_held(held, walk);
         } else if let Some(id) = self.held_connection(held) {
@@ -165,6 +181,7 @@ impl Correlator {
     fn kernel(&mut self, event: KernelEvent) -> Observed {
         self.host.saw(event.time);
         self.table.expire(event.time);
+        self.places.learn(&event.endpoint);
         if event.endpoint.protocol == IPPROTO_TCP {
             self.listeners.follow(&event);
         }
@@ -269,6 +286,7 @@ impl Correlator {
             realtime: self.host.realtime(event.time),
             connection: id,
             owner: self.owner(&event, id, &listener),
+            place: self.place_of_event(&event.endpoint, id),
             reset_reason: self.host.reset_reason(&event),
             drop_reason: self.host.drop_reason(&event),
             stack: self.host.stack_of(&event),
@@ -287,6 +305,12 @@ impl Correlator {
         let hz = self.host.facts().hz;
         let request = Request { timeouts, syn_queue, backlog, duplicate_syn: false };
         (hz > 0).then(|| half_open_outlook(tcp, *seen, event.time, hz, &request))
+    }
+
+    /// A segment without a socket is of the connection that it came late for, or of the namespace's tenant.
+    fn place_of_event(&self, endpoint: &Endpoint, id: Option<ConnectionId>) -> Place {
+        let known = id.and_then(|id| self.table.get(id)).and_then(|known| known.identity.cgroup);
+        self.places.place(endpoint.cgroup.or(known.map(Into::into)), endpoint.netns)
     }
 
     fn listening(&self, event: &KernelEvent) -> Listening {

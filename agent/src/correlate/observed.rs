@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listeners::Listening;
+use super::place::Place;
 use crate::diagnose::deadline::Outlook;
 use crate::event::{KernelEvent, Owner};
 
@@ -46,6 +47,8 @@ pub struct Observed {
     pub connection: Option<ConnectionId>,
     /// The best known owner of the socket, or the listener's process for a half-open connection.
     pub owner: Option<Owner>,
+    /// Where the socket lives.
+    pub place: Place,
     /// The kernel's name of a reset's reason, without `SK_RST_REASON_`.
     pub reset_reason: Option<Arc<str>>,
     /// Kernel's name of the reason of a dropped packet.

@@ -10,6 +10,7 @@ use super::identity::Identity;
 use super::limits::Limits;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
+use super::place::{Place, Places};
 use crate::event::{HostFacts, Process, Settings, TcpMemory, Usage};
 
 /// One condition on a connection.
@@ -109,6 +110,17 @@ impl Correlator {
         let Identity { netns, .. } = connection.identity;
         let peers = self.table.by_ends(connection.identity.remote(), connection.identity.local());
         peers.min_by_key(|peer| peer.identity.netns != netns)
+    }
+
+    /// Where a connection lives, or lived.
+    pub fn place(&self, connection: &Connection) -> Place {
+        let Identity { cgroup, netns, .. } = connection.identity;
+        self.places.place(cgroup.map(Into::into), netns)
+    }
+
+    /// Cgroups, pods and network namespaces.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The connection that the last finding of a walk was of.

@@ -113,7 +113,7 @@ impl Correlator {
     pub fn name(&self, diagnosis: Diagnosis, observed: Option<&Observed>) -> Option<Diagnosed> {
         let realtime = self.realtime(diagnosis.time);
         let Some(connection) = diagnosis.connection.and_then(|id| self.connection_by_id(id)) else {
-            let Observed { event, owner, .. } = observed?;
+            let Observed { event, owner, place, .. } = observed?;
             let Endpoint { netns, local, remote, .. } = event.endpoint;
             return Some(Diagnosed {
                 diagnosis,
@@ -123,12 +123,14 @@ impl Correlator {
                 remote,
                 owner: owner.clone(),
                 ended_by: None,
+                place: place.clone(),
             });
         };
         let Connection { identity, owner, ended_by, .. } = connection;
         let (netns, local, remote) = (identity.netns, identity.local(), identity.remote());
         let owner = owner.as_deref().cloned();
-        Some(Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by: ended_by.clone() })
+        let (ended_by, place) = (ended_by.clone(), self.place(connection));
+        Some(Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by, place })
     }
 
     /// Keeps why a connection died.

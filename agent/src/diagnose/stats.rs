@@ -1,12 +1,18 @@
 //! What is counted of stalls and deaths.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use agent_common::count::OTHER_CGROUP;
 
 use super::Cause;
 use super::deadline::clock::Window;
 
 /// Stages with a series of their own; all further ones share one.
 pub const STAGES: usize = 15;
+
+/// Causes and places counted apart; all further ones share one place. As many as the kernel side's map has.
+const PLACES: usize = 4096;
 
 /// Upper bounds of stall durations, s: the RTO's doublings from 200 ms, up to `tcp_retries2` 15.
 const STALL_SECONDS: &[f64] = &[0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1000.0];
@@ -22,6 +28,8 @@ const ERROR_SECONDS: &[f64] = &[0.004, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.
 pub struct Stats {
     /// Deaths by cause, in the order of [`Cause::ALL`].
     pub deaths: Vec<u64>,
+    /// The same by cause, cgroup (0 if not known) and network namespace.
+    pub deaths_in: BTreeMap<(Cause, u64, u32), u64>,
     /// Live stalls by stage, from 1; the last is for all further ones.
     pub stalled: [u64; STAGES + 1],
     /// How long stalls lasted, s.
@@ -40,6 +48,7 @@ impl Default for Stats {
     fn default() -> Self {
         Self {
             deaths: vec![0; Cause::ALL.len()],
+            deaths_in: BTreeMap::new(),
             stalled: [0; STAGES + 1],
             durations: Histogram::new(STALL_SECONDS),
             timeouts: Histogram::new(RTO_SECONDS),
@@ -51,8 +60,17 @@ impl Default for Stats {
 }
 
 impl Stats {
-    pub(super) fn died(&mut self, cause: Cause, times: u64) {
+    pub(super) fn died(&mut self, cause: Cause, times: u64, cgroup: u64, netns: u32) {
         self.deaths[cause as usize] += times;
+        let key = (cause, cgroup, netns);
+        let known = self.deaths_in.len() < PLACES || self.deaths_in.contains_key(&key);
+        let key = if known { key } else { (cause, OTHER_CGROUP, 0) };
+        *self.deaths_in.entry(key).or_default() += times;
+    }
+
+    /// Forgets those places of which `lives` says no.
+    pub(super) fn retain(&mut self, lives: impl Fn(u64, u32) -> bool) {
+        self.deaths_in.retain(|(_, cgroup, netns), _| lives(*cgroup, *netns));
     }
 
     pub(super) fn stall(&mut self, stage: u32) {
@@ -135,7 +153,7 @@ pub(crate) mod tests {
     /// A little of everything.
     pub(crate) fn some() -> Stats {
         let mut stats = Stats::default();
-        stats.died(Cause::ClosedWithUnreadData, 3);
+        stats.died(Cause::ClosedWithUnreadData, 3, 4177, 4_026_531_840);
         for stage in [1, 2, 2, 40] {
             stats.stall(stage);
         }
@@ -153,6 +171,19 @@ pub(crate) mod tests {
         assert_eq!(recoveries.buckets()[2], (3.0, 1));
         assert_eq!((recoveries.count(), late.count(), early.count()), (1, 1, 0));
         assert!((late.sum() - 0.002).abs() < 1e-6);
+    }
+
+    #[test]
+    fn places_without_end_share_one() {
+        let mut stats = Stats::default();
+        for cgroup in 1..=PLACES as u64 + 5 {
+            stats.died(Cause::PeerReset, 2, cgroup, 1);
+        }
+        assert_eq!(stats.deaths_in.len(), PLACES + 1);
+        assert_eq!(stats.deaths_in[&(Cause::PeerReset, OTHER_CGROUP, 0)], 10);
+        stats.retain(|cgroup, _| cgroup == 7);
+        assert_eq!(stats.deaths_in.values().sum::<u64>(), 2);
+        assert_eq!(stats.deaths[Cause::PeerReset as usize], 2 * (PLACES as u64 + 5));
     }
 
     #[test]

@@ -16,9 +16,11 @@ use super::story::Sight;
 use super::{Cause, Diagnosis, Phase, Story, diagnose, outlook};
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
+use crate::correlate::identity::Identity;
 use crate::correlate::observed::{ConnectionId, Observed};
+use crate::correlate::place::{Places, Whose};
 use crate::correlate::timeline::What;
-use crate::event::{Detail, RetransmitKind};
+use crate::event::{Detail, Endpoint, RetransmitKind};
 
 /// How long a death whose reason may yet be told waits, ns.
 pub const HOLD: u64 = 50_000_000;
@@ -158,9 +160,10 @@ impl Tracker {
         let refused = |diagnosis: &Diagnosis| diagnosis.cause == Cause::ConnectionRefused;
         let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)))?;
         if diagnosis.phase == Phase::Died && !told_of_client {
-            self.stats.died(diagnosis.cause, observed.event.stands_for.into());
-            let netns = observed.event.endpoint.netns;
-            self.lessons.failed(netns, diagnosis.cause, observed.event.stands_for.into());
+            let Endpoint { cgroup, netns, .. } = observed.event.endpoint;
+            let times = observed.event.stands_for.into();
+            self.stats.died(diagnosis.cause, times, cgroup.unwrap_or(0), netns);
+            self.lessons.failed(netns, diagnosis.cause, times);
         }
         Some(diagnosis)
     }
@@ -171,9 +174,10 @@ impl Tracker {
         let stall = self.end(connection, died);
         let diagnosis = diagnose(&correlator.story(connection, Phase::Died, None)).filter(|_| !told)?;
         let twin = is_twin(correlator, connection);
+        let Identity { cgroup, netns, .. } = connection.identity;
         correlator.judge(id, diagnosis.cause);
         if !twin {
-            self.stats.died(diagnosis.cause, 1);
+            self.stats.died(diagnosis.cause, 1, cgroup.map_or(0, Into::into), netns);
             self.learn(correlator, id, diagnosis.cause, stall);
         }
         Some(diagnosis)
@@ -283,6 +287,11 @@ impl Tracker {
         let mut story = correlator.story(connection, Phase::Recovered, None);
         story.time = time;
         diagnose(&story)
+    }
+
+    /// Forgets what was counted of places that are gone.
+    pub fn forget_gone(&mut self, places: &Places) {
+        self.stats.retain(|cgroup, netns| places.whose(cgroup, netns) != Whose::Gone);
     }
 
     /// Forgets stalls of connections that are remembered no more.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CgroupMemory, TcpMemory};
+use super::{CgroupMemory, Pod, TcpMemory};
 use crate::correlate::limits::Limits;
 
 /// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
@@ -62,6 +62,29 @@ pub enum Fact {
         /// Rows of the map `HEALTH`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         health: Vec<HealthRow>,
+    },
+    /// A directory of the cgroup v2 tree.
+    Cgroup {
+        /// Its inode, which is the kernel's id of it and never given again.
+        id: u64,
+        /// Its path below the root of the tree, as `/proc/PID/cgroup` shows it.
+        path: Box<str>,
+    },
+    /// The directory was removed. Told a while after, so that the last counts of it are scraped.
+    CgroupGone {
+        /// As in [`Self::Cgroup`].
+        id: u64,
+        /// When it is told, ns of `CLOCK_MONOTONIC`.
+        time: u64,
+    },
+    /// A pod of this node, new or changed.
+    Pod(Pod),
+    /// The pod was deleted.
+    PodGone {
+        /// As in [`Pod::uid`].
+        uid: Box<str>,
+        /// When it is told, ns of `CLOCK_MONOTONIC`.
+        time: u64,
     },
     /// Events of one source that the kernel side kept from being told one by one, and for which no record
     /// stands either: the last ones of a storm.

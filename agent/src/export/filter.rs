@@ -6,6 +6,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::line::{Gap, GapWord};
+use super::place::{Where, Wheres};
 use super::words::{self, EventWord, NoSuchWord};
 use crate::correlate::observed::Observed;
 use crate::diagnose::Cause;
@@ -34,6 +35,8 @@ pub struct Filter {
     pub event: Vec<EventWord>,
     /// Causes of diagnoses; no event has one.
     pub cause: Vec<Cause>,
+    /// Where the socket lives.
+    pub place: Wheres,
     /// Events, diagnoses, or both.
     pub show: Show,
 }
@@ -97,7 +100,8 @@ pub enum FilterError {
     },
     /// No parameter of that name.
     #[error(
-        "{0:?} is no parameter; there are netns, address, port, pid, comm, kind, event, cause, show and since"
+        "{0:?} is no parameter; there are netns, address, port, pid, comm, kind, event, cause, namespace, \
+         pod, container, workload, selector, show and since"
     )]
     Parameter(String),
 }
@@ -145,14 +149,14 @@ impl Filter {
             "event" => self.event.push(read("event", value)?),
             "cause" => self.cause.push(read("cause", value)?),
             "show" => self.show = read("show", value)?,
-            other => return Err(FilterError::Parameter(other.to_owned())),
+            other => self.place.0.push(place(other, value)?),
         }
         Ok(())
     }
 
     /// The query string that [`Self::parse`] reads back.
     pub fn to_query(&self) -> String {
-        let Self { netns, address, port, pid, comm, kind, event, cause, show } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, place, show } = self;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(netns.iter().map(|netns| ("netns", netns.to_string())));
         query.extend_pairs(address.iter().map(|network| ("address", network.0.to_string())));
@@ -162,16 +166,18 @@ impl Filter {
         query.extend_pairs(kind.iter().map(|kind| ("kind", words::kind(kind.0))));
         query.extend_pairs(event.iter().map(|event| ("event", event.as_str())));
         query.extend_pairs(cause.iter().map(|cause| ("cause", cause.as_str())));
+        query.extend_pairs(place.0.iter().map(|one| (one.parameter(), one.to_string())));
         query.extend_pairs((*show != Show::All).then(|| ("show", show.as_str())));
         query.finish()
     }
 
     /// Whether the reader wants this event.
     pub fn matches(&self, observed: &Observed) -> bool {
-        let Self { netns, address, port, pid, comm, kind, event, cause, show } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, place, show } = self;
         let ends = [observed.event.endpoint.local, observed.event.endpoint.remote];
         *show != Show::Diagnoses
             && cause.is_empty()
+            && place.matches(&observed.place)
             && wants(netns, |&netns| netns == observed.event.endpoint.netns)
             && wants(address, |network| ends.iter().any(|end| network.0.contains(&end.ip())))
             && wants(port, |&port| ends.iter().any(|end| end.port() == port))
@@ -185,12 +191,13 @@ impl Filter {
 impl Filter {
     /// Whether the reader wants this diagnosis: who asks for some events or kinds wants events.
     pub fn wants_diagnosis(&self, diagnosed: &Diagnosed) -> bool {
-        let Self { netns, address, port, pid, comm, kind, event, cause, show } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, place, show } = self;
         let ends = [diagnosed.local, diagnosed.remote];
         let processes = || diagnosed.owner.iter().map(|owner| &owner.process).chain(&diagnosed.ended_by);
         *show != Show::Events
             && event.is_empty()
             && kind.is_empty()
+            && place.matches(&diagnosed.place)
             && wants(netns, |&netns| netns == diagnosed.netns)
             && wants(address, |network| ends.iter().any(|end| network.0.contains(&end.ip())))
             && wants(port, |&port| ends.iter().any(|end| end.port() == port))
@@ -236,6 +243,12 @@ fn processes(observed: &Observed) -> impl Iterator<Item = &crate::event::Process
 /// A name as the kernel would have cut it.
 pub fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(COMM_BYTES)]
+}
+
+fn place(name: &str, value: &str) -> Result<Where, FilterError> {
+    let read = Where::parse(name, value).ok_or_else(|| FilterError::Parameter(name.to_owned()))?;
+    let (parameter, value) = ("selector", value.to_owned());
+    read.map_err(|error| FilterError::Value { parameter, value, problem: error.to_string() })
 }
 
 fn number<T: FromStr<Err = std::num::ParseIntError>>(
@@ -293,6 +306,17 @@ mod tests {
     }
 
     #[test]
+    fn places_in_the_cluster() {
+        use EventWord as E;
+        assert_eq!(passing("namespace=shop&container=nginx"), [E::ResetSent, E::ResetSent]);
+        assert_eq!(passing("selector=app%3Dweb&port=8080"), [E::ResetSent]);
+        assert_eq!(passing("workload=statefulset/web"), []);
+        let diagnosed = sample::diagnosed();
+        assert!(Filter::parse("pod=shop/web-7d9f4c-x2v5p").unwrap().wants_diagnosis(&diagnosed));
+        assert!(!Filter::parse("namespace=blog").unwrap().wants_diagnosis(&diagnosed));
+    }
+
+    #[test]
     fn a_long_name_matches_as_the_kernel_cut_it() {
         let mut observed = sample::timeout();
         observed.owner.as_mut().unwrap().process.comm = "systemd-resolve".into();
@@ -315,7 +339,8 @@ mod tests {
             "address=\"10.0.0.0/33\": not an IP address or a network like 198.51.100.0/24"
         );
         assert!(error("event=resets").starts_with("event=\"resets\": not one of retransmit, "));
-        assert!(error("pod=x").starts_with("\"pod\" is no parameter"));
+        assert!(error("pods=x").starts_with("\"pods\" is no parameter"));
+        assert!(error("selector=a%20b").starts_with("selector=\"a b\": "));
     }
 
     proptest! {
@@ -327,13 +352,15 @@ mod tests {
         }
 
         #[test]
-        fn a_query_reads_back(port in any::<u16>(), comm in any::<String>(), address in any::<IpAddr>()) {
+        fn a_query_reads_back(port in any::<u16>(), comm in any::<String>(), pod in any::<String>(),
+            address in any::<IpAddr>()) {
             let filter = Filter {
                 port: vec![port],
                 comm: vec![comm],
                 address: vec![Network(address.to_canonical().into())],
                 kind: vec![Kind(RetransmitKind::TailLossProbe)],
                 event: EventWord::ALL.to_vec(),
+                place: Wheres(vec![Where::Pod(pod), Where::Labels("a=b,c in (d)".parse().unwrap())]),
                 ..Filter::default()
             };
             prop_assert_eq!(Filter::parse(&filter.to_query()), Ok(filter.clone()));

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::families::Listing;
-use super::line::{Diagnosis, End, Owner, VERSION};
+use super::line::{Diagnosis, End, Owner, Place, VERSION};
 use super::top::Overview;
 use super::words;
 use crate::advise::Gathered;
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
-use crate::correlate::query::Selector;
 use crate::correlate::timeline::Entry;
 use crate::diagnose::tracker::Tracker;
 use crate::diagnose::{Phase, diagnose, outlook};
@@ -53,6 +52,9 @@ pub struct Report {
     /// cgroup v2 id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
+    /// Where the socket lives, or lived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// This host's side.
     pub local: End,
     /// The peer.
@@ -151,11 +153,14 @@ pub enum Sort {
 }
 
 /// The post-mortem of the connection that meets all conditions.
-pub fn report(correlator: &Correlator, tracker: &Tracker, conditions: &[Selector]) -> Option<Report> {
-    let found = if conditions.is_empty() {
+pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Option<Report> {
+    let Wanted { conditions, place } = wanted;
+    let found = if *wanted == Wanted::default() {
         correlator.last().into_iter().collect()
     } else {
-        correlator.select(conditions)
+        let mut found = correlator.select(conditions);
+        found.retain(|connection| place.matches(&correlator.place(connection)));
+        found
     };
     let connection = *found.first()?;
     Some(Report {
@@ -195,6 +200,7 @@ fn plain(correlator: &Correlator, connection: &Connection) -> Report {
         connection: connection.id.to_string(),
         netns: identity.netns,
         cgroup: identity.cgroup.map(Into::into),
+        place: Place::new(&correlator.place(connection)),
         local: identity.local().into(),
         remote: identity.remote().into(),
         state: connection.state,

@@ -1,6 +1,10 @@
-//! Where the stream comes from: the live kernel (`kernel`) and host (`host`), or a recording.
+//! Where the stream comes from: the live kernel (`kernel`) and host (`host`, and `names` of who is inside its
+//! cgroups), or a recording.
 
+pub mod cgroups;
 pub mod frame;
 pub mod host;
 pub mod kernel;
+pub mod kubernetes;
+pub mod names;
 pub mod recording;

@@ -97,6 +97,11 @@ impl Agent {
         Tail::open(&self.socket, &format!("netns={}", netns.inode()))
     }
 
+    /// Follows the events that a query wants.
+    pub fn follow(&self, query: &str) -> Tail {
+        Tail::open(&self.socket, query)
+    }
+
     /// Scrapes.
     pub fn metrics(&self) -> Metrics {
         Metrics::parse(&self.get("/metrics"))

@@ -66,6 +66,11 @@ impl Tail {
         events
     }
 
+    /// What has come by now.
+    pub fn received(&self) -> Vec<Event> {
+        self.passed.borrow_mut().drain(..).chain(self.lines.try_iter()).collect()
+    }
+
     fn next(&self, deadline: Instant) -> Option<Event> {
         let event = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
         assert_ne!(event.name(), "missed", "the test read too slowly: {event:?}");

@@ -65,7 +65,7 @@ fn model() -> Model {
     model.apply(look(&bench));
     let died = bench.0.correlator().connections().find(|known| known.died.is_some()).unwrap();
     let wanted = Wanted::parse(&format!("id={}", died.id)).unwrap();
-    let report = why::report(bench.0.correlator(), bench.0.tracker(), &wanted.0).unwrap();
+    let report = why::report(bench.0.correlator(), bench.0.tracker(), &wanted).unwrap();
     model.apply(Message::Told(Box::new(report.diagnosis.unwrap())));
     model
 }
@@ -122,7 +122,7 @@ fn enter_asks_why_and_shows_the_story() {
     let Effect::Why(connection) = hit(&mut model, KeyCode::Enter) else { panic!("no question") };
     assert!(text(&mut model, (80, 24)).contains("asking the agent why connection 2a"));
     let wanted = Wanted::parse(&format!("id={connection}")).unwrap();
-    let report = why::report(bench.0.correlator(), bench.0.tracker(), &wanted.0).unwrap();
+    let report = why::report(bench.0.correlator(), bench.0.tracker(), &wanted).unwrap();
     model.apply(Message::Why(connection.clone(), Ok(Box::new(report))));
     check("why", &mut model, (80, 24));
     hit(&mut model, KeyCode::End);

@@ -8,7 +8,7 @@ use crate::correlate::limits::FIRST_ENTRIES;
 use crate::diagnose::Certainty;
 use crate::event::{OwnerSource, Process};
 use crate::export::escape::Escaped;
-use crate::export::line::{Diagnosis, Outlook};
+use crate::export::line::{Diagnosis, Outlook, Place};
 use crate::export::why::{Happening, Report};
 use crate::export::words;
 
@@ -30,6 +30,19 @@ struct Page {
     text: String,
     width: usize,
     colour: bool,
+}
+
+/// `pod shop/web-7d9f/nginx of Deployment web`, `unit ssh.service`.
+fn words(place: &Place) -> String {
+    let short = place.short().unwrap_or_default();
+    let place_words = match (&place.pod, &place.unit) {
+        (Some(_), _) => format!("pod {}", Escaped(&short)),
+        (None, Some(unit)) => format!("unit {}", Escaped(unit)),
+        (None, None) => Escaped(&short).to_string(),
+    };
+    let workload = place.workload.as_ref();
+    let of = workload.map(|workload| format!(" of {} {}", Escaped(&workload.kind), Escaped(&workload.name)));
+    format!("{place_words}{}", of.unwrap_or_default())
 }
 
 impl Page {
@@ -60,6 +73,9 @@ impl Page {
                 ""
             };
             self.item("", &format!("process {}[{}]{doubt}", Escaped(&owner.comm), owner.pid));
+        }
+        if let Some(place) = &report.place {
+            self.item("", &words(place));
         }
         if let Some(ender) = &report.ended_by {
             self.item("", &format!("ended by {}", name(ender)));
@@ -191,7 +207,7 @@ mod tests {
         }
         let wanted = Wanted::parse("end=10.0.0.2:5555&id=2a").unwrap();
         assert_eq!(Wanted::parse(&wanted.to_query()), Ok(wanted.clone()));
-        let report = report(bench.0.correlator(), bench.0.tracker(), &wanted.0).unwrap();
+        let report = report(bench.0.correlator(), bench.0.tracker(), &wanted).unwrap();
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<crate::export::why::Report>(&json).unwrap(), report);
         let page = page(&report, 80, false);
@@ -212,7 +228,7 @@ mod tests {
     fn what_nobody_knows_is_nobody() {
         let bench = Bench::new();
         let wanted = Wanted::parse("pid=1").unwrap();
-        assert!(report(bench.0.correlator(), bench.0.tracker(), &wanted.0).is_none());
-        assert!(Wanted::parse("pod=x").unwrap_err().to_string().starts_with("\"pod\" is no parameter"));
+        assert!(report(bench.0.correlator(), bench.0.tracker(), &wanted).is_none());
+        assert!(Wanted::parse("pods=x").unwrap_err().to_string().starts_with("\"pods\" is no parameter"));
     }
 }

@@ -59,6 +59,6 @@ proptest! {
         let pipeline = &bench.0;
         let live = pipeline.correlator().stalled().count() as u64;
         prop_assert!(pipeline.tracker().stats().stalled.iter().sum::<u64>() <= live.max(3));
-        crate::export::why::report(pipeline.correlator(), pipeline.tracker(), &[]);
+        crate::export::why::report(pipeline.correlator(), pipeline.tracker(), &crate::export::why::Wanted::default());
     }
 }

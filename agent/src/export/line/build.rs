@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::tcp::{self, Jiffies};
 use super::{
-    Family, Line, Listener, Memory, Outlook, Owner, PacketDrop, Queue, Reset, Retransmit, Settings,
+    Family, Line, Listener, Memory, Outlook, Owner, PacketDrop, Place, Queue, Reset, Retransmit, Settings,
     StateChange, Tcp, Thread, Totals, Trigger, VERSION,
 };
 use crate::correlate::listeners::Listening;
@@ -84,6 +84,7 @@ fn identity(observed: &Observed) -> Line {
         connection: observed.connection.map(|id| id.to_string()),
         netns: endpoint.netns,
         cgroup: endpoint.cgroup,
+        place: Place::new(&observed.place),
         family: family(endpoint.local.ip()),
         protocol: (endpoint.protocol != TCP).then_some(endpoint.protocol),
         local: endpoint.local.into(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{End, Owner, VERSION, json};
+use super::{End, Owner, Place, VERSION, json};
 use crate::diagnose::deadline::{self, Rule, Timer};
 use crate::diagnose::{Cause, Evidence, Phase};
 use crate::event::Process;
@@ -52,6 +52,9 @@ pub struct Diagnosis {
     /// The process that ended the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<Process>,
+    /// Where the socket lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// The one word of [`Diagnosis::event`].
@@ -95,7 +98,7 @@ pub struct Deadline {
 impl Diagnosis {
     /// The line of a diagnosis.
     pub fn new(diagnosed: &Diagnosed) -> Self {
-        let Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by } = diagnosed;
+        let Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by, place } = diagnosed;
         let offset = realtime.wrapping_sub(diagnosis.time.cast_signed());
         Self {
             v: VERSION,
@@ -115,6 +118,7 @@ impl Diagnosis {
             remote: (*remote).into(),
             process: owner.as_ref().map(Owner::from),
             ended_by: ended_by.clone(),
+            place: Place::new(place),
         }
     }
 }

@@ -65,6 +65,10 @@ impl Gap {
             | Fact::TcpMemory(_)
             | Fact::CgroupMemory(_)
             | Fact::Settings(_)
+            | Fact::Cgroup { .. }
+            | Fact::CgroupGone { .. }
+            | Fact::Pod(_)
+            | Fact::PodGone { .. }
             | Fact::Counts { .. } => None,
         }
     }

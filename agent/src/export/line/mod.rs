@@ -7,6 +7,7 @@ mod build;
 mod diagnosis;
 mod gap;
 mod json;
+mod place;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tcp;
@@ -21,6 +22,7 @@ pub(super) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
 pub use self::gap::{Gap, GapWord};
 pub(super) use self::json::nanos;
+pub use self::place::Place;
 pub use self::tcp::{Settings, Tcp, Totals};
 use super::words::EventWord;
 use crate::event::{Direction, OwnerSource, RetransmitKind, TcpState};
@@ -63,6 +65,9 @@ pub struct Line {
     /// cgroup v2 id: the inode of the socket's directory under `/sys/fs/cgroup`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
+    /// Where the socket lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Family of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
     pub family: Family,
     /// IP protocol number where it is not TCP's 6.

@@ -8,12 +8,13 @@ use agent_common::record;
 
 use crate::correlate::listeners::Listening;
 use crate::correlate::observed::{ConnectionId, Observed};
+use crate::correlate::place::Place;
 use crate::diagnose::deadline::clock::Window;
 use crate::diagnose::deadline::{Outlook, Rule, Timer};
 use crate::diagnose::{Cause, Certainty, Diagnosis, Evidence, Phase};
 use crate::event::{
-    Detail, Direction, Endpoint, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
-    TcpState, Thread,
+    Detail, Direction, Endpoint, KernelEvent, Owned, Owner, OwnerSource, Pod, Process, RetransmitKind,
+    Segment, Tcp, TcpState, Thread,
 };
 use crate::pipeline::Diagnosed;
 
@@ -60,6 +61,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         event,
         realtime: 1_795_308_063_123_456_789,
         owner: None,
+        place: Place::default(),
         reset_reason: None,
         drop_reason: None,
         stack: Arc::new([]),
@@ -68,6 +70,27 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         outlook: None,
         listener: Listening::Unknown,
     }
+}
+
+/// A container of a Deployment's pod.
+pub(crate) fn place() -> Place {
+    let id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let uid = "9a64b8de-3f56-4f7c-8a0a-1d2f3a4b5c6d";
+    let pod = Pod {
+        uid: uid.into(),
+        namespace: "shop".into(),
+        name: "web-7d9f4c-x2v5p".into(),
+        workload: Some(Owned { kind: "Deployment".into(), name: "web".into() }),
+        labels: [("app".into(), "web".into())].into(),
+        containers: [(id.into(), "nginx".into())].into(),
+        ..Pod::default()
+    };
+    Place::of(&format!("/kubepods/burstable/pod{uid}/{id}"), Some(pod))
+}
+
+fn inferred(mut place: Place) -> Place {
+    place.inferred = true;
+    place
 }
 
 /// A socket after its third timeout, with every optional field there.
@@ -165,6 +188,7 @@ pub(crate) fn no_socket() -> Observed {
     Observed {
         reset_reason: Some("NO_SOCKET".into()),
         listener: Listening::Nobody,
+        place: inferred(place()),
         ..observed(endpoint, detail, None)
     }
 }
@@ -176,6 +200,7 @@ pub(crate) fn abort_on_close() -> Observed {
     let mut observed = Observed {
         owner: Some(Owner { process: process(812, "payload-server"), source: OwnerSource::Lock }),
         reset_reason: Some("TCP_ABORT_ON_CLOSE".into()),
+        place: place(),
         stack: Arc::new(["tcp_send_active_reset".into(), "__tcp_close".into(), "tcp_close".into()]),
         ..observed(endpoint, detail, Some(&tcp()))
     };
@@ -188,6 +213,7 @@ pub(crate) fn refused() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:81", Some(TcpState::SynSent));
     Observed {
         owner: Some(Owner { process: process(4712, "nc"), source: OwnerSource::Connect }),
+        place: Place::of("/system.slice/ssh.service", None),
         ..observed(endpoint, Detail::ResetReceived, Some(&tcp()))
     }
 }
@@ -312,6 +338,7 @@ pub(crate) fn diagnosed() -> Diagnosed {
         remote: address("198.51.100.2:5001"),
         owner: Some(Owner { process: process(4711, "curl"), source: OwnerSource::Connect }),
         ended_by: Some(process(4711, "curl")),
+        place: place(),
     }
 }
 

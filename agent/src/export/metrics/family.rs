@@ -142,6 +142,14 @@ families! {
         "Distance of deaths by a timer from the middle of the interval that was predicted";
     PROBE_UP: Gauge "probe_up" { ("probe", "the signal that it gives") }
         "1 if the probe is attached";
+    NAMES_UP: Gauge "names_up" { ("source", "`cgroups`: ids of pods and containers, units; `kubernetes`: names of pods; only those in use") }
+        "1 while the source of names answers";
+    POD_OWNER: Gauge "pod_owner" {
+        ("namespace", "of the pod"),
+        ("pod", "its name"),
+        ("owner_kind", "`Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, ..."),
+        ("owner_name", "its name")
+    } "1 for each pod of the node that belongs to a workload";
     #[Seconds]
     EBPF_RUN: Counter "ebpf_run" { PROGRAM }
         "Time spent in the program; only with kernel.bpf_stats_enabled";

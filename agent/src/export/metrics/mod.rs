@@ -28,11 +28,15 @@ use self::page::Page;
 pub use self::process_family::FamilyTally;
 pub(crate) use self::process_family::tally as process_family_tally;
 use self::workload::Admission;
-pub use self::workload::{Resolve, Workload};
+pub use self::workload::Workload;
 use super::feed::Feed;
 use crate::correlate::families::Walks;
 use crate::diagnose::stats::Stats;
-use crate::event::{HostFacts, TcpMemory};
+use crate::event::{HostFacts, Owned, TcpMemory};
+use crate::source::names::NamesUp;
+
+/// In place of a signal: a diagnosis of death, whose detail is its cause.
+const DIAGNOSIS: u16 = signal::END;
 
 /// One row of health for each signal.
 pub type HealthTable = [Health; signal::END as usize];
@@ -52,12 +56,19 @@ pub trait Counters: Send + Sync {
     fn probes(&self) -> Vec<Probe>;
     /// TCP's memory; `None` where it can't be read.
     fn tcp_memory(&self) -> Option<TcpMemory>;
+    /// Forgets counters of who is gone; what cannot be forgotten stays, unseen.
+    fn forget(&self, _: &[CountKey]) {}
 }
 
 /// What the pipeline has counted.
 pub trait Tallies: Send + Sync {
     /// A copy at this moment.
     fn tally(&self) -> Tally;
+
+    /// Whose the counters of these cgroups and network namespaces are, in their order; `None` of who is gone.
+    fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
+        vec![Some(Workload::HOST); of.len()]
+    }
 }
 
 /// Counts of the pipeline; every word that can be counted is there from the start, with 0.
@@ -75,13 +86,8 @@ pub struct Tally {
     pub families: Vec<FamilyTally>,
     /// What the walks over open files cost.
     pub walks: Walks,
-}
-
-/// The pipeline lives on a thread of its own and writes a copy here now and then.
-impl Tallies for Mutex<Tally> {
-    fn tally(&self) -> Tally {
-        self.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+    /// What living pods belong to, by namespace and name.
+    pub owners: BTreeMap<(Box<str>, Box<str>), Owned>,
 }
 
 /// Run cost of one eBPF program.
@@ -141,7 +147,7 @@ pub struct Metrics {
     tallies: Arc<dyn Tallies>,
     feed: Feed,
     host: Arc<HostFacts>,
-    resolve: Box<Resolve>,
+    names: Vec<Arc<NamesUp>>,
     admission: Mutex<Admission>,
 }
 
@@ -174,15 +180,20 @@ fn quality(accept: &str, types: &[&str]) -> f32 {
 }
 
 impl Metrics {
-    /// Metrics of a host without workload labels.
+    /// Metrics of a host.
     pub fn new(
         counters: Arc<dyn Counters>,
         tallies: Arc<dyn Tallies>,
         feed: Feed,
         host: Arc<HostFacts>,
     ) -> Self {
-        let resolve = Box::new(|_: &CountKey| Workload::HOST);
-        Self { counters, tallies, feed, host, resolve, admission: Mutex::default() }
+        Self { counters, tallies, feed, host, names: Vec::new(), admission: Mutex::default() }
+    }
+
+    /// The same with where names come from.
+    #[must_use]
+    pub fn with_names(self, names: Vec<Arc<NamesUp>>) -> Self {
+        Self { names, ..self }
     }
 
     /// The page. Reads the kernel's maps: not for a thread that must not wait.
@@ -222,19 +233,34 @@ impl Metrics {
     }
 
     fn page(&self) -> Reading<Page> {
-        let counts = self.counters.counts()?;
+        let tally = self.tallies.tally();
+        let mut counts = self.counters.counts()?;
+        counts.extend(deaths(&tally.stats));
+        let of: Vec<_> = counts.iter().map(|(key, _)| (key.cgroup, key.netns)).collect();
+        let workloads = self.tallies.workloads(&of);
         let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sums, gone) = workload::aggregate(&counts, &workloads, &mut admission);
+        self.counters.forget(&gone);
         Ok(Page {
-            counts: workload::aggregate(&counts, &self.resolve, &mut admission),
+            counts: sums,
             health: self.counters.health()?,
             programs: self.counters.programs()?,
             probes: self.counters.probes(),
             tcp_memory: self.counters.tcp_memory(),
-            tally: self.tallies.tally(),
+            tally,
             tail_missed: self.feed.missed(),
             host: Arc::clone(&self.host),
+            names: self.names.iter().map(|names| (names.source, names.is_up())).collect(),
         })
     }
+}
+
+/// Deaths in the shape of the kernel side's counters.
+fn deaths(stats: &Stats) -> impl Iterator<Item = (CountKey, Count)> {
+    stats.deaths_in.iter().map(|(&(cause, cgroup, netns), &events)| {
+        let key = CountKey { cgroup, netns, signal: DIAGNOSIS, detail: cause as u16 };
+        (key, Count { events, ..Count::default() })
+    })
 }
 
 impl fmt::Debug for Metrics {

@@ -13,10 +13,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricE
 use super::family::{self, Family};
 use super::memory;
 use super::workload::{Counts, Workload, add};
-use super::{HealthTable, Probe, ProgramStats, Tally};
+use super::{DIAGNOSIS, HealthTable, Probe, ProgramStats, Tally};
 use crate::diagnose::Cause;
 use crate::diagnose::stats::{Histogram, STAGE_WORDS, Stats};
-use crate::event::{HostFacts, TcpMemory};
+use crate::event::{HostFacts, Owned, TcpMemory};
 use crate::export::words;
 
 /// States in which a RST can be accepted.
@@ -36,6 +36,7 @@ pub(super) struct Page {
     pub(super) tally: Tally,
     pub(super) tail_missed: u64,
     pub(super) host: Arc<HostFacts>,
+    pub(super) names: Vec<(&'static str, bool)>,
 }
 
 pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
@@ -116,13 +117,30 @@ impl Page {
         super::process_family::encode(&self.tally, to)?;
         self.stalls(to)?;
         let probes = self.probes.iter().map(|probe| (&*probe.name, u64::from(probe.up)));
-        gauges(to, &family::PROBE_UP, probes)
+        gauges(to, &family::PROBE_UP, probes)?;
+        gauges(to, &family::NAMES_UP, self.names.iter().map(|(source, up)| (*source, u64::from(*up))))?;
+        self.owners(to)
+    }
+
+    fn owners(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = descriptor(to, &family::POD_OWNER)?;
+        for ((namespace, pod), Owned { kind, name }) in &self.tally.owners {
+            let labels: Labels<'_> =
+                vec![("namespace", namespace), ("pod", pod), ("owner_kind", kind), ("owner_name", name)];
+            metric.encode_family(&labels)?.encode_gauge(&1_u64)?;
+        }
+        Ok(())
     }
 
     fn stalls(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let Stats { deaths, stalled, durations, timeouts, recoveries, early, late } = &self.tally.stats;
-        let deaths = Cause::WORDS.iter().zip(deaths);
-        counters(to, &family::DIAGNOSES, deaths.map(|(cause, count)| (vec![("cause", *cause)], *count)))?;
+        let Stats { stalled, durations, timeouts, recoveries, early, late, deaths: _, deaths_in: _ } =
+            &self.tally.stats;
+        let causes = Cause::WORDS.iter().map(|cause| Cow::Borrowed(*cause));
+        let deaths = self.sums(causes, |signal, detail| {
+            let word = Cause::WORDS.get(usize::from(detail)).filter(|_| signal == DIAGNOSIS);
+            word.map(|word| Cow::Borrowed(*word))
+        });
+        sums(to, &family::DIAGNOSES, &deaths, |count| count.events)?;
         gauges(to, &family::STALLED, STAGE_WORDS.into_iter().zip(stalled.iter().copied()))?;
         histogram(to, &family::STALL_DURATION, durations)?;
         histogram(to, &family::TIMEOUT_RTO, timeouts)?;

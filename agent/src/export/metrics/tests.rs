@@ -8,12 +8,15 @@ use agent_common::{retransmit, signal};
 
 use super::{
     Counters, FAMILIES, Family, FamilyTally, Format, HealthTable, Metrics, Probe, ProgramStats, Reading,
-    Tallies, Tally,
+    Tallies, Tally, Workload,
 };
 use crate::correlate::families::Walks;
-use crate::event::{HostFacts, LogLines, TcpMemory};
+use crate::correlate::place::{Place, Whose};
+use crate::event::{HostFacts, LogLines, Owned, TcpMemory};
 use crate::export::feed::Feed;
 use crate::export::golden;
+use crate::export::line::sample;
+use crate::source::names::NamesUp;
 
 /// Counters of a kernel that never was.
 #[derive(Default)]
@@ -70,7 +73,52 @@ impl Tallies for Fake {
                 memory: 45_000_000,
             }],
             walks: Walks { count: 3, time: Duration::from_millis(12) },
+            owners: [(
+                ("shop".into(), "web-7d9f4c-x2v5p".into()),
+                Owned { kind: "Deployment".into(), name: "web".into() },
+            )]
+            .into(),
         }
+    }
+}
+
+/// The host of [`busy`] as a node: its cgroup 2 is a container.
+struct Node(Fake);
+
+impl Tallies for Node {
+    fn tally(&self) -> Tally {
+        self.0.tally()
+    }
+
+    fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
+        let place = |cgroup| if cgroup == 2 { sample::place() } else { Place::default() };
+        let whose = |cgroup| if cgroup == 1 { Whose::Gone } else { Whose::Of(place(cgroup)) };
+        of.iter().map(|&(cgroup, _)| Workload::of(cgroup, &whose(cgroup))).collect()
+    }
+}
+
+#[test]
+fn a_node_has_series_for_its_pods_and_none_for_who_is_gone() {
+    let metrics = Metrics::new(Arc::new(busy()), Arc::new(Node(busy())), Feed::default(), host())
+        .with_names(vec![Arc::new(NamesUp::new("kubernetes"))]);
+    let page = metrics.render(Format::Classic).unwrap();
+    let timeouts: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("tcpwhy_retransmits_total") && !line.ends_with(" 0"))
+        .collect();
+    assert_eq!(
+        timeouts,
+        [
+            "tcpwhy_retransmits_total{namespace=\"other\",pod=\"other\",container=\"other\",kind=\"fast\"} 5",
+            "tcpwhy_retransmits_total{namespace=\"shop\",pod=\"web-7d9f4c-x2v5p\",container=\"nginx\",\
+             kind=\"timeout\"} 4",
+        ]
+    );
+    for series in [
+        "tcpwhy_names_up{source=\"kubernetes\"} 0",
+        "tcpwhy_pod_owner{namespace=\"shop\",pod=\"web-7d9f4c-x2v5p\",owner_kind=\"Deployment\",owner_name=\"web\"} 1",
+    ] {
+        assert!(page.lines().any(|line| line == series), "{series} is not in\n{page}");
     }
 }
 
@@ -224,6 +272,12 @@ fn the_metrics_page_of_the_docs_is_the_table() {
         agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up` and `tcpwhy_ebpf_*`. Those of\n\
         the host's memory and counters are as they were told last.\n\
         No address, port or process id is ever a label.\n\n\
+        What sockets did also has the labels of where they live: `namespace`, `pod` and `container` of a pod \
+        (the\npod's UID and the first digits of the container's id as long as no names are known), \
+        `container` outside Kubernetes,\n`unit` of a systemd unit, none of the host at large. That holds for \
+        the retransmits, the resets, `buf_limit_exceeded`,\n`rcvqueue_full` and `diagnoses`. 512 places have \
+        series of their own, all further ones share `other`; with its cgroup\na place's series go, a minute \
+        later.\n\n\
         | metric | type | labels | meaning |\n|---|---|---|---|\n"
         .to_owned();
     for family in FAMILIES {

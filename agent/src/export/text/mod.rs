@@ -14,7 +14,7 @@ use self::fields::Watch;
 pub use self::fields::{Clock, Field, NoField};
 use self::names::Names;
 use super::escape::{Escaped, is_plain};
-use super::line::{Diagnosis, End, Item, Line, Owner};
+use super::line::{Diagnosis, End, Item, Line, Owner, Place};
 use super::words::{self, EventWord};
 use crate::diagnose::Phase;
 use crate::event::OwnerSource;
@@ -23,8 +23,10 @@ use crate::event::OwnerSource;
 const EVENT_MAX: usize = 40;
 /// `[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535`
 const END_MAX: usize = 47;
-/// 15 bytes of name, a process id of 7 digits in brackets, a question mark.
-const PROCESS_MAX: usize = 25;
+/// 15 bytes of name, a process id of 7 digits in brackets, a question mark; before them the pod.
+const PROCESS_MAX: usize = 25 + 1 + PLACE_MAX;
+/// Of namespace, pod and container together.
+const PLACE_MAX: usize = 56;
 
 /// 64 bits, hexadecimal.
 const CONNECTION: usize = 16;
@@ -122,7 +124,9 @@ impl Text {
             Field::Event => fit(&mut self.event, EVENT_MAX, event::words(line)),
             Field::Local => self.end_of(line, line.local),
             Field::Remote => self.end_of(line, line.remote),
-            Field::Process => fit(&mut self.process, PROCESS_MAX, process(line.process.as_ref())),
+            Field::Process => {
+                fit(&mut self.process, PROCESS_MAX, whose(line.place.as_ref(), line.process.as_ref()))
+            }
             Field::What => what::words(line),
             Field::Connection => line.connection.clone().unwrap_or_else(|| "-".to_owned()),
             Field::Netns => line.netns.to_string(),
@@ -164,13 +168,15 @@ impl Text {
     }
 
     fn diagnosis_line(&self, diagnosis: &Diagnosis) -> String {
-        let Diagnosis { cause, phase, summary, local, remote, .. } = diagnosis;
+        let Diagnosis { cause, phase, summary, local, remote, place, .. } = diagnosis;
         let word = match phase {
             Phase::Died | Phase::Stalled => "why ",
             Phase::Recovered => "over",
         };
         let why = self.paint(cause_style(*phase), &format!("{word} {cause}"));
-        format!("  {why}: {} ({local} -- {remote})\n", printable(summary))
+        let place = place.as_ref().and_then(Place::short).map(|place| format!("{place} "));
+        let place = place.as_deref().map(printable).unwrap_or_default();
+        format!("  {why}: {} ({place}{local} -- {remote})\n", printable(summary))
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -208,6 +214,19 @@ fn end(line: &Line, end: End) -> String {
         Some(_) if end.port == 0 => end.address.to_string(),
         Some(_) | None => end.to_string(),
     }
+}
+
+/// The process, after the pod or container that the socket lives in.
+fn whose(place: Option<&Place>, owner: Option<&Owner>) -> String {
+    let process = process(owner);
+    let Some(place) = place.and_then(Place::short) else { return process };
+    let place = Escaped(&place).to_string();
+    let place = if place.chars().count() > PLACE_MAX {
+        place.chars().take(PLACE_MAX - 1).chain(['…']).collect()
+    } else {
+        place
+    };
+    if owner.is_some() { format!("{place} {process}") } else { place }
 }
 
 /// A question mark where only the listener's process is known: believed, not seen.

@@ -5,10 +5,16 @@ use std::str::FromStr;
 
 use crate::correlate::observed::ConnectionId;
 use crate::correlate::query::Selector;
+use crate::export::place::{Where, Wheres};
 
 /// Conditions that must all hold; none wants the connection with the last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted(pub Vec<Selector>);
+pub struct Wanted {
+    /// On the connection.
+    pub conditions: Vec<Selector>,
+    /// On where it lives.
+    pub place: Wheres,
+}
 
 /// A query that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +30,10 @@ pub enum WhyError {
         problem: String,
     },
     /// No parameter of that name.
-    #[error("{0:?} is no parameter; there are end, address, port, id, pid, comm, netns and last")]
+    #[error(
+        "{0:?} is no parameter; there are end, address, port, id, pid, comm, netns, namespace, pod, container, \
+        workload, selector and last"
+    )]
     Parameter(String),
 }
 
@@ -33,7 +42,10 @@ impl Wanted {
     pub fn parse(query: &str) -> Result<Self, WhyError> {
         let mut wanted = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            wanted.0.extend(selector(&name, &value)?);
+            match Where::parse(&name, &value) {
+                Some(place) => wanted.place.0.push(place.map_err(|error| wrong(&name, &value, &error))?),
+                None => wanted.conditions.extend(selector(&name, &value)?),
+            }
         }
         Ok(wanted)
     }
@@ -41,10 +53,8 @@ impl Wanted {
     /// The query string that [`Self::parse`] reads back.
     pub fn to_query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        for selector in &self.0 {
-            let (name, value) = pair(selector);
-            query.append_pair(name, &value);
-        }
+        query.extend_pairs(self.conditions.iter().map(pair));
+        query.extend_pairs(self.place.0.iter().map(|one| (one.parameter(), one.to_string())));
         query.finish()
     }
 }

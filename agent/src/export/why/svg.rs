@@ -317,7 +317,7 @@ mod tests {
     use crate::fixture::ESTABLISHED;
 
     fn picture(bench: &Bench) -> String {
-        draw(&report(bench.0.correlator(), bench.0.tracker(), &Wanted::default().0).unwrap())
+        draw(&report(bench.0.correlator(), bench.0.tracker(), &Wanted::default()).unwrap())
     }
 
     fn stalled(comm: &str) -> Bench {

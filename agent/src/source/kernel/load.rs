@@ -208,7 +208,9 @@ fn map_error(name: &'static str, error: MapError) -> LoadError {
 
 fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
     Ok(Counters {
-        counts: PerCpuHashMap::try_from(map(ebpf, "COUNTS")?).map_err(|error| map_error("COUNTS", error))?,
+        counts: PerCpuHashMap::try_from(map(ebpf, "COUNTS")?)
+            .map_err(|error| map_error("COUNTS", error))?
+            .into(),
         health: PerCpuArray::try_from(map(ebpf, "HEALTH")?).map_err(|error| map_error("HEALTH", error))?,
         ports: PerCpuArray::try_from(map(ebpf, "PORTS")?).map_err(|error| map_error("PORTS", error))?,
         programs: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, REASON_ABSENT, Row};
@@ -18,7 +18,7 @@ use crate::source::host::HostMemory;
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {
-    pub(super) counts: PerCpuHashMap<MapData, CountKey, Row>,
+    pub(super) counts: Mutex<PerCpuHashMap<MapData, CountKey, Row>>,
     pub(super) health: PerCpuArray<MapData, Health>,
     pub(super) ports: PerCpuArray<MapData, Port>,
     pub(super) programs: Vec<(&'static str, ProgramFd)>,
@@ -57,7 +57,8 @@ impl Kept {
 
 impl metrics::Counters for Counters {
     fn counts(&self) -> Reading<Vec<(CountKey, Count)>> {
-        let counts = self.counts.iter().map(|entry| entry.map(|(key, values)| (key, sum_counts(&values))));
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = counts.iter().map(|entry| entry.map(|(key, values)| (key, sum_counts(&values))));
         Ok(counts.collect::<Result<_, _>>()?)
     }
 
@@ -80,6 +81,15 @@ impl metrics::Counters for Counters {
     fn tcp_memory(&self) -> Option<TcpMemory> {
         self.memory.tcp().ok()
     }
+
+    /// What is counted of them between the reading and this is lost with them.
+    fn forget(&self, keys: &[CountKey]) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            // Counts of the pipeline have keys like these, which are not in the map.
+            let _ = counts.remove(key);
+        }
+    }
 }
 
 fn probe(status: &ProbeStatus) -> Probe {
@@ -97,7 +107,8 @@ impl Counters {
     /// The buckets of all CPUs that have kept events from being told. Reads two maps: some milliseconds.
     pub fn buckets(&self) -> Result<Vec<Kept>, aya::maps::MapError> {
         let mut kept = Vec::new();
-        for entry in &self.counts {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in counts.iter() {
             let (key, rows) = entry?;
             kept.extend(
                 (0..).zip(rows.iter()).map(|(cpu, row)| Kept::new(Place::Row(key), cpu, key, 0, row.bucket)),
@@ -121,7 +132,7 @@ impl Counters {
         for (signal, detail) in all_details() {
             let key = CountKey { cgroup: OTHER_CGROUP, netns: 0, signal, detail };
             let zeroes = PerCpuValues::try_from(vec![Row::default(); cpus])?;
-            self.counts.insert(key, zeroes, 0)?;
+            self.counts.get_mut().unwrap_or_else(PoisonError::into_inner).insert(key, zeroes, 0)?;
         }
         Ok(())
     }

@@ -1,0 +1,37 @@
+//! Names of pods, as the Kubernetes API gives them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A pod of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// Annotation `kubernetes.io/config.hash`: the UID that the cgroup of a static pod carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<Box<str>>,
+    /// Namespace.
+    pub namespace: Box<str>,
+    /// Name.
+    pub name: Box<str>,
+    /// What made it, several owner references up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<Owned>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// Names of its containers by their ids, of those that have one yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub containers: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// A workload: what a pod belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owned {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, ...
+    pub kind: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
