@@ -7,6 +7,7 @@
 pub mod actor;
 pub mod agent;
 pub mod cgroup;
+pub mod dashboards;
 pub mod demo;
 pub mod foreseen;
 pub mod kube;
