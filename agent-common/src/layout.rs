@@ -133,6 +133,7 @@ layout! {
         skc_flags: "sock" "__sk_common.skc_flags" required,
         skc_prot: "sock" "__sk_common.skc_prot" required,
         sk_protocol: "sock" "sk_protocol" required,
+        sk_type: "sock" "sk_type" required,
         sk_uid: "sock" "sk_uid.val" required,
         /// 5.15+, and later stable releases of 5.10.
         sk_cgroup: "sock" "sk_cgrp_data.cgroup" optional,

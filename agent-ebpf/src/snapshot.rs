@@ -10,6 +10,8 @@ use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_jiffies64, bpf_probe_read_ker
 use crate::kernel::{bits, fact, field, load};
 use crate::{memory, socket, task};
 
+/// `SOCK_STREAM`.
+const SOCK_STREAM: u16 = 1;
 /// `AF_INET`.
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
@@ -34,6 +36,16 @@ pub fn tcp_sock(sk: *const u8) -> *const u8 {
     // SAFETY: `sk` is a BTF pointer to a sock. Where the verifier thought it never null and deleted the
     // test above, the helper's own catches it.
     unsafe { bpf_skc_to_tcp_sock(sk as *mut _) as *const u8 }
+}
+
+/// The same, where any kind of socket comes by: a raw socket with the protocol number of TCP, which the
+/// helper takes for a `tcp_sock`, is none.
+#[inline(always)]
+pub fn any_tcp_sock(sk: *const u8) -> *const u8 {
+    if !sk.is_null() && field!(sk, sk_type, u16) != SOCK_STREAM {
+        return core::ptr::null();
+    }
+    tcp_sock(sk)
 }
 
 /// Starts a record: when, what, and nothing else yet.

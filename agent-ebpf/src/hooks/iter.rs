@@ -45,7 +45,7 @@ pub extern "C" fn sock_held(ctx: *const TaskFile) -> i32 {
 /// Fills `record` if `sk` is a TCP socket. The walk holds no lock: numbers may be of different instants.
 #[inline(always)]
 fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8, fd: u32) -> bool {
-    let tp = snapshot::tcp_sock(sk);
+    let tp = snapshot::any_tcp_sock(sk);
     if tp.is_null() {
         return false;
     }

@@ -28,7 +28,7 @@ pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
         reserved: [0; 2],
         protocol: protocol_name(prot),
     };
-    let tp = snapshot::tcp_sock(sk);
+    let tp = snapshot::any_tcp_sock(sk);
     if tp.is_null() {
         other_protocol(sk, counted, &detail);
     } else {

@@ -107,6 +107,7 @@ fn by_state(story: &Story, reset: &Reset) -> Path {
         Some(TcpState::FinWait2) if story.is_orphan() => Path::FinWait2,
         Some(state) if state != TcpState::Close => Path::Killed,
         _ if story.error() == ECONNABORTED => Path::Killed,
+        _ if story.was_never_accepted() => Path::ListenerClosed,
         _ if story.lingers_not() => Path::Linger,
         _ => Path::Disconnect,
     }

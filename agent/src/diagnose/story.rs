@@ -173,6 +173,12 @@ impl<'a> Story<'a> {
         self.tcp().is_some_and(Tcp::is_orphan)
     }
 
+    /// Whether no file ever referred to it: `inet_csk_listen_stop` disconnects such a socket before
+    /// `sock_orphan` marks it dead.
+    pub fn was_never_accepted(&self) -> bool {
+        !self.is_orphan() && self.raw().is_some_and(|raw| raw.has_socket == 0)
+    }
+
     /// Bytes of the application that the peer acknowledged. `bytes_acked` counts the SYN of who connected.
     pub fn delivered(&self) -> u64 {
         let connected = self.owner().is_some_and(|owner| owner.source == OwnerSource::Connect);

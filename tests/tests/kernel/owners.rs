@@ -4,6 +4,7 @@ use std::fs;
 
 use agent::event::{Detail, Owner, OwnerSource, TcpState};
 use tests::link::Family;
+use tests::raw::Forger;
 use tests::skip::skip;
 use tests::tcp::{self, Connection};
 
@@ -51,4 +52,17 @@ fn open_files_tell_who_holds_a_socket() {
         let found: Vec<_> = own.filter(|held| u64::from(held.endpoint.netns) == side.netns).collect();
         assert_eq!(found.len(), 1, "{side:?}");
     }
+}
+
+#[test]
+fn a_raw_socket_of_tcps_protocol_number_is_no_connection() {
+    if !watch().has("sock_held") {
+        return skip("a_raw_socket_of_tcps_protocol_number_is_no_connection", "no iterator before 5.11");
+    }
+    let pair = watch::pair();
+    let [local, remote] = [&pair.client, &pair.server].map(|host| host.socket_address(Family::V4, 1000));
+    let _raw = Forger::new(&pair.client, local, remote);
+    let held = watch().walk();
+    let raw = held.iter().find(|held| u64::from(held.endpoint.netns) == pair.client.inode());
+    assert!(raw.is_none(), "{raw:?}");
 }

@@ -70,7 +70,12 @@ fn the_stack_tells_resets_of_a_state_apart() {
 fn without_a_stack_flags_tell_and_are_not_certain() {
     let mut linger = reset(SECOND, 14);
     put!(linger, tcp.sock_flags, 1_u64 << 4);
-    for (record, cause) in [(linger, Cause::LingerAbort), (reset(SECOND, 14), Cause::Disconnect)] {
+    let mut queued = reset(SECOND, 14);
+    put!(queued, tcp.has_socket, 0_u8);
+    let disconnected = reset(SECOND, 14);
+    for (record, cause) in
+        [(linger, Cause::LingerAbort), (queued, Cause::ListenerClosed), (disconnected, Cause::Disconnect)]
+    {
         let mut bench = Bench::new();
         bench.push(&record);
         let told = bench.only();
