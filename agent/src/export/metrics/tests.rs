@@ -269,7 +269,7 @@ fn the_metrics_page_of_the_docs_is_the_table() {
         Served at `/metrics`, as OpenMetrics to who asks for it and as Prometheus text 0.0.4 to all others.\n\
         Counters are the kernel side's own, read at the scrape: they stay exact when records are lost.\n\
         `tcpwhy replay --metrics` gives all of them as they were at the end of the run, but for what is of the live\n\
-        agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up` and `tcpwhy_ebpf_*`. Those of\n\
+        agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up`, `tcpwhy_names_up` and `tcpwhy_ebpf_*`. Those of\n\
         the host's memory and counters are as they were told last.\n\
         No address, port or process id is ever a label.\n\n\
         What sockets did also has the labels of where they live: `namespace`, `pod` and `container` of a pod \
