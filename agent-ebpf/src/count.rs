@@ -13,7 +13,7 @@ pub fn add(key: &CountKey, add: &Count) -> Option<&'static mut Row> {
         bump(&mut row.count, add);
         return Some(row);
     }
-    if COUNTS.insert(key, &Row { count: *add, bucket: EMPTY }, 0).is_err() {
+    if COUNTS.insert(key, Row { count: *add, bucket: EMPTY }, 0).is_err() {
         return other(key, add);
     }
     find(key)
