@@ -291,6 +291,8 @@ pub struct Kernel {
     pub socket_cookie: u8,
     /// 1: `kfree_skb` has the argument `rx_sk` (6.11+).
     pub drop_socket: u8,
+    /// Zero.
+    pub reserved: u16,
     /// Bit n: reason n of `enum skb_drop_reason` is told.
     pub drop_reasons: [u32; 4],
 }
@@ -303,6 +305,7 @@ impl Kernel {
         reset_reason: 0,
         socket_cookie: 0,
         drop_socket: 0,
+        reserved: 0,
         drop_reasons: [0; 4],
     };
 }
