@@ -4,6 +4,13 @@
 //! [`TcpRecord`], that is, the same followed by what a full TCP socket knows. A field that the
 //! running kernel lacks holds its type's `ABSENT`; the daemon turns that into `None`.
 
+mod detail;
+
+pub use detail::{
+    BufLimitExceeded, Detail, PacketDropped, RcvqueueFull, ResetSent, Retransmit, SockHeld, StateChanged,
+    SynackRetransmit,
+};
+
 use crate::COMM_LEN;
 
 /// [`Header::flags`]: a [`Tcp`], a [`Netns`] and [`Totals`] follow.
@@ -83,167 +90,6 @@ pub struct Endpoint {
     pub state: u8,
     /// IP protocol of the socket, low 8 bits of `sk_protocol` (6 TCP, 17 UDP, 1 ICMP).
     pub protocol: u8,
-}
-
-/// Detail of [`crate::signal::RETRANSMIT`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Retransmit {
-    /// `TCP_SKB_CB(skb)->seq`.
-    pub seq: u32,
-    /// `TCP_SKB_CB(skb)->end_seq`.
-    pub end_seq: u32,
-    /// Result of the send: 0 sent, negative errno, 1 dropped by the local qdisc. Always 0 before 6.17,
-    /// whose tracepoint is silent on failures.
-    pub err: i32,
-    /// One of [`crate::retransmit`].
-    pub kind: u16,
-    /// Segments in the skb (`tcp_gso_segs`), at least 1.
-    pub segments: u16,
-    /// TCP flags of the segment (FIN 1, SYN 2, RST 4, PSH 8, ACK 16).
-    pub tcp_flags: u8,
-    /// Zero.
-    pub reserved: [u8; 7],
-}
-
-/// Detail of [`crate::signal::SYNACK_RETRANSMIT`]. The endpoint is the request's, its `sk` the listener.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct SynackRetransmit {
-    /// Retransmissions before this one (`request_sock.num_retrans`).
-    pub retransmits: u8,
-    /// Timer expiries before this one (`request_sock.num_timeout`).
-    pub timeouts: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-    /// Half-open connections of the listener (`icsk_accept_queue.qlen`).
-    pub syn_queue: u32,
-    /// Connections waiting for accept (`sk_ack_backlog`).
-    pub accept_queue: u32,
-    /// Limit of both (`sk_max_ack_backlog`: the backlog of listen(), at most somaxconn).
-    pub backlog: u32,
-}
-
-/// Detail of [`crate::signal::RESET_SENT`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct ResetSent {
-    /// `enum sk_rst_reason` of the running kernel, or [`NO_REASON`].
-    pub reason: i32,
-    /// Kernel stack id in `STACKS` (active resets only), or [`NO_STACK`].
-    pub stack: i32,
-    /// 1: sent on this side's initiative (close, abort, timer); 0: the answer to a segment.
-    pub active: u8,
-    /// TCP flags of the segment that was answered; 0 if active.
-    pub trigger_flags: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-    /// Sequence number of the segment that was answered.
-    pub trigger_seq: u32,
-    /// Acknowledgement number of the segment that was answered.
-    pub trigger_ack: u32,
-    /// Payload bytes of the segment that was answered.
-    pub trigger_len: u32,
-}
-
-/// Detail of [`crate::signal::BUF_LIMIT_EXCEEDED`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct BufLimitExceeded {
-    /// Kernel id of the memory cgroup that the socket is charged to (inode of its directory); 0 is none.
-    pub memory_cgroup: u64,
-    /// Pages of the protocol after the add that was refused (rolled back afterwards).
-    pub allocated: u32,
-    /// 0 send, 1 receive (`SK_MEM_SEND`, `SK_MEM_RECV`).
-    pub direction: u8,
-    /// 1: the protocol is under pressure (`*prot->memory_pressure`); 0: it is not; [`ABSENT8`]: it knows none.
-    pub pressure: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
-    /// `prot->name`, NUL-terminated.
-    pub protocol: [u8; 16],
-}
-
-/// Detail of [`crate::signal::RCVQUEUE_FULL`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct RcvqueueFull {
-    /// Kernel memory of the packet that did not fit, bytes (`skb->truesize`).
-    pub truesize: u32,
-    /// Receive memory in use, bytes.
-    pub rmem_alloc: u32,
-    /// SO_RCVBUF, bytes.
-    pub rcvbuf: u32,
-    /// Zero.
-    pub reserved: u32,
-}
-
-/// Detail of [`crate::signal::PACKET_DROPPED`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct PacketDropped {
-    /// `enum skb_drop_reason` of the running kernel.
-    pub reason: u32,
-    /// Kernel memory of the packet, bytes (`skb->truesize`).
-    pub truesize: u32,
-    /// Connections waiting for accept, if the socket listens.
-    pub accept_queue: u32,
-    /// Backlog of listen(), if it listens.
-    pub backlog: u32,
-}
-
-/// Detail of [`crate::signal::STATE_CHANGED`]; [`Endpoint::state`] is the old state.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct StateChanged {
-    /// State before.
-    pub old: u32,
-    /// State after.
-    pub new: u32,
-    /// Connections waiting for accept, if the socket is or was a listener.
-    pub accept_queue: u32,
-    /// Backlog of listen(), if the socket is or was a listener.
-    pub backlog: u32,
-}
-
-/// Detail of [`crate::signal::SOCK_HELD`]; [`Record::current`] is the process that holds the file.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct SockHeld {
-    /// Inode of the socket (`socket:[N]` in /proc/PID/fd).
-    pub inode: u64,
-    /// File descriptor number.
-    pub fd: u32,
-    /// Parent process id.
-    pub parent: u32,
-    /// Connections waiting for accept, if it listens.
-    pub accept_queue: u32,
-    /// Backlog of listen(), if it listens.
-    pub backlog: u32,
-}
-
-/// What only one signal has to tell; [`Header::signal`] says which member holds.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub union Detail {
-    /// As 64-bit words, for clearing.
-    pub words: [u64; 4],
-    /// [`crate::signal::RETRANSMIT`].
-    pub retransmit: Retransmit,
-    /// [`crate::signal::SYNACK_RETRANSMIT`].
-    pub synack_retransmit: SynackRetransmit,
-    /// [`crate::signal::RESET_SENT`].
-    pub reset_sent: ResetSent,
-    /// [`crate::signal::BUF_LIMIT_EXCEEDED`].
-    pub buf_limit_exceeded: BufLimitExceeded,
-    /// [`crate::signal::RCVQUEUE_FULL`].
-    pub rcvqueue_full: RcvqueueFull,
-    /// [`crate::signal::PACKET_DROPPED`].
-    pub packet_dropped: PacketDropped,
-    /// [`crate::signal::STATE_CHANGED`].
-    pub state_changed: StateChanged,
-    /// [`crate::signal::SOCK_HELD`].
-    pub sock_held: SockHeld,
 }
 
 /// A record without a full TCP socket.
@@ -474,15 +320,6 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 24);
     assert!(size_of::<Endpoint>() == 72);
-    assert!(size_of::<Retransmit>() == 24);
-    assert!(size_of::<SynackRetransmit>() == 16);
-    assert!(size_of::<ResetSent>() == 24);
-    assert!(size_of::<BufLimitExceeded>() == 32);
-    assert!(size_of::<RcvqueueFull>() == 16);
-    assert!(size_of::<PacketDropped>() == 16);
-    assert!(size_of::<StateChanged>() == 16);
-    assert!(size_of::<SockHeld>() == 24);
-    assert!(size_of::<Detail>() == 32);
     assert!(size_of::<Record>() == 168);
     assert!(size_of::<Tcp>() == 272);
     assert!(size_of::<Netns>() == 32);
