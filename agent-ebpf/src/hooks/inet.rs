@@ -9,12 +9,12 @@ use agent_common::{owner, signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
+use super::IPPROTO_TCP;
 use crate::kernel::{fact, field};
 use crate::snapshot::Full;
 use crate::storm::Permit;
 use crate::{emit, hooks, snapshot, socket};
 
-const IPPROTO_TCP: u16 = 6;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_FIN_WAIT1: i32 = 4;
 const TCP_CLOSE: i32 = 7;

@@ -10,16 +10,20 @@ mod stack;
 pub mod tcp;
 
 use agent_common::count::{Count, CountKey, Socket};
-use agent_common::record::{HAS_TCP, Header, Record, TcpRecord};
+use agent_common::record::{ABSENT32, Endpoint, HAS_TCP, Header, REQUEST, Record, TcpRecord};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 use crate::kernel::field;
 use crate::snapshot::Full;
 use crate::storm::{self, Counted, Permit};
-use crate::{count, emit, memory, snapshot};
+use crate::{count, emit, memory, snapshot, socket};
 
+/// Of `sk_protocol`.
+pub const IPPROTO_TCP: u16 = 6;
 /// Waits for a SYN-ACK.
 pub const TCP_SYN_SENT: u8 = 2;
+/// Listens.
+pub const TCP_LISTEN: u8 = 10;
 
 /// One event with neither segments nor bytes.
 pub const ONE: Count = Count { events: 1, segments: 0, bytes: 0 };
@@ -30,6 +34,13 @@ pub fn count_socket(sk: *const u8, signal: u16, detail: u16, add: &Count) -> Cou
     let key = CountKey { cgroup: snapshot::cgroup(sk), netns: snapshot::netns_inum(sk), signal, detail };
     let row = count::add(&key, add);
     Counted { key, row }
+}
+
+/// Counts an event without a full socket: of its namespace's workloads nobody knows which.
+#[inline(always)]
+pub fn count_segment(netns: u32, signal: u16, detail: u16) -> Counted {
+    let key = CountKey { cgroup: 0, netns, signal, detail };
+    Counted { key, row: count::add(&key, &ONE) }
 }
 
 /// A record of a full TCP socket, complete but for its detail; `None` if it may not be told now, or does not
@@ -108,4 +119,39 @@ pub fn plain_record(
         }
     }
     Some(entry)
+}
+
+/// A record without a full socket, of the segment `skb`, whose ends are still to be read from it.
+#[inline(always)]
+pub fn segment_record(skb: *const u8, counted: Counted) -> Option<RingBufEntry<Record>> {
+    let netns = counted.key.netns;
+    let permit = storm::admit(counted, segment::local_port(skb))?;
+    let header = permit.header(0);
+    let mut entry = emit::reserve::<Record>(permit)?;
+    let record = entry.as_mut_ptr();
+    snapshot::start(record, header);
+    // SAFETY: reserved space for a `Record`; integers only, so all zeroes is a value.
+    unsafe {
+        let endpoint: *mut Endpoint = &raw mut (*record).endpoint;
+        memory::clear(endpoint);
+        (*endpoint).netns = netns;
+        (*endpoint).uid = ABSENT32;
+        (*endpoint).protocol = IPPROTO_TCP as u8;
+    }
+    Some(entry)
+}
+
+/// Names the listener that stands in for one of its half-open connections, and whose it is.
+#[inline(always)]
+pub fn fill_listener(record: *mut Record, sk: *const u8) {
+    // SAFETY: `record` is reserved space for a `Record`.
+    unsafe {
+        (*record).header.flags = REQUEST;
+        (*record).endpoint.sk = sk as u64;
+        (*record).endpoint.state = TCP_LISTEN;
+        (*record).endpoint.cgroup = snapshot::cgroup(sk);
+        if let Some(socket) = socket::find(sk) {
+            memory::copy(&raw mut (*record).owner, &raw const socket.owner);
+        }
+    }
 }

@@ -1,19 +1,17 @@
 //! Dropped packets: `net/core/skbuff.c`.
 
-use agent_common::count::CountKey;
-use agent_common::record::{PacketDropped, REQUEST, Record};
+use agent_common::record::{PacketDropped, Record};
 use agent_common::signal;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use super::{segment, tcp};
+use super::{TCP_LISTEN, segment};
 use crate::kernel::{fact, field};
 use crate::snapshot::Full;
 use crate::storm::{self, Counted};
-use crate::{count, emit, hooks, memory, snapshot, socket};
+use crate::{emit, hooks, snapshot, socket};
 
 const TCP_TIME_WAIT: u8 = 6;
-const TCP_LISTEN: u8 = 10;
 const TCP_NEW_SYN_RECV: u8 = 12;
 
 /// `kfree_skb_reason` and `sk_skb_reason_drop` (5.17+), as the last reference goes. Every packet of the host
@@ -58,7 +56,7 @@ fn is_told(reason: u32) -> bool {
 #[inline(always)]
 fn full(sk: *const u8, dropped: PacketDropped) {
     let counted = hooks::count_socket(sk, signal::PACKET_DROPPED, dropped.reason as u16, &hooks::ONE);
-    let tp = snapshot::tcp_sock(sk);
+    let tp = snapshot::any_tcp_sock(sk);
     if tp.is_null() {
         return other_protocol(sk, counted, dropped);
     }
@@ -91,40 +89,22 @@ fn listener(sk: *const u8, skb: *const u8, dropped: PacketDropped) {
         ..dropped
     };
     // `tcp_v4_rcv` clears `skb->dev` before a listener sees the segment.
-    bare(skb, snapshot::netns_inum(sk), dropped, |record| {
-        // SAFETY: reserved space for a `Record`.
-        unsafe {
-            (*record).header.flags = REQUEST;
-            (*record).endpoint.sk = sk as u64;
-            (*record).endpoint.state = TCP_LISTEN;
-            (*record).endpoint.cgroup = snapshot::cgroup(sk);
-            if let Some(socket) = socket::find(sk) {
-                memory::copy(&raw mut (*record).owner, &raw const socket.owner);
-            }
-        }
-    });
+    bare(skb, snapshot::netns_inum(sk), dropped, |record| hooks::fill_listener(record, sk));
 }
 
 /// Without a full socket: the segment is all there is. Of other protocols than TCP not even that is told.
 #[inline(always)]
 fn bare(skb: *const u8, netns: u32, dropped: PacketDropped, more: impl FnOnce(*mut Record)) {
-    let key = CountKey { cgroup: 0, netns, signal: signal::PACKET_DROPPED, detail: dropped.reason as u16 };
-    let counted = Counted { key, row: count::add(&key, &hooks::ONE) };
+    let counted = hooks::count_segment(netns, signal::PACKET_DROPPED, dropped.reason as u16);
     if !segment::is_tcp(skb) {
         return;
     }
-    let Some(permit) = storm::admit(counted, segment::local_port(skb)) else { return };
-    let header = permit.header(0);
-    let Some(mut entry) = emit::reserve::<Record>(permit) else { return };
+    let Some(mut entry) = hooks::segment_record(skb, counted) else { return };
     let record = entry.as_mut_ptr();
     // SAFETY: reserved space for a `Record`.
-    unsafe {
-        snapshot::start(record, header);
-        tcp::no_socket(&raw mut (*record).endpoint, netns);
-        (*record).detail.packet_dropped = dropped;
-        if !segment::ends(record, skb) {
-            emit::note(signal::PACKET_DROPPED, |health| health.lost_read += 1);
-        }
+    unsafe { (*record).detail.packet_dropped = dropped };
+    if !segment::ends(record, skb) {
+        emit::note(signal::PACKET_DROPPED, |health| health.lost_read += 1);
     }
     more(record);
     emit::submit(signal::PACKET_DROPPED, entry);

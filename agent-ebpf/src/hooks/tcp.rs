@@ -1,6 +1,6 @@
 //! Retransmissions and resets: `net/ipv4/tcp_output.c`, `tcp_input.c`, `tcp_ipv4.c`, `net/ipv6/tcp_ipv6.c`.
 
-use agent_common::count::{Count, CountKey, FAILED, REASON_ABSENT, Socket};
+use agent_common::count::{Count, FAILED, REASON_ABSENT, Socket};
 use agent_common::record::{
     Endpoint, NO_REASON, NO_STACK, REQUEST, Record, ResetSent, Retransmit, SynackRetransmit, TIME_WAIT,
     Totals,
@@ -11,14 +11,13 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 
-use super::{TCP_SYN_SENT, segment, stack};
+use super::{TCP_LISTEN, TCP_SYN_SENT, segment, stack};
 use crate::kernel::{bits, fact, field};
 use crate::snapshot::Full;
-use crate::storm::{self, Counted, Permit};
-use crate::{count, emit, hooks, memory, snapshot, socket};
+use crate::storm::{self, Permit};
+use crate::{emit, hooks, snapshot, socket};
 
 const TCP_TIME_WAIT: u8 = 6;
-const TCP_LISTEN: u8 = 10;
 const TCP_CA_RECOVERY: u8 = 3;
 const TCP_CA_LOSS: u8 = 4;
 const ICSK_TIME_LOSS_PROBE: u8 = 5;
@@ -204,24 +203,16 @@ fn passive(sk: *const u8, skb: *const u8, reason: i32, detail: u16) {
     if state != TCP_LISTEN && !tp.is_null() {
         return answer(Full { sk, tp }, what, detail, skb, || NO_STACK);
     }
-    let flags = match state {
-        TCP_TIME_WAIT => TIME_WAIT,
-        TCP_LISTEN => REQUEST,
-        _ => 0,
-    };
     // `tcp_v4_rcv` clears `skb->dev` before a listener sees the segment; the mini socket knows its namespace.
     bare(skb, snapshot::netns_inum(sk), what, detail, |record| {
+        if state == TCP_LISTEN {
+            return hooks::fill_listener(record, sk);
+        }
         // SAFETY: reserved space for a `Record`.
         unsafe {
-            (*record).header.flags = flags;
+            (*record).header.flags = if state == TCP_TIME_WAIT { TIME_WAIT } else { 0 };
             (*record).endpoint.sk = sk as u64;
             (*record).endpoint.state = state;
-            if flags == REQUEST {
-                (*record).endpoint.cgroup = snapshot::cgroup(sk);
-                if let Some(socket) = socket::find(sk) {
-                    memory::copy(&raw mut (*record).owner, &raw const socket.owner);
-                }
-            }
         }
     });
 }
@@ -272,36 +263,16 @@ fn answer(full: Full, what: What, detail: u16, skb: *const u8, stack: impl FnOnc
 /// A reset without a full socket: the segment is all there is.
 #[inline(always)]
 fn bare(skb: *const u8, netns: u32, what: What, detail: u16, more: impl FnOnce(*mut Record)) {
-    let key = CountKey { cgroup: 0, netns, signal: signal::RESET_SENT, detail };
-    let counted = Counted { key, row: count::add(&key, &hooks::ONE) };
-    let Some(permit) = storm::admit(counted, segment::local_port(skb)) else { return };
-    let header = permit.header(0);
-    let Some(mut entry) = emit::reserve::<Record>(permit) else { return };
+    let counted = hooks::count_segment(netns, signal::RESET_SENT, detail);
+    let Some(mut entry) = hooks::segment_record(skb, counted) else { return };
     let record = entry.as_mut_ptr();
     // SAFETY: reserved space for a `Record`.
-    unsafe {
-        snapshot::start(record, header);
-        no_socket(&raw mut (*record).endpoint, netns);
-        what.write(record, NO_STACK);
-        if !segment::describe(record, skb) {
-            emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
-        }
+    unsafe { what.write(record, NO_STACK) };
+    if !segment::describe(record, skb) {
+        emit::note(signal::RESET_SENT, |health| health.lost_read += 1);
     }
     more(record);
     emit::submit(signal::RESET_SENT, entry);
-}
-
-/// # Safety
-/// `to` is reserved space for an `Endpoint`.
-#[inline(always)]
-pub unsafe fn no_socket(to: *mut Endpoint, netns: u32) {
-    // SAFETY: by the caller's promise; integers only, so all zeroes is a value.
-    unsafe {
-        memory::clear(to);
-        (*to).netns = netns;
-        (*to).uid = agent_common::record::ABSENT32;
-        (*to).protocol = 6;
-    }
 }
 
 /// First line of `tcp_reset`: a RST was accepted, before anything is torn down. Also without any RST, when
