@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::gathered::{Gathered, gather};
 use crate::diagnose::Cause;
-use crate::diagnose::lessons::{Lesson, Recovery, Waiting};
+use crate::diagnose::lessons::{Lesson, Loss, Recovery, Waiting};
 use crate::event::Settings;
 use crate::export::line::VERSION;
 
@@ -109,6 +109,11 @@ impl<'a> Place<'a> {
     /// How often connections died of `cause`.
     pub fn deaths(&self, cause: Cause) -> u64 {
         self.lesson.and_then(|lesson| lesson.deaths.get(&cause)).copied().unwrap_or(0)
+    }
+
+    /// Connections that a limit ended, of one sort.
+    pub fn losses(&self, is_one: impl Fn(&Loss) -> bool) -> Vec<&'a Loss> {
+        self.lesson.into_iter().flat_map(|lesson| &lesson.losses).filter(|loss| is_one(loss)).collect()
     }
 
     /// Recoveries of stalls that waited for one thing.

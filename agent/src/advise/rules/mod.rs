@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::{Advice, Gathered, Place};
 use crate::diagnose::deadline::policy::Limit;
 use crate::diagnose::deadline::schedule::{Params, Schedule, schedule};
-use crate::diagnose::lessons::Recovery;
+use crate::diagnose::lessons::{Loss, Recovery};
 
 /// Advice about settings of a network namespace.
 pub(super) const OF_A_NAMESPACE: &[fn(&Place) -> Vec<Advice>] = &[
@@ -61,6 +61,11 @@ fn recovered((count, latest): (u64, u32)) -> String {
         1 => format!("the one recovery came at stage {latest}"),
         _ => format!("of {count} recoveries none came after stage {latest}"),
     }
+}
+
+/// How long each waited until it was given up.
+fn waits(losses: &[&Loss]) -> Vec<Duration> {
+    losses.iter().map(|loss| Duration::from_millis(loss.lived_ms)).collect()
 }
 
 /// The mean of times.

@@ -1,8 +1,6 @@
 //! `tcp_orphan_retries`: lower where closed sockets whose peers are gone crowd out others.
 
-use std::time::Duration;
-
-use super::{killed, life, mean, recovered, summary};
+use super::{killed, life, mean, recovered, summary, waits};
 use crate::advise::{Advice, Place, plural, time};
 use crate::diagnose::Cause;
 use crate::diagnose::deadline::policy::Limit;
@@ -18,8 +16,7 @@ const LEAST: u8 = 3;
 
 pub(super) fn rule(place: &Place) -> Vec<Advice> {
     let Some(set) = place.value(NAME).and_then(|now| u8::try_from(now).ok()) else { return Vec::new() };
-    let losses: Vec<_> =
-        place.lesson.into_iter().flat_map(|lesson| &lesson.losses).filter(|loss| is_orphan(loss)).collect();
+    let losses = place.losses(is_orphan);
     let crowded = place.gathered.memory.as_ref().is_some_and(|memory| {
         memory.max_orphans > 0 && memory.orphans.saturating_mul(2) >= memory.max_orphans
     });
@@ -41,7 +38,6 @@ fn limit(retries: u8) -> Limit {
 }
 
 fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
-    let lives: Vec<_> = losses.iter().map(|loss| Duration::from_millis(loss.lived_ms)).collect();
     let then = |loss: &&Loss| life(loss.rto_ms, place.rto_max(), limit(proposed)).gives_up.0;
     let then: Vec<_> = losses.iter().map(then).collect();
     let recovered = recovered(summary(place.recoveries(Waiting::Orphan)));
@@ -53,7 +49,7 @@ fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
         observation: format!(
             "{} held memory for {} until given up, and closed sockets are near tcp_max_orphans or past it",
             plural(losses.len() as u64, "closed socket"),
-            time(mean(&lives)),
+            time(mean(&waits(losses))),
         ),
         effect: format!("{recovered}; each would be gone after {}", time(mean(&then))),
         risk: "a slow peer may not get the last data of a connection that was closed".to_owned(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{killed, life, mean, recovered, summary};
+use super::{killed, life, mean, recovered, summary, waits};
 use crate::advise::{Advice, Place, plural, time};
 use crate::diagnose::Cause;
 use crate::diagnose::deadline::policy::{Limit, hypothetical_timeout};
@@ -19,15 +19,14 @@ const DEFAULT: u8 = 15;
 
 pub(super) fn rule(place: &Place) -> Vec<Advice> {
     let Some(now) = place.value(NAME).and_then(|now| u8::try_from(now).ok()) else { return Vec::new() };
-    let losses = losses(place);
+    let losses = place.losses(is_silence);
     let Some(floor) = floor(place.rto_max()).filter(|_| !losses.is_empty()) else { return Vec::new() };
     let proposed = if now < floor { Some(floor) } else { lower(place, floor, now) };
     proposed.map(|proposed| advice(place, &losses, now, proposed)).into_iter().collect()
 }
 
-fn losses<'a>(place: &Place<'a>) -> Vec<&'a Loss> {
-    let all = place.lesson.into_iter().flat_map(|lesson| &lesson.losses);
-    all.filter(|loss| loss.cause == Cause::RetransmissionTimeout && loss.waiting == Waiting::Data).collect()
+fn is_silence(loss: &Loss) -> bool {
+    loss.cause == Cause::RetransmissionTimeout && loss.waiting == Waiting::Data
 }
 
 /// The smallest value that keeps to the RFC: 8, unless `rto_max` was lowered.
@@ -44,9 +43,7 @@ fn lower(place: &Place, floor: u8, now: u8) -> Option<u8> {
 
 fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
     let would = |loss: &&Loss| life(loss.rto_ms, place.rto_max(), Limit::Retries2(proposed)).gives_up.0;
-    let lived = |loss: &&Loss| Duration::from_millis(loss.lived_ms);
-    let (then, waits) =
-        (losses.iter().map(would).collect::<Vec<_>>(), losses.iter().map(lived).collect::<Vec<_>>());
+    let (then, waits) = (losses.iter().map(would).collect::<Vec<_>>(), waits(losses));
     let sooner: Vec<_> = waits.iter().zip(&then).map(|(lived, then)| lived.saturating_sub(*then)).collect();
     let count = plural(losses.len() as u64, "connection");
     let recovered = recovered(summary(place.recoveries(Waiting::Data)));

@@ -1,8 +1,6 @@
 //! `tcp_syn_retries`: lower where connects waited in vain for long; higher where it hardly tries.
 
-use std::time::Duration;
-
-use super::{killed, life, mean, recovered, summary};
+use super::{killed, life, mean, recovered, summary, waits};
 use crate::advise::{Advice, Place, plural, time};
 use crate::diagnose::Cause;
 use crate::diagnose::deadline::policy::Limit;
@@ -18,8 +16,7 @@ const LEAST: u8 = 3;
 
 pub(super) fn rule(place: &Place) -> Vec<Advice> {
     let Some(now) = place.value(NAME).and_then(|now| u8::try_from(now).ok()) else { return Vec::new() };
-    let losses: Vec<_> =
-        place.lesson.into_iter().flat_map(|lesson| &lesson.losses).filter(|loss| is_connect(loss)).collect();
+    let losses = place.losses(is_connect);
     let proposed = match now {
         _ if losses.is_empty() => None,
         0..LEAST => Some(LEAST),
@@ -41,7 +38,6 @@ fn limit(place: &Place, retries: u8) -> Limit {
 }
 
 fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
-    let lives: Vec<_> = losses.iter().map(|loss| Duration::from_millis(loss.lived_ms)).collect();
     let then = life(1000, place.rto_max(), limit(place, proposed)).gives_up.0;
     let recovered = recovered(summary(place.recoveries(Waiting::Syn)));
     let risk = if proposed < now {
@@ -57,7 +53,7 @@ fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
         observation: format!(
             "{} waited {} in vain",
             plural(losses.len() as u64, "connect"),
-            time(mean(&lives))
+            time(mean(&waits(losses)))
         ),
         effect: format!("{recovered}; tcp_syn_retries={proposed} gives a connect up after {}", time(then)),
         risk: risk.to_owned(),

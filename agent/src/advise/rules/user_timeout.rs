@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{life, mean, recovered, summary};
+use super::{life, mean, recovered, summary, waits};
 use crate::advise::{Advice, Place, plural, time};
 use crate::diagnose::deadline::policy::Limit;
 use crate::diagnose::lessons::{Loss, Recovery, Waiting};
@@ -30,9 +30,9 @@ pub(super) fn rule(place: &Place) -> Vec<Advice> {
 }
 
 fn advice(place: &Place, comm: &str, losses: &[&Loss]) -> Option<Advice> {
-    let lives: Vec<_> = losses.iter().map(|loss| Duration::from_millis(loss.lived_ms)).collect();
+    let waited = mean(&waits(losses));
     let timeout = proposed(place);
-    let sooner = mean(&lives).checked_sub(timeout).filter(|sooner| *sooner >= WORTH)?;
+    let sooner = waited.checked_sub(timeout).filter(|sooner| *sooner >= WORTH)?;
     let (count, ms) = (plural(losses.len() as u64, "connection"), timeout.as_millis());
     let comm = escaped(comm);
     Some(Advice {
@@ -40,7 +40,7 @@ fn advice(place: &Place, comm: &str, losses: &[&Loss]) -> Option<Advice> {
         netns: Some(place.netns),
         now: None,
         proposed: format!("{ms} ms"),
-        observation: format!("{comm} learnt of {count} that died only after {}", time(mean(&lives))),
+        observation: format!("{comm} learnt of {count} that died only after {}", time(waited)),
         effect: format!(
             "it would have known {} sooner each; {}, all within half of that time",
             time(sooner),
