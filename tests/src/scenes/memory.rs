@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::cgroup::MemoryCgroup;
-use crate::link::{Family, Host, Loss, Pair};
+use crate::link::{Family, Host, Pair};
+use crate::scenes::accept_queue::FullAcceptQueue;
 use crate::snmp::Meter;
 use crate::tcp::{self, Connection, Side};
 use crate::wait;
@@ -155,19 +156,9 @@ pub fn receive_buffer_full(pair: &Pair, family: Family) -> Unread {
 /// The side of a client whose handshake ends at a full accept queue, and what was held for it; the last ACK
 /// is dropped (`tcp_check_req`), once at least.
 pub fn accept_queue_full(pair: &Pair, family: Family) -> (Side, Vec<OwnedFd>) {
-    let listener = tcp::listen(&pair.server, family, 1);
-    let to = tcp::local_address(&listener);
-    let meter = Meter::new(&pair.server);
-    let waiting = tcp::connect(&pair.client, to);
-    meter.reach("TcpPassiveOpens", 1);
-    // A full queue refuses SYNs, so the two that will not both fit must be half-open before it is full.
-    pair.server.drop_incoming(&Loss::bare_acks());
-    let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
-    pair.server.pass();
-    tcp::send(&fits, 1);
-    meter.reach("TcpPassiveOpens", 2);
+    let FullAcceptQueue { meter, overflows, side, mut held } = FullAcceptQueue::new(pair, family);
     tcp::send(&overflows, 1);
     meter.reach("TcpExtListenOverflows", 1);
-    let side = Side::of(&pair.client, &overflows).reversed(&pair.server);
-    (side, vec![listener.into(), waiting.into(), fits.into(), overflows.into()])
+    held.push(overflows.into());
+    (side.reversed(&pair.server), held)
 }

@@ -1,6 +1,7 @@
 //! Every event, caused for real: one function each. It ends when the kernel's own counters say that
 //! it happened, and returns the truth to compare with.
 
+pub mod accept_queue;
 pub mod actors;
 pub mod death;
 pub mod family;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
 use crate::link::{Family, Host, Loss, Pair};
+use crate::scenes::accept_queue::FullAcceptQueue;
 use crate::snmp::{self, Meter, Snmp};
 use crate::tcp::{self, Connection, Side};
 use crate::wait;
@@ -190,24 +191,11 @@ pub fn keepalive_timeout(pair: &Pair, family: Family) -> Reset {
 /// (`tcp_check_req`, `embryonic_reset`).
 pub fn accept_queue_overflow(pair: &Pair, family: Family) -> Reset {
     pair.server.sysctl("ipv4.tcp_abort_on_overflow", 1);
-    let listener = tcp::listen(&pair.server, family, 1);
-    let to = tcp::local_address(&listener);
-    let meter = Meter::new(&pair.server);
-    // A full queue refuses SYNs, so the two that will not both fit must be half-open before it is full.
-    let waiting = tcp::connect(&pair.client, to);
-    meter.reach("TcpPassiveOpens", 1);
-    pair.server.drop_incoming(&Loss::bare_acks());
-    let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
-    // Before the reset, which its next segment provokes, or the next SYN-ACK.
-    let side = Side::of(&pair.client, &overflows);
-    pair.server.pass();
-    tcp::send(&fits, 1);
-    meter.reach("TcpPassiveOpens", 2);
+    let FullAcceptQueue { meter, overflows, side, held } = FullAcceptQueue::new(pair, family);
     // On a slow machine the next SYN-ACK was faster, and the write has the error.
     let written = (&overflows).write_all(&[0]);
     let errno =
         written.err().and_then(|error| error.raw_os_error()).unwrap_or_else(|| tcp::death(&overflows));
-    let held = vec![listener.into(), waiting.into(), fits.into()];
     Reset { held, ..answer(pair, "INVALID_SYN", side, errno, &meter) }
 }
 
