@@ -13,7 +13,7 @@ mod pod;
 mod tcp;
 
 pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Settings, Usage};
-pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, TcpMemory};
+pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, Snmp, TcpMemory};
 pub use pod::{Owned, Pod};
 pub use tcp::Tcp;
 

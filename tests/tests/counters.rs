@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tests::agent::agent;
 use tests::agent::event::Event;
 use tests::agent::metrics::Metrics;
+use tests::agent::{Agent, agent};
 use tests::link::{Family, Pair};
 use tests::live::{self, Silent, Watched, named};
+use tests::netns::Netns;
 use tests::scenes::retransmit::Resent;
 use tests::scenes::{memory, reset, retransmit};
 
@@ -131,4 +132,44 @@ fn nothing_was_lost() {
     let _alone = alone();
     retransmit::tail_loss_probe(&Pair::new(), Family::V4);
     assert_eq!(agent().metrics().count("tcpwhy_records_lost_total", &[]), 0);
+}
+
+/// The difference that an agent inside `netns` finds to the kernel's `counter`.
+fn difference(agent: &Agent, netns: &Netns, counter: &str) -> i64 {
+    let metrics = netns.run(|| agent.metrics());
+    metrics.sum("tcpwhy_snmp_difference", &[("counter", counter)]).expect("a comparison") as i64
+}
+
+#[test]
+fn no_reset_that_the_kernel_counts_is_missing() {
+    let _alone = alone();
+    let pair = Pair::new();
+    let agent = Agent::start_in(&pair.server, "reconcile-resets", &[]);
+    let burst = reset::burst(&pair, Family::V4, 2000);
+    let aborted = reset::abort_on_close(&pair, Family::V6, 10);
+    assert!(burst.snmp.get("TcpOutRsts") + aborted.snmp.get("TcpOutRsts") >= 2001);
+    assert_eq!(difference(&agent, &pair.server, "OutRsts"), 0);
+}
+
+/// Timers, acknowledgements and half-open connections; what fails to leave is on neither side.
+#[test]
+fn no_segment_that_the_kernel_sends_again_is_missing() {
+    let _alone = alone();
+    live::each(|family| {
+        let pair = Pair::without_probes();
+        let [client, server] = [(&pair.client, "client"), (&pair.server, "server")]
+            .map(|(host, name)| Agent::start_in(host, &format!("reconcile-{name}-{}", family.name()), &[]));
+        retransmit::timeouts(&pair, family, 2);
+        retransmit::slow_start(&pair, family);
+        retransmit::refused(&pair, family, 2);
+        let synack = retransmit::synack(&pair, family);
+        assert!(synack.snmp.get("TcpRetransSegs") > 0);
+        let left = [(&client, &pair.client), (&server, &pair.server)]
+            .map(|(agent, host)| difference(agent, host, "RetransSegs"));
+        if left.iter().any(|left| *left > 0) {
+            return Err(Silent);
+        }
+        assert_eq!(left, [0, 0]);
+        Ok(())
+    });
 }

@@ -83,6 +83,20 @@ pub struct LogLines {
     pub too_many_orphans: u64,
 }
 
+/// What the kernel itself has counted in one network namespace since that began: what the agent's own counters
+/// are compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snmp {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// `OutRsts`: resets sent.
+    pub out_rsts: u64,
+    /// `RetransSegs`: segments sent again, or tried to.
+    pub retrans_segs: u64,
+    /// `TCPRetransFail`: those among them that did not leave the host.
+    pub retrans_fail: u64,
+}
+
 impl TcpMemory {
     /// One of [`COUNTERS`]; `None` where the kernel lacks it.
     pub fn counter(&self, name: &str) -> Option<u64> {

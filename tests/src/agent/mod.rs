@@ -58,6 +58,13 @@ impl Agent {
         Self::start_by(name, command)
     }
 
+    /// The same inside a network namespace, where its metrics are and its own counters come from.
+    pub fn start_in(netns: &Netns, name: &str, more: &[&str]) -> Self {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", netns.path())).arg(program()).arg("agent").args(more);
+        Self::start_by(name, command)
+    }
+
     /// The same by a command of any kind, which takes more of the agent's arguments.
     pub fn start_by(name: &str, mut command: Command) -> Self {
         let socket = folder().join(format!("{name}.sock"));

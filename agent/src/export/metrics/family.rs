@@ -103,6 +103,8 @@ families! {
     } "What was lost between hook and agent; the counters above stay exact";
     RECORDS_COALESCED: Counter "records_coalesced" { SIGNAL }
         "Events without a record of their own, in a storm: later records stand for them (--storm-rate)";
+    SNMP_DIFFERENCE: Gauge "snmp_difference" { ("counter", "`OutRsts` against `resets_sent` (kernel 6.10 and later), `RetransSegs` less `TCPRetransFail` against `retransmitted_segments`") }
+        "What the kernel counted in the agent's network namespace since the agent began, and the agent did not; below 0 what the agent alone did: 0 is as it should be";
     DECODE_ERRORS: Counter "decode_errors" { ("reason", "what is wrong with the record") }
         "Records that the agent could not decode";
     EVICTED: Counter "evicted" { ("table", "name of the table") }

@@ -6,6 +6,7 @@ mod family;
 mod memory;
 mod page;
 mod process_family;
+mod reconcile;
 #[cfg(test)]
 pub(crate) mod tests;
 mod workload;
@@ -27,12 +28,13 @@ pub use self::family::{FAMILIES, Family};
 use self::page::Page;
 pub use self::process_family::FamilyTally;
 pub(crate) use self::process_family::tally as process_family_tally;
+use self::reconcile::{Compared, Reconcile};
 use self::workload::Admission;
 pub use self::workload::Workload;
 use super::feed::Feed;
 use crate::correlate::families::Walks;
 use crate::diagnose::stats::Stats;
-use crate::event::{HostFacts, Owned, TcpMemory};
+use crate::event::{HostFacts, Owned, Snmp, TcpMemory};
 use crate::source::names::NamesUp;
 
 /// In place of a signal: a diagnosis of death, whose detail is its cause.
@@ -56,6 +58,10 @@ pub trait Counters: Send + Sync {
     fn probes(&self) -> Vec<Probe>;
     /// TCP's memory; `None` where it can't be read.
     fn tcp_memory(&self) -> Option<TcpMemory>;
+    /// The kernel's own counters of the agent's network namespace; `None` where they can't be read.
+    fn snmp(&self) -> Option<Snmp> {
+        None
+    }
     /// Forgets counters of who is gone; what cannot be forgotten stays, unseen.
     fn forget(&self, _: &[CountKey]) {}
 }
@@ -149,6 +155,7 @@ pub struct Metrics {
     host: Arc<HostFacts>,
     names: Vec<Arc<NamesUp>>,
     admission: Mutex<Admission>,
+    reconcile: Mutex<Reconcile>,
 }
 
 impl Format {
@@ -187,7 +194,8 @@ impl Metrics {
         feed: Feed,
         host: Arc<HostFacts>,
     ) -> Self {
-        Self { counters, tallies, feed, host, names: Vec::new(), admission: Mutex::default() }
+        let reconcile = Reconcile::new(&*counters, !host.reset_reasons.is_empty()).into();
+        Self { counters, tallies, feed, host, names: Vec::new(), admission: Mutex::default(), reconcile }
     }
 
     /// The same with where names come from.
@@ -234,16 +242,22 @@ impl Metrics {
 
     fn page(&self) -> Reading<Page> {
         let tally = self.tallies.tally();
-        let mut counts = self.counters.counts()?;
+        let mut reconcile = self.reconcile.lock().unwrap_or_else(PoisonError::into_inner);
+        let compared = Compared::read(&*self.counters)?;
+        let health = self.counters.health()?;
+        let differences = reconcile.differences(&compared, &health);
+        let mut counts = compared.counts;
         counts.extend(deaths(&tally.stats));
         let of: Vec<_> = counts.iter().map(|(key, _)| (key.cgroup, key.netns)).collect();
         let workloads = self.tallies.workloads(&of);
         let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         let (sums, gone) = workload::aggregate(&counts, &workloads, &mut admission);
+        reconcile.forget(&counts, &gone);
         self.counters.forget(&gone);
         Ok(Page {
             counts: sums,
-            health: self.counters.health()?,
+            health,
+            differences,
             programs: self.counters.programs()?,
             probes: self.counters.probes(),
             tcp_memory: self.counters.tcp_memory(),

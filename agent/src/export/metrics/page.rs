@@ -8,7 +8,9 @@ use std::sync::Arc;
 use agent_common::count::{Count, FAILED, Health, REASON_ABSENT};
 use agent_common::signal;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
+};
 
 use super::family::{self, Family};
 use super::memory;
@@ -30,6 +32,7 @@ const ABSENT: &str = "absent";
 pub(super) struct Page {
     pub(super) counts: Counts,
     pub(super) health: HealthTable,
+    pub(super) differences: Vec<(&'static str, i64)>,
     pub(super) programs: Vec<ProgramStats>,
     pub(super) probes: Vec<Probe>,
     pub(super) tcp_memory: Option<TcpMemory>,
@@ -106,6 +109,7 @@ impl Page {
         counters(to, &family::RECORDS_LOST, lost)?;
         let coalesced = rows().map(|(signal, health)| (vec![("signal", *signal)], health.coalesced));
         counters(to, &family::RECORDS_COALESCED, coalesced)?;
+        gauges(to, &family::SNMP_DIFFERENCE, self.differences.iter().copied())?;
         words(to, &family::DECODE_ERRORS, &self.tally.decode_errors)?;
         words(to, &family::EVICTED, &self.tally.evicted)?;
         counters(to, &family::TAIL_MISSED, [(Labels::new(), self.tail_missed)])
@@ -250,10 +254,10 @@ pub(super) fn counters<'a, V: EncodeCounterValue>(
     Ok(())
 }
 
-pub(super) fn gauges<'a>(
+pub(super) fn gauges<'a, V: EncodeGaugeValue>(
     to: &mut DescriptorEncoder<'_>,
     family: &Family,
-    rows: impl IntoIterator<Item = (&'a str, u64)>,
+    rows: impl IntoIterator<Item = (&'a str, V)>,
 ) -> fmt::Result {
     let label = family.labels[0].0;
     let mut metric = descriptor(to, family)?;

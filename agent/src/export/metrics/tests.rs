@@ -12,7 +12,7 @@ use super::{
 };
 use crate::correlate::families::Walks;
 use crate::correlate::place::{Place, Whose};
-use crate::event::{HostFacts, LogLines, Owned, TcpMemory};
+use crate::event::{HostFacts, LogLines, Owned, Snmp, TcpMemory};
 use crate::export::feed::Feed;
 use crate::export::golden;
 use crate::export::line::sample;
@@ -44,6 +44,10 @@ impl Counters for Fake {
 
     fn tcp_memory(&self) -> Option<TcpMemory> {
         self.memory.clone()
+    }
+
+    fn snmp(&self) -> Option<Snmp> {
+        Some(Snmp { netns: 1, out_rsts: 5, retrans_segs: 9, retrans_fail: 1 })
     }
 
     fn probes(&self) -> Vec<Probe> {
@@ -269,8 +273,8 @@ fn the_metrics_page_of_the_docs_is_the_table() {
         Served at `/metrics`, as OpenMetrics to who asks for it and as Prometheus text 0.0.4 to all others.\n\
         Counters are the kernel side's own, read at the scrape: they stay exact when records are lost.\n\
         `tcpwhy replay --metrics` gives all of them as they were at the end of the run, but for what is of the live\n\
-        agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up`, `tcpwhy_names_up` and `tcpwhy_ebpf_*`. Those of\n\
-        the host's memory and counters are as they were told last.\n\
+        agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up`, `tcpwhy_names_up`, `tcpwhy_snmp_difference`\n\
+        and `tcpwhy_ebpf_*`. Those of the host's memory and counters are as they were told last.\n\
         No address, port or process id is ever a label.\n\n\
         What sockets did also has the labels of where they live: `namespace`, `pod` and `container` of a pod \
         (the\npod's UID and the first digits of the container's id as long as no names are known), \

@@ -5,6 +5,7 @@ mod cgroup;
 mod kernel_log;
 mod proc_net;
 pub mod settings;
+mod snmp;
 
 use std::fs;
 use std::io;
@@ -13,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use self::cgroup::Cgroups;
 use self::kernel_log::KernelLog;
+pub use self::snmp::snmp;
 use crate::event::{Buffers, CgroupMemory, TcpMemory};
 use crate::source::kernel::facts;
 

@@ -35,7 +35,7 @@ pub fn settings() -> Settings {
 }
 
 /// Inode of this process's network namespace.
-fn netns() -> u32 {
+pub(super) fn netns() -> u32 {
     fs::metadata("/proc/self/ns/net").map_or(0, |file| file.ino() as u32)
 }
 

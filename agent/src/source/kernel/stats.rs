@@ -12,9 +12,9 @@ use aya::programs::ProgramFd;
 
 use super::losses::Loss;
 use super::probes::{ProbeState, ProbeStatus};
-use crate::event::TcpMemory;
+use crate::event::{Snmp, TcpMemory};
 use crate::export::metrics::{self, HealthTable, Probe, ProgramStats, Reading};
-use crate::source::host::HostMemory;
+use crate::source::host::{self, HostMemory};
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {
@@ -80,6 +80,10 @@ impl metrics::Counters for Counters {
 
     fn tcp_memory(&self) -> Option<TcpMemory> {
         self.memory.tcp().ok()
+    }
+
+    fn snmp(&self) -> Option<Snmp> {
+        host::snmp()
     }
 
     /// What is counted of them between the reading and this is lost with them.
