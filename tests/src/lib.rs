@@ -14,6 +14,7 @@ pub mod kube;
 pub mod link;
 pub mod live;
 pub mod netns;
+pub mod oci;
 pub mod pod;
 pub mod raw;
 pub mod scenes;

@@ -1,7 +1,8 @@
 //! Building the agent, and finding what came of it.
 
+use std::fmt::Display;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
@@ -43,13 +44,18 @@ pub fn for_bench() -> Result<ForBench> {
 
 /// Builds a program; cargo's messages.
 fn release(package: &str, program: &str) -> Result<String> {
-    report::status("Building", format_args!("{program} for release"));
     let mut command = process::cargo();
     command.args(["build", "--release", "--package", package, "--bin", program]);
+    messages(command, format_args!("{program} for release"))
+}
+
+/// Runs `cargo build`; its messages, one JSON object a line.
+pub fn messages(mut command: Command, what: impl Display) -> Result<String> {
+    report::status("Building", &what);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().context("start cargo")?;
     if !output.status.success() {
-        bail!("build {program}: {}", output.status);
+        bail!("build {what}: {}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -61,8 +67,8 @@ fn script_output(messages: &str, name: &str) -> Option<PathBuf> {
     dirs.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()))
 }
 
-/// The program called `name` in cargo's messages, one JSON object a line.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// The program called `name` in cargo's messages.
+pub fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
         let path = message["executable"].as_str()?;
         (message["target"]["name"] == name).then(|| path.into())

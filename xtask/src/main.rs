@@ -3,6 +3,7 @@
 mod artifact;
 mod bench;
 mod cmd;
+mod image;
 mod libtest;
 mod lint;
 mod process;

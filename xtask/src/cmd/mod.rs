@@ -1,6 +1,7 @@
 //! The subcommands, one file each. A new one is a file, a variant and an arm.
 
 mod bench;
+mod image;
 mod lint;
 mod run;
 mod setup;
@@ -20,6 +21,7 @@ pub enum Task {
     Lint(lint::Lint),
     Vm(vm::Vm),
     Bench(bench::Bench),
+    Image(image::Image),
 }
 
 impl Task {
@@ -32,6 +34,7 @@ impl Task {
             Self::Lint(task) => task.run(),
             Self::Vm(task) => task.run(),
             Self::Bench(task) => task.run(),
+            Self::Image(task) => task.run(),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::setup::{self, Purpose, python};
 use crate::skips::Skips;
 use crate::summary::{Check, Summary, Verdict};
 use crate::vm::{self, Lab, Request};
-use crate::{artifact, lint, process, report, transcript, workspace};
+use crate::{artifact, image, lint, process, report, transcript, workspace};
 
 /// Set up, lint, build everything and run all tests, those on the live kernel too, and on eight others
 ///
@@ -41,6 +41,9 @@ impl Test {
         let skips = Skips::create(workspace::target().join("skips.txt"))?;
         let mut command = self.cargo_test()?;
         set_environment(&mut command, &artifact::tcpwhy()?, &skips)?;
+        if self.is_whole() {
+            command.env("TCPWHY_IMAGE", image::for_tests()?);
+        }
 
         report::status("Testing", process::shown(&command));
         let mut tests = Transcript::default();
@@ -49,7 +52,7 @@ impl Test {
         if !status.success() && tests.failed() == 0 {
             checks.push(Check { name: "cargo test", verdict: Verdict::Failed(status.to_string()) });
         }
-        if self.boots_kernels() {
+        if self.is_whole() && !self.no_vm {
             match guests() {
                 Ok(suites) => tests.suites.extend(suites),
                 Err(verdict) => checks.push(Check { name: "kernels under emulation", verdict }),
@@ -60,9 +63,10 @@ impl Test {
         Ok(if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn boots_kernels(&self) -> bool {
-        let Self { filters, package, threads: _, no_lint: _, no_vm } = self;
-        !no_vm && filters.is_empty() && package.is_empty()
+    /// Nobody chose tests: then those run too that take long to prepare.
+    fn is_whole(&self) -> bool {
+        let Self { filters, package, threads: _, no_lint: _, no_vm: _ } = self;
+        filters.is_empty() && package.is_empty()
     }
 
     fn cargo_test(&self) -> Result<Command> {

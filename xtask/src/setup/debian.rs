@@ -39,8 +39,19 @@ pub fn unpack(package: &str, dir: &Path) -> Result<()> {
     download.args(["download", package]).current_dir(dir);
     with_fresh_lists(|| process::capture(&mut download).map(drop))
         .with_context(|| format!("download Debian's {package}"))?;
-    let archive = archive_in(dir, package)?;
-    process::capture(Command::new("dpkg-deb").arg("--extract").args([&archive, dir])).map(drop)
+    extract(&archive_in(dir, package)?, dir)
+}
+
+/// Unpacks a downloaded package into `dir`.
+pub fn extract(package: &Path, dir: &Path) -> Result<()> {
+    process::capture(Command::new("dpkg-deb").arg("--extract").args([package, dir])).map(drop)
+}
+
+/// The version of an installed package.
+pub fn version(package: &str) -> Result<String> {
+    let mut query = Command::new("dpkg-query");
+    let version = process::capture(query.args(["--show", "--showformat=${Version}", package]))?;
+    Ok(String::from_utf8_lossy(&version).into_owned())
 }
 
 fn archive_in(dir: &Path, package: &str) -> Result<PathBuf> {

@@ -1,5 +1,7 @@
 //! Making a machine ready. Every step looks first, installs only what is missing, and says which.
 
+pub mod archive;
+pub mod arm64;
 mod compiler;
 pub mod debian;
 mod linker;

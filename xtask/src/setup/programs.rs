@@ -9,8 +9,14 @@ use super::debian;
 use crate::{process, report, workspace};
 
 /// A program and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping"), ("tmux", "tmux")];
+const PROGRAMS: [(&str, &str); 6] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("runc", "runc"),
+    ("skopeo", "skopeo"),
+    ("tmux", "tmux"),
+];
 /// From one package, which would also start a server if it were installed.
 const PROMETHEUS: [&str; 2] = ["prometheus", "promtool"];
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::archive::Archive;
 use super::qemu;
+use crate::setup::archive::Archive;
 use crate::setup::debian;
 use crate::{process, report};
 

@@ -7,9 +7,23 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::archive::Archive;
 use super::release::{self, Release};
+use crate::setup::archive::{Archive, Selection};
 use crate::{process, report};
+
+/// Suites that have kernels of long-term lines; security suites are on a mirror of their own. Four small lists,
+/// not the whole suites.
+const SELECTION: Selection = Selection {
+    what: "Debian kernels",
+    kind: "deb",
+    architecture: "amd64",
+    suites: &[
+        (Some("bullseye-security"), "-security"),
+        (Some("bookworm-security"), "-security"),
+        (Some("bookworm-backports"), ""),
+        (Some("trixie-backports"), ""),
+    ],
+};
 
 /// A kernel ready to boot.
 #[derive(Clone, Debug)]
@@ -30,11 +44,16 @@ pub struct Kernels {
     dir: PathBuf,
 }
 
+/// Every kernel whose packages are all there, oldest first.
+fn releases(archive: &Archive) -> Result<Vec<Release>> {
+    Ok(release::complete(&archive.names("linux-")?))
+}
+
 impl Kernels {
     /// Below `dir`.
     pub fn open(dir: &Path) -> Result<Self> {
-        let archive = Archive::open(dir.join("apt"))?;
-        let releases = archive.releases()?;
+        let archive = Archive::open(dir.join("apt"), SELECTION)?;
+        let releases = releases(&archive)?;
         Ok(Self { archive, releases, is_refreshed: false, dir: dir.join("kernels") })
     }
 
@@ -75,7 +94,7 @@ impl Kernels {
         }
         report::note("Retrying", format_args!("with new lists: {error:#}"));
         self.archive.refresh()?;
-        self.releases = self.archive.releases()?;
+        self.releases = releases(&self.archive)?;
         self.is_refreshed = true;
         Ok(())
     }

@@ -4,7 +4,6 @@
 //! archive, release -> kernel (fetched) -> initramfs <- suite (the tests) -> qemu -> guest (what it said)
 //! ```
 
-mod archive;
 mod cpio;
 pub mod docs;
 mod emulator;

@@ -1,5 +1,6 @@
 //! Debian's archive through an apt of the project's own: signed and hashed as ever, with its own sources
-//! and lists, and the machine's apt left alone.
+//! and lists, and the machine's apt left alone. For what the machine itself must not install: other
+//! architectures, other suites, sources.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,32 +10,37 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::release::{self, Release};
 use crate::{process, report};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Suites that have kernels of long-term lines, and what their mirror is called in the machine's own
-/// sources: `CODENAME-security` is on a mirror of its own. Four small lists, not the whole suites.
-const SUITES: [(&str, &str); 4] = [
-    ("bullseye-security", "-security"),
-    ("bookworm-security", "-security"),
-    ("bookworm-backports", ""),
-    ("trixie-backports", ""),
-];
-
 /// Lists younger than this are not asked for again.
 const FRESH: Duration = Duration::from_hours(24);
+
+/// What of the archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection {
+    /// For the user, after "the list of".
+    pub what: &'static str,
+    /// `deb` or `deb-src`.
+    pub kind: &'static str,
+    /// Debian's name for it.
+    pub architecture: &'static str,
+    /// Suites, none for the machine's own release, and what the suite is called in the machine's own sources whose
+    /// mirror has it: `-security` stands for `CODENAME-security`.
+    pub suites: &'static [(Option<&'static str>, &'static str)],
+}
 
 /// apt, told to work below one folder only.
 pub struct Archive {
     dir: PathBuf,
+    selection: Selection,
 }
 
 impl Archive {
     /// Below `dir`, with the lists brought up to date if they are old. Without a network the old ones serve.
-    pub fn open(dir: PathBuf) -> Result<Self> {
-        let archive = Self { dir };
+    pub fn open(dir: PathBuf, selection: Selection) -> Result<Self> {
+        let archive = Self { dir, selection };
         if !archive.is_fresh() {
             archive.refresh()?;
         }
@@ -44,7 +50,7 @@ impl Archive {
     /// Brings the lists up to date.
     pub fn refresh(&self) -> Result<()> {
         self.configure()?;
-        report::status("Updating", "the list of Debian kernels");
+        report::status("Updating", format_args!("the list of {}", self.selection.what));
         match self.update() {
             Ok(()) => fs::write(self.stamp(), "")?,
             Err(error) => report::note("Skipped", format_args!("{error:#}")),
@@ -66,7 +72,11 @@ impl Archive {
             let dir = self.dir.join(dir);
             fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
         }
-        let files = [("sources.list", sources()?), ("status", String::new()), ("apt.conf", self.settings())];
+        let files = [
+            ("sources.list", sources(&self.selection)?),
+            ("status", String::new()),
+            ("apt.conf", self.settings()),
+        ];
         for (name, text) in files {
             let file = self.dir.join(name);
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
@@ -75,7 +85,7 @@ impl Archive {
     }
 
     fn settings(&self) -> String {
-        let dir = self.dir.display();
+        let (dir, architecture) = (self.dir.display(), self.selection.architecture);
         format!(
             r#"Dir::Etc::SourceList "{dir}/sources.list";
 Dir::Etc::SourceParts "/dev/null";
@@ -86,7 +96,8 @@ Dir::State::Lists "{dir}/lists";
 Dir::State::status "{dir}/status";
 Dir::Cache "{dir}";
 Dir::Cache::archives "{dir}/archives";
-APT::Architecture "amd64";
+APT::Architecture "{architecture}";
+APT::Architectures "{architecture}";
 APT::Sandbox::User "";
 Acquire::Languages "none";
 Acquire::Check-Valid-Until "false";
@@ -109,13 +120,13 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
         command
     }
 
-    /// Every kernel whose packages are all there, oldest first.
-    pub fn releases(&self) -> Result<Vec<Release>> {
-        let names = process::capture(self.apt("apt-cache").args(["pkgnames", "linux-"]))?;
-        Ok(release::complete(&String::from_utf8_lossy(&names)))
+    /// Names of packages that begin with `prefix`, one a line.
+    pub fn names(&self, prefix: &str) -> Result<String> {
+        let names = process::capture(self.apt("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(String::from_utf8_lossy(&names).into_owned())
     }
 
-    /// Downloads packages, each by its name or as `NAME/SUITE`, into the new folder `dir`.
+    /// Downloads packages, each by its name, as `NAME/SUITE` or `NAME=VERSION`, into the new folder `dir`.
     pub fn download(&self, packages: &[impl AsRef<str>], dir: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let mut command = self.apt("apt-get");
@@ -131,14 +142,15 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 }
 
 /// One line a suite, from the mirrors that this machine uses: the project names no host.
-fn sources() -> Result<String> {
+fn sources(selection: &Selection) -> Result<String> {
     let release = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
     let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let codename = codename.context("find VERSION_CODENAME in /etc/os-release")?;
     let mut lines = String::new();
-    for (suite, mirror) in SUITES {
-        let uri = mirror_of(&format!("{codename}{mirror}"))?;
-        writeln!(lines, "deb [signed-by={KEYRING}] {uri} {suite} main")?;
+    for (suite, mirror) in selection.suites {
+        let own = format!("{codename}{mirror}");
+        let (uri, suite, kind) = (mirror_of(&own)?, suite.unwrap_or(&own), selection.kind);
+        writeln!(lines, "{kind} [signed-by={KEYRING}] {uri} {suite} main")?;
     }
     Ok(lines)
 }

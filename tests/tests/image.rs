@@ -1,0 +1,118 @@
+//! The container image: whole, small, and able to do its work with the rights that the chart gives.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use serde_json::Value;
+use tests::agent::event::Event;
+use tests::agent::http;
+use tests::link::{Family, Pair};
+use tests::oci::{Image, Running};
+use tests::scenes::reset;
+use tests::skip::skip;
+use tests::wait;
+
+/// They unpack into the same folder.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn image(test: &str) -> Option<Image> {
+    Image::open().map_err(|reason| skip(test, &reason)).ok()
+}
+
+fn printed(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("start {program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn every_blob_is_what_its_digest_says_and_others_can_read_the_archive() {
+    let _one = ONE.lock();
+    let Some(image) = image("every_blob_is_what_its_digest_says_and_others_can_read_the_archive") else {
+        return;
+    };
+    for blob in image.blobs() {
+        let path = blob.to_str().expect("a path");
+        let sum = printed("sha256sum", &[path]);
+        assert!(path.ends_with(sum.split(' ').next().expect("a sum")), "{path}: {sum}");
+    }
+    let archive = std::env::var("TCPWHY_IMAGE").expect("the archive");
+    let seen = printed("skopeo", &["inspect", &format!("oci-archive:{archive}")]);
+    let seen: Value = serde_json::from_str(&seen).expect("skopeo's JSON");
+    assert_eq!(seen["Os"], "linux");
+    assert_eq!(seen["Labels"]["org.opencontainers.image.title"], "tcpwhy");
+    assert_eq!(seen["Layers"].as_array().map(Vec::len), Some(1), "{seen}");
+}
+
+#[test]
+fn it_holds_a_static_program_its_licences_and_what_it_is_made_of() {
+    let _one = ONE.lock();
+    let Some(image) = image("it_holds_a_static_program_its_licences_and_what_it_is_made_of") else { return };
+    let root = image.unpack();
+    let program = root.join("usr/bin/tcpwhy");
+    // No `INTERP` among the segments: nothing loads it but the kernel.
+    let segments = printed("readelf", &["--program-headers", program.to_str().expect("a path")]);
+    assert!(!segments.contains("INTERP"), "{segments}");
+    let documents = root.join("usr/share/doc/tcpwhy");
+    assert!(documents.join("LICENSE-MIT").exists());
+    let bill = fs::read(documents.join("tcpwhy.cdx.json")).expect("the bill of materials");
+    let bill: Value = serde_json::from_slice(&bill).expect("its JSON");
+    let names = bill["components"].as_array().expect("components").iter().map(|one| one["name"].as_str());
+    let names: Vec<_> = names.map(|name| name.expect("a name")).collect();
+    for linked in ["aya", "aya-ebpf", "hyper", "tokio"] {
+        assert!(names.contains(&linked), "no {linked} among {names:?}");
+    }
+    assert!(!names.contains(&"proptest"), "only tests use it");
+    assert!(files(&root).iter().all(|file| !file.contains("/lib/")), "{:?}", files(&root));
+}
+
+fn files(root: &Path) -> Vec<String> {
+    let list = printed("find", &[root.to_str().expect("a path"), "-type", "f"]);
+    list.lines().map(str::to_owned).collect()
+}
+
+/// A command in the container, killed with this value.
+struct Tail(Child);
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn it_runs_under_runc_with_two_capabilities_and_tells_a_reset() {
+    let _one = ONE.lock();
+    let name = "it_runs_under_runc_with_two_capabilities_and_tells_a_reset";
+    let Some(image) = image(name) else { return };
+    if Command::new("runc").arg("--version").output().is_err() {
+        return skip(name, "no runc");
+    }
+    let container = Running::start(&image);
+    wait::until("the agent to listen", || container.connect().is_ok());
+    let stream = container.connect().expect("connect to the agent");
+    // Panics unless it is ready.
+    http::get(stream, "/readyz");
+
+    let status = container.status();
+    let has =
+        |line: &str| status.lines().any(|one| one.split_whitespace().collect::<Vec<_>>().join(" ") == line);
+    // CAP_PERFMON is 38, CAP_BPF 39.
+    for line in ["CapBnd: 000000c000000000", "CapEff: 000000c000000000", "NoNewPrivs: 1", "Uid: 0 0 0 0"] {
+        assert!(has(line), "no {line:?} in {status}");
+    }
+
+    let mut tail =
+        container.exec(&["tcpwhy", "tail", "-o", "json", "--event", "reset_sent", "--since", "1h"]);
+    let pair = Pair::new();
+    let reset = reset::no_socket(&pair, Family::V4);
+    let mut tail = Tail(tail.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("start runc exec"));
+    let lines = BufReader::new(tail.0.stdout.take().expect("its standard output")).lines();
+    let mut events = lines.map_while(Result::ok).map(|line| Event::parse(&line));
+    assert!(events.any(|event| event.is("reset_sent", reset.sender)), "the tail ended without the reset");
+}
