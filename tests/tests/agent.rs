@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use tests::agent::command::Running;
 use tests::agent::{agent, folder};
+use tests::link::{Family, Pair};
+use tests::scenes::reset;
 use tests::wait;
 
 /// An agent of this test's own, beside the shared one.
@@ -71,4 +73,35 @@ fn a_socket_file_left_by_a_killed_agent_is_in_nobodys_way() {
     let next = start(&path);
     next.signal(Signal::SIGTERM);
     assert_eq!(next.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_tail_that_follows_goes_on_with_the_next_agent() {
+    let path = socket("follow.sock");
+    let first = start(&path);
+    let pair = Pair::new();
+    let (socket, netns) = (path.to_str().expect("plain text"), pair.server.inode().to_string());
+    let tail = Running::start(&["tail", "--follow", "--socket", socket, "--netns", &netns]);
+    tail.wait_for("header", |line| line.starts_with("TIME"));
+    let told = |tail: &Running| {
+        let reset = reset::no_socket(&pair, Family::V4);
+        let port = format!("{} ", reset.sender.remote);
+        tail.wait_for("the reset", |line| line.contains(&port) && line.contains("reset sent"));
+        port
+    };
+    let before = told(&tail);
+    first.signal(Signal::SIGKILL);
+    assert_eq!(first.end().0.code(), None);
+    let next = start(&path);
+    // Its socket is there before its probes are; whoever is answered comes after both.
+    drop(self::tail(&path));
+    // The next agent takes the reader in within a second or two, and tells it what it saw meanwhile.
+    let after = told(&tail);
+    tail.signal(Signal::SIGINT);
+    next.signal(Signal::SIGTERM);
+    assert_eq!(next.end().0.code(), Some(0));
+    let (status, errors) = tail.end();
+    assert_eq!(status.code(), Some(0), "{errors}");
+    assert!(errors.contains("waiting for an agent") && errors.contains("an agent answers again"), "{errors}");
+    assert_ne!(before, after);
 }

@@ -107,7 +107,10 @@ async fn replace_stale(path: &Path) -> Result<(), SocketError> {
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
             Err(SocketError::Taken { path: path.to_owned(), pid })
         }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        // Reset: its agent ended this very moment.
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) =>
+        {
             log::info!("replace {}, left behind by an agent that ended", path.display());
             fs::remove_file(path).map_err(io("remove the stale socket"))
         }
