@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
+use serde_json::Value;
 use tests::agent::{folder, program};
 use tests::link::{Family, Loss, Pair};
 use tests::skip::skip;
@@ -90,8 +91,7 @@ fn a_browser_shows_a_stalled_connection() {
         agent.ask("/v1/top", "localhost").contains("\"stage\":2")
     });
     let picture = folder().join("page.png");
-    let page = format!("http://{}/", agent.page);
-    let shoot = |how: &[&str]| {
+    let shoot = |how: &[&str], fragment: &str| {
         let mut command = Command::new(&browser);
         command.args([
             "--headless=new",
@@ -101,17 +101,31 @@ fn a_browser_shows_a_stalled_connection() {
             "--window-size=1100,900",
         ]);
         command.arg(format!("--user-data-dir={}", folder().join("browser").display()));
-        command.args(["--timeout=5000", "--virtual-time-budget=4000"]).args(how).arg(&page);
+        command.args(["--timeout=5000", "--virtual-time-budget=4000"]).args(how);
+        command.arg(format!("http://{}/{fragment}", agent.page));
         let output = command.output().expect("run the browser");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let document = shoot(&["--dump-dom"]);
+    let document = shoot(&["--dump-dom"], "");
+    assert!(!document.contains("<dialog id=\"why\" open"), "{document}");
     for part in
         [&format!("{local} &gt;"), "retransmission_timeout", "by tcp_retries2", "<meter", "nothing lost"]
     {
         assert!(document.contains(part), "no {part:?} in {document}");
     }
-    shoot(&[&format!("--screenshot={}", picture.display())]);
+    shoot(&[&format!("--screenshot={}", picture.display())], "");
     assert!(std::fs::metadata(&picture).expect("a picture").len() > 10_000);
+
+    let top: Value = serde_json::from_str(agent.ask("/v1/top", "localhost").lines().last().expect("a body"))
+        .expect("JSON");
+    let stalled = top["stalled"].as_array().expect("a list");
+    let one = stalled.iter().find(|one| one["local"]["port"] == connection.client_side.local.port());
+    let id = one.and_then(|one| one["connection"].as_str()).expect("the stalled connection").to_owned();
+    let story = shoot(&["--dump-dom"], &format!("#{id}"));
+    for part in ["<dialog id=\"why\" open", &format!("v1/why.svg?id={id}"), "observed: ", "advice: "] {
+        assert!(story.contains(part), "no {part:?} in {story}");
+    }
+    let gone = shoot(&["--dump-dom"], "#no-such-connection");
+    assert!(gone.contains("<dialog id=\"why\" open"), "{gone}");
 }
