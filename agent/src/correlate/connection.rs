@@ -38,8 +38,9 @@ pub struct Connection {
     pub tcp: Option<Tcp>,
     /// The best known owner.
     pub owner: Option<Arc<Owner>>,
-    /// The process whose doing its end is: it closed, shut down or (`ss -K`) killed it.
-    pub ended_by: Option<Process>,
+    /// The process whose doing its end is: it closed, shut down or (`ss -K`) killed it. Boxed: of the living
+    /// most have none.
+    pub ended_by: Option<Box<Process>>,
     /// Processes that have it open.
     pub holders: Holders,
     /// Somebody listened on its local address and port, so that it was accepted.
@@ -128,8 +129,8 @@ impl Connection {
         for new in told.into_iter().chain(&owner::believed(event)) {
             owner::learn(&mut self.owner, new);
         }
-        if let Some(ender) = owner::ender(event).filter(|&ender| self.ended_by.as_ref() != Some(ender)) {
-            self.ended_by = Some(ender.clone());
+        if let Some(ender) = owner::ender(event).filter(|&ender| self.ended_by.as_deref() != Some(ender)) {
+            self.ended_by = Some(Box::new(ender.clone()));
         }
     }
 

@@ -53,7 +53,7 @@ impl Connection {
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         let owner = self.owner.as_ref().map(|owner| &owner.process);
         let holders = self.holders.named().iter().map(|holder| &holder.process);
-        owner.into_iter().chain(&self.ended_by).chain(holders)
+        owner.into_iter().chain(self.ended_by.as_deref()).chain(holders)
     }
 }
 

@@ -129,7 +129,7 @@ impl Correlator {
         let Connection { identity, owner, ended_by, .. } = connection;
         let (netns, local, remote) = (identity.netns, identity.local(), identity.remote());
         let owner = owner.as_deref().cloned();
-        let (ended_by, place) = (ended_by.clone(), self.place(connection));
+        let (ended_by, place) = (ended_by.as_deref().cloned(), self.place(connection));
         Some(Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by, place })
     }
 

@@ -3,8 +3,9 @@
 use super::limits::{FIRST_ENTRIES, LAST_ENTRIES, LAST_ENTRIES_SHORT};
 use crate::event::{Detail, Direction, KernelEvent, RetransmitKind, Tcp, TcpState};
 
-/// One happening, or a run of like ones.
+/// One happening, or a run of like ones. Packed, since there may be half a million of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed(4))]
 pub struct Entry {
     /// When the (first) event happened, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
@@ -18,13 +19,15 @@ pub struct Entry {
     pub unsent: u32,
     /// Bytes received and not read by the application, likewise.
     pub unread: u32,
+    /// What the peer offers to take, bytes; `u32::MAX` if it offered nothing yet, or without a full socket.
+    window: u32,
     /// What.
     pub what: What,
 }
 
-const _: () = assert!(size_of::<Entry>() == 40, "limits.rs counts on 40 bytes");
+const _: () = assert!(size_of::<Entry>() == 44, "limits.rs counts on 44 bytes");
 
-/// What happened. Numbers are narrow on purpose: there may be half a million of these.
+/// What happened. Numbers are narrow on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// Data or a SYN was sent again.
@@ -181,14 +184,21 @@ impl Entry {
             // Nothing but the SYN, which is no data (`SIOCOUTQ` tells 0 too).
             unacked = 0;
         }
+        let window = event.tcp.as_ref().map_or(u32::MAX, |tcp| offered(tcp, event.endpoint.state));
         let what = What::of(event, stage);
-        Self { time: event.time, span_ms: 0, count: event.stands_for, unacked, unsent, unread, what }
+        Self { time: event.time, span_ms: 0, count: event.stands_for, unacked, unsent, unread, window, what }
+    }
+
+    /// The window that the peer offered, bytes; 0 is a shut one.
+    pub fn window(&self) -> Option<u32> {
+        (self.window != u32::MAX).then_some(self.window)
     }
 
     /// The end of a stall of `stage` timeouts, seen at `time`.
     pub fn recovered(time: u64, stage: u8, tcp: &Tcp) -> Self {
         let (unacked, unsent, unread) = queues(tcp);
-        Self { time, span_ms: 0, count: 1, unacked, unsent, unread, what: What::Recovered { stage } }
+        let (window, what) = (tcp.raw.snd_wnd, What::Recovered { stage });
+        Self { time, span_ms: 0, count: 1, unacked, unsent, unread, window, what }
     }
 
     /// Takes `next` into this run.
@@ -196,11 +206,18 @@ impl Entry {
         self.span_ms = narrow(next.time.saturating_sub(self.time) / 1_000_000, u32::MAX);
         self.count = self.count.saturating_add(next.count);
         (self.unacked, self.unsent, self.unread) = (next.unacked, next.unsent, next.unread);
+        self.window = next.window;
         if let (Some(segments), Some(more)) = (next.what.segments(), self.what.segments()) {
             *segments = segments.saturating_add(*more);
         }
         self.what = next.what;
     }
+}
+
+/// Before the handshake is done the peer has offered nothing.
+fn offered(tcp: &Tcp, state: Option<TcpState>) -> u32 {
+    let unknown = matches!(state, Some(TcpState::SynSent | TcpState::Close));
+    if unknown && tcp.raw.snd_wnd == 0 { u32::MAX } else { tcp.raw.snd_wnd }
 }
 
 fn queues(tcp: &Tcp) -> (u32, u32, u32) {

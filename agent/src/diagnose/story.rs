@@ -145,7 +145,7 @@ impl<'a> Story<'a> {
     /// Who ended it.
     pub fn closer(&self) -> Option<&'a Process> {
         let connection = self.connection?;
-        connection.ended_by.as_ref().or_else(|| self.owner().map(|owner| &owner.process))
+        connection.ended_by.as_deref().or_else(|| self.owner().map(|owner| &owner.process))
     }
 
     /// The best known owner.

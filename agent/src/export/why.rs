@@ -133,6 +133,9 @@ pub struct Happening {
     pub unsent_bytes: u32,
     /// Bytes received and not read.
     pub unread_bytes: u32,
+    /// Window that the peer offered, bytes; 0 is a shut one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_bytes: Option<u32>,
 }
 
 /// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
@@ -207,7 +210,7 @@ fn plain(correlator: &Correlator, connection: &Connection) -> Report {
         alive: connection.is_live(),
         error,
         process: connection.owner.as_deref().map(Owner::from),
-        ended_by: connection.ended_by.clone(),
+        ended_by: connection.ended_by.as_deref().cloned(),
         holders: holders(connection),
         more_holders: Some(connection.holders.more()).filter(|more| *more > 0),
         peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),

@@ -180,6 +180,9 @@ fn entry(happening: &Happening) -> (String, String) {
     for (bytes, word) in queues.into_iter().filter(|(bytes, _)| *bytes > 0) {
         let _ = write!(text, ", {bytes} {word}");
     }
+    if happening.window_bytes == Some(0) {
+        text.push_str(", the peer's window is shut");
+    }
     (format!("{:>11}", format!("+{}.{:03}s", ms / 1000, ms % 1000)), text)
 }
 

@@ -9,7 +9,7 @@ use crate::diagnose::{Cause, Certainty};
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let aborted = story.is_dead() && story.error() == ECONNABORTED;
     let certainty = if aborted { Certainty::Observed } else { went(story, Path::Killed)? };
-    let killer = story.connection.and_then(|connection| connection.ended_by.as_ref()).map(process);
+    let killer = story.connection.and_then(|connection| connection.ended_by.as_deref()).map(process);
     let by = killer.as_ref().map_or_else(|| "from outside".to_owned(), |killer| format!("by {killer}"));
     let told = if aborted {
         "the socket's error is ECONNABORTED, which only tcp_abort leaves".to_owned()

@@ -36,7 +36,7 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
 
 /// The other end is on this host: it says why.
 fn the_peer(finding: Finding, peer: &Connection) -> Finding {
-    let who = peer.ended_by.as_ref().or(peer.owner.as_ref().map(|owner| &owner.process)).map(process);
+    let who = peer.ended_by.as_deref().or(peer.owner.as_ref().map(|owner| &owner.process)).map(process);
     let who = who.unwrap_or_else(|| "an unknown process".to_owned());
     let why = peer.verdict.map_or_else(|| "not known".to_owned(), |cause| cause.to_string());
     finding

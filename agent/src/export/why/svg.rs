@@ -1,5 +1,5 @@
-//! One connection's timeline as a picture: states, timeouts and how they grow, bytes that wait, resets, and
-//! the end or the deadline. A pure function of the [`Report`]; the file needs nothing from elsewhere.
+//! One connection's timeline as a picture: states, timeouts and how they grow, bytes that wait, the peer's
+//! window, resets, and the end or the deadline. A pure function of the [`Report`]; the file needs nothing from elsewhere.
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,14 @@ use crate::export::words;
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = 930.0;
 const WIDTH: u32 = 960;
-const HEIGHT: u32 = 470;
+const HEIGHT: u32 = 545;
 /// Top and bottom of each lane.
 const STATES: (f64, f64) = (96.0, 120.0);
 const TIMEOUTS: (f64, f64) = (150.0, 260.0);
 const QUEUES: (f64, f64) = (285.0, 375.0);
-const EVENTS: f64 = 400.0;
-const AXIS: f64 = 420.0;
+const WINDOW: (f64, f64) = (395.0, 435.0);
+const EVENTS: f64 = 455.0;
+const AXIS: f64 = 475.0;
 /// A deadline farther away than this many times what was seen is told, not drawn.
 const FAR: f64 = 6.0;
 /// Characters of a line below the title.
@@ -30,6 +31,7 @@ const STYLE: &str = "text{font:13px sans-serif;fill:#222}.title{font-size:17px;f
     .small{font-size:11px;fill:#555}.lane{fill:#f5f5f2}.state{fill:#dfe7ef;stroke:#fff}\
     .axis{stroke:#999}.rto{stroke:#b26a00;stroke-width:2;fill:none}.next{stroke:#b26a00;\
     stroke-dasharray:4 3}.unacked{stroke:#c0392b}.unsent{stroke:#2471a3}.unread{stroke:#7d3c98}\
+    .window{stroke:#117a65}.shut{fill:#c0392b;opacity:.5}\
     .queue{fill:none;stroke-width:2}.end{stroke:#c0392b;stroke-width:2}.deadline{fill:#c0392b;opacity:.25}\
     .retransmit{fill:#b26a00}.reset{stroke:#c0392b;stroke-width:3}.memory{fill:#7d3c98}.good{fill:#1e8449}\
     .red{fill:#c0392b;font-weight:bold}";
@@ -41,6 +43,7 @@ pub fn draw(report: &Report) -> String {
     picture.states(report);
     picture.timeouts(report);
     picture.queues(&report.timeline);
+    picture.window(&report.timeline);
     picture.events(&report.timeline);
     picture.axis();
     picture.end(report);
@@ -194,20 +197,41 @@ impl Picture {
         let y = |bytes: u32| QUEUES.1 - (QUEUES.1 - QUEUES.0 - 8.0) * f64::from(bytes) / f64::from(most);
         for (place, (name, of)) in sorts.into_iter().enumerate() {
             let Some(top) = timeline.iter().map(of).max().filter(|top| *top > 0) else { continue };
-            self.queue(timeline, name, |one| y(of(one)));
+            let points: Vec<_> = timeline.iter().map(|one| (one.after_ms, y(of(one)))).collect();
+            self.steps(&points, name);
             let label = format!("{name} {top}");
             self.text((LEFT - 10.0, QUEUES.0 + 32.0 + 16.0 * place as f64), "small", "end", &label);
         }
     }
 
-    fn queue(&mut self, timeline: &[Happening], class: &str, y: impl Fn(&Happening) -> f64) {
+    /// A line through points of time, ms, and height, that stays where it is until the next.
+    fn steps(&mut self, points: &[(u64, f64)], class: &str) {
         let mut path = String::new();
-        for (place, one) in timeline.iter().enumerate() {
-            let (x, y) = (self.x(one.after_ms as f64), y(one));
+        for (place, (after, y)) in points.iter().enumerate() {
+            let x = self.x(*after as f64);
             let _ = if place == 0 { write!(path, "M{x:.1} {y:.1}") } else { write!(path, "H{x:.1}V{y:.1}") };
         }
         let _ = write!(path, "H{:.1}", self.x(self.span));
         let _ = write!(self.out, "<path class=\"queue {class}\" d=\"{path}\"/>");
+    }
+
+    /// What the peer offered to take; red while it was shut.
+    fn window(&mut self, timeline: &[Happening]) {
+        self.lane(WINDOW, "peer's window");
+        let offers = timeline.iter().filter_map(|one| Some((one.after_ms, one.window_bytes?)));
+        let offers: Vec<(u64, u32)> = offers.collect();
+        let Some(most) = offers.iter().map(|(_, window)| *window).max() else { return };
+        for (place, (after, window)) in offers.iter().enumerate() {
+            if *window == 0 {
+                let end = offers.get(place + 1).map_or(self.span, |(next, _)| *next as f64);
+                self.bar((self.x(*after as f64), WINDOW.0), (self.x(end), WINDOW.1), "shut");
+            }
+        }
+        let room = WINDOW.1 - WINDOW.0 - 8.0;
+        let y = |window: u32| WINDOW.1 - room * f64::from(window) / f64::from(most.max(1));
+        let points: Vec<_> = offers.into_iter().map(|(after, window)| (after, y(window))).collect();
+        self.steps(&points, "window");
+        self.text((LEFT - 10.0, WINDOW.0 + 32.0), "small", "end", &format!("{most}"));
     }
 
     fn events(&mut self, timeline: &[Happening]) {
@@ -248,9 +272,13 @@ impl Picture {
             self.line((self.x(ms), AXIS), (self.x(ms), AXIS + 5.0), "axis");
             self.text((self.x(ms), AXIS + 19.0), "small", "middle", &short(ms));
         }
-        let key = "dots: sent again (orange), memory refused (violet), answered (green); crosses: resets; bytes not acknowledged \
-                   (red), not sent (blue), not read (violet)";
-        self.text((LEFT, AXIS + 40.0), "small", "start", key);
+        let key = [
+            "dots: sent again (orange), memory refused (violet), answered (green); crosses: resets",
+            "bytes not acknowledged (red), not sent (blue), not read (violet); the window is red while it is shut",
+        ];
+        for (line, text) in key.into_iter().enumerate() {
+            self.text((LEFT, AXIS + 40.0 + 16.0 * line as f64), "small", "start", text);
+        }
     }
 
     fn end(&mut self, report: &Report) {
