@@ -1,4 +1,6 @@
-//! One accept loop for both listeners: bounded in connections and in time, ended on request.
+//! One accept loop for all listeners: bounded in connections and in time, ended on request.
+
+mod places;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,8 +17,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use self::places::{Answer, Answering, Place, Places};
 
 /// What a request's head may take; more is answered with 431.
 const HEAD_BYTES: usize = 16 << 10;
@@ -31,7 +35,8 @@ type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once; further ones wait in the listener's backlog.
+    /// Connections at once. Who comes when all places are taken gets that of the connection that has been
+    /// without a request for longest, or waits.
     pub(super) connections: usize,
     /// From the end of one request to the end of the next one's head, idle time included.
     pub(super) head: Duration,
@@ -87,49 +92,43 @@ where
     A: Accept,
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let mut places = Places::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
-        tokio::select! {
+        let (stream, place) = tokio::select! {
             () = stop.requested() => break,
-            Some(_) = connections.join_next() => (),
-            (stream, permit) = accept(&listener, &permits) => {
-                let connection = connection(stream, limits, handle.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
-            }
-        }
+            next = next(&listener, &mut places) => next,
+        };
+        while connections.try_join_next().is_some() {}
+        connections.spawn(connection(stream, place, limits, handle.clone(), stop.clone()));
     }
     drop(listener);
     // Whoever does not end within the grace ends with the set.
     let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn accept<A: Accept>(listener: &A, permits: &Arc<Semaphore>) -> (A::Stream, OwnedSemaphorePermit) {
-    let permit = Arc::clone(permits).acquire_owned().await.expect("never closed");
+async fn next<A: Accept>(listener: &A, places: &mut Places) -> (A::Stream, Arc<Place>) {
     loop {
         match listener.next().await {
-            Ok(stream) => return (stream, permit),
+            Ok(stream) => return (stream, places.take().await),
             Err(error) => log::warn!("accept a connection: {error}"),
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
-async fn connection<S, H, F, B>(stream: S, limits: Limits, handle: H, mut stop: Stop)
+async fn connection<S, H, F, B>(stream: S, place: Arc<Place>, limits: Limits, handle: H, mut stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes, Error: Into<BodyError>> + 'static,
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + 'static,
 {
     let service = service_fn(|request| {
-        let response = handle(request);
-        async { Ok::<_, Infallible>(response.await) }
+        let (response, answer) = (handle(request), Answer::new(&place));
+        async { Ok::<_, Infallible>(response.await.map(|body| Answering { body, _answer: answer })) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head).max_buf_size(HEAD_BYTES);
@@ -137,6 +136,8 @@ where
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = stop.requested() => None,
+        // hyper would wait for the rest of its head.
+        () = place.wanted.notified() => if place.was_asked() { None } else { return },
         () = lifetime(limits.life) => None,
     };
     let ended = if let Some(ended) = ended {
@@ -205,10 +206,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_when_all_places_are_taken_waits() {
-        let (address, _sender) = start(Limits { connections: 1, head: SHORT, life: None }).await;
-        let _silent = TcpStream::connect(address).await.unwrap();
+    async fn who_asks_for_nothing_gives_way() {
+        let (address, _sender) = start(Limits { connections: 2, head: SOON, life: Some(SHORT) }).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            let mut half = TcpStream::connect(address).await.unwrap();
+            half.write_all(b"GET / HT").await.unwrap();
+            silent.push(half);
+        }
         assert!(talk(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("ok"));
+    }
+
+    /// Its only place is taken by an answer that nobody reads.
+    #[tokio::test]
+    async fn who_is_answered_keeps_its_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_sender, stop) = Stop::new();
+        let endless = |_: Request<Incoming>| async { Response::new(Full::from(vec![b'x'; 64 << 20])) };
+        tokio::spawn(serve(listener, Limits { connections: 1, head: SOON, life: None }, endless, stop));
+        let mut reader = TcpStream::connect(address).await.unwrap();
+        reader.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        reader.readable().await.unwrap();
+        let _waits = TcpStream::connect(address).await.unwrap();
+        let mut got = vec![0; 32 << 20];
+        timeout(SOON, reader.read_exact(&mut got)).await.expect("the answer stops").unwrap();
     }
 
     #[tokio::test]
