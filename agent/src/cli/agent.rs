@@ -1,5 +1,6 @@
 //! `tcpwhy agent`
 
+use std::fs::File;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::sync::Arc;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
-use super::attach::{AttachArgs, Attached};
+use super::attach::{AttachArgs, Attached, Loaded};
 use super::output::{Formatter, Output, print_feed};
+use super::rights::Rights;
 use super::signals::Signals;
 use super::{paths, printer, tape};
 use crate::export::feed::Reader;
@@ -18,7 +20,7 @@ use crate::export::metrics::Metrics;
 use crate::export::page::loopback;
 use crate::export::servers::{Bound, Services};
 use crate::export::text::Look;
-use crate::source::recording::{Recording, Summary};
+use crate::source::recording::{Recording, Summary, Writer};
 
 /// Attach to the kernel and serve metrics and events until told to end.
 ///
@@ -62,21 +64,35 @@ pub(super) struct Agent {
     attach: AttachArgs,
 }
 
+/// All that takes rights.
+struct Open {
+    bound: Bound,
+    loaded: Loaded,
+    writer: Option<Writer<File>>,
+}
+
 impl Agent {
+    /// Serves with no rights left.
+    pub(super) async fn run(self, rights: Rights) -> anyhow::Result<()> {
+        let (signals, tail) = (Signals::new()?, self.tail);
+        let Open { bound, loaded, writer } = rights.spend(self.open()).await??;
+        let start = |writer| tape::start(writer, Vec::new(), loaded.counters());
+        let (tape, recording) = writer.map(start).transpose()?.unzip();
+        let reader = tail.then(|| loaded.subscribe());
+        serve(bound, loaded.start(tape), reader, recording, signals).await
+    }
+
     /// Binds before it attaches: what another agent holds ends this one at once.
-    pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self { listen, socket, page, tail, record, overwrite, attach } = self;
-        let signals = Signals::new()?;
+    async fn open(self) -> anyhow::Result<Open> {
+        let Self { listen, socket, page, tail: _, record, overwrite, attach } = self;
         let socket = socket.unwrap_or_else(paths::for_agent);
         let mut bound = Bound::bind(listen, &socket).await?;
         if let Some(page) = page {
             bound = bound.with_page(page).await?;
         }
         let loaded = attach.load()?;
-        let start = |file: &PathBuf| tape::start(file, overwrite, Vec::new(), loaded.counters());
-        let (tape, recording) = record.as_ref().map(start).transpose()?.unzip();
-        let reader = tail.then(|| loaded.subscribe());
-        serve(bound, loaded.start(tape), reader, recording, signals).await
+        let writer = record.map(|file| tape::open(&file, overwrite)).transpose()?;
+        Ok(Open { bound, loaded, writer })
     }
 }
 

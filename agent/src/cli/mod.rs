@@ -16,6 +16,7 @@ mod place;
 mod printer;
 mod record;
 mod replay;
+mod rights;
 mod signals;
 mod since;
 mod size;
@@ -37,6 +38,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
+use self::rights::Rights;
 pub use self::usage::UsageEnd;
 
 /// Why did this TCP connection stall or die?
@@ -98,15 +100,18 @@ impl Cli {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
             Command::Advise(advise) => run_async(advise.run()).map(done),
-            Command::Agent(agent) => run_async(agent.run()).map(done),
+            Command::Agent(agent) => run_async(agent.run(Rights::set_apart()?)).map(done),
             Command::Check(check) => run_async(check.run()),
             Command::Completions(completions) => {
                 printed(completions.run(&mut std::io::stdout().lock())).map(done)
             }
             Command::Man(man) => man.run().map(done),
-            Command::Record(record) => run_async(record.run()).map(done),
+            Command::Record(record) => run_async(record.run(Rights::set_apart()?)).map(done),
             Command::Replay(replay) => printed(replay.run()).map(done),
-            Command::Tail(tail) => run_async(tail.run()).map(done),
+            Command::Tail(tail) => {
+                let rights = tail.attaches().then(Rights::set_apart).transpose()?;
+                run_async(tail.run(rights)).map(done)
+            }
             Command::Timeouts(timeouts) => {
                 printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())).map(done)
             }

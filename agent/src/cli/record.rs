@@ -11,6 +11,7 @@ use tokio::time::{interval, sleep};
 
 use super::attach::{AttachArgs, Attached, age};
 use super::filter::netns;
+use super::rights::Rights;
 use super::signals::Signals;
 use super::tape::{self, unless_nobody_reads};
 use crate::export::metrics::Counters;
@@ -51,11 +52,13 @@ pub(super) struct Record {
 
 impl Record {
     /// Attaches first: where that fails, no file is made.
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, rights: Rights) -> anyhow::Result<()> {
         let Self { file, duration, overwrite, netns, attach } = self;
         let mut signals = Signals::new()?;
-        let loaded = attach.load()?;
-        let (tape, mut recording) = tape::start(&file, overwrite, netns, loaded.counters())?;
+        let path = file.clone();
+        let open = async move { anyhow::Ok((attach.load()?, tape::open(&path, overwrite)?)) };
+        let (loaded, writer) = rights.spend(open).await??;
+        let (tape, mut recording) = tape::start(writer, netns, loaded.counters())?;
         let Attached { counters, mut source, .. } = loaded.start(Some(tape));
         let written = recording.progress();
         let progress = Progress { file: &file, counters, written, started: Instant::now() };

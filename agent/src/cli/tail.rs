@@ -13,6 +13,7 @@ use super::look::LookArgs;
 use super::output::{Formatter, Output, print_feed};
 use super::paths;
 use super::printer::{self, Printer};
+use super::rights::Rights;
 use super::signals::Signals;
 use super::since::since;
 use crate::export::filter::Filter;
@@ -70,19 +71,27 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    /// Whether it attaches itself.
+    pub(super) fn attaches(&self) -> bool {
+        self.standalone
+    }
+
+    /// With rights if it [attaches](Self::attaches).
+    pub(super) async fn run(self, rights: Option<Rights>) -> anyhow::Result<()> {
         let mut signals = Signals::new()?;
         tokio::select! {
             () = signals.next() => Ok(()),
-            result = self.print() => printer::end(result),
+            result = self.print(rights) => printer::end(result),
         }
     }
 
-    async fn print(self) -> anyhow::Result<()> {
+    async fn print(self, rights: Option<Rights>) -> anyhow::Result<()> {
         let filter = Filter::from(self.filter);
         let formatter = Formatter::new(self.output, self.look.look());
-        if self.standalone {
-            return standalone(self.attach.load()?, &filter, formatter).await;
+        if let Some(rights) = rights {
+            let attach = self.attach;
+            let loaded = rights.spend(async move { attach.load() }).await??;
+            return standalone(loaded, &filter, formatter).await;
         }
         let socket = self.socket.unwrap_or_else(paths::for_reader);
         let query = Query { filter, since: self.since };

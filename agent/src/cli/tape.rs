@@ -13,15 +13,17 @@ use crate::export::metrics::Counters;
 use crate::live::Tape;
 use crate::source::recording::{Recorder, Recording, WriteError, Writer};
 
-/// Begins a recording in a new file, or in place of the one that is there; of these network namespaces only,
-/// unless there are none.
+/// Opens a new file, or the one that is there to replace it.
+pub(super) fn open(path: &Path, overwrite: bool) -> anyhow::Result<Writer<File>> {
+    Ok(Writer::new(file(path, overwrite)?, path)?)
+}
+
+/// Begins a recording; of these network namespaces only, unless there are none.
 pub(super) fn start(
-    file: &Path,
-    overwrite: bool,
+    writer: Writer<File>,
     netns: Vec<u32>,
     counters: Arc<dyn Counters>,
 ) -> anyhow::Result<(Tape, Recording)> {
-    let writer = Writer::new(open(file, overwrite)?, file)?;
     let (recorder, recording) = Recorder::new(writer).context("start a thread")?;
     Ok((Tape::new(recorder, counters, netns), recording))
 }
@@ -32,7 +34,7 @@ pub(super) fn unless_nobody_reads(error: WriteError) -> Result<(), WriteError> {
 }
 
 /// Refuses to replace a file unless told to, and to write to a terminal.
-fn open(path: &Path, overwrite: bool) -> anyhow::Result<File> {
+fn file(path: &Path, overwrite: bool) -> anyhow::Result<File> {
     if path == Path::new("-") {
         let stdout = io::stdout();
         if stdout.is_terminal() {
@@ -64,12 +66,12 @@ mod tests {
     #[test]
     fn a_file_is_private_and_not_replaced_unawares() {
         let path = std::env::temp_dir().join(format!("tcpwhy-record-{}.rec", std::process::id()));
-        let file = open(&path, false).unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let opened = file(&path, false).unwrap();
+        assert_eq!(opened.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&path, "old").unwrap();
-        assert!(open(&path, false).unwrap_err().to_string().ends_with("or add --overwrite"));
-        assert_eq!(open(&path, true).unwrap().metadata().unwrap().len(), 0);
+        assert!(file(&path, false).unwrap_err().to_string().ends_with("or add --overwrite"));
+        assert_eq!(file(&path, true).unwrap().metadata().unwrap().len(), 0);
         fs::remove_file(&path).unwrap();
-        open(Path::new("/dev/null"), false).unwrap();
+        file(Path::new("/dev/null"), false).unwrap();
     }
 }

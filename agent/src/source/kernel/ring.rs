@@ -79,7 +79,7 @@ impl Ring {
             can_walk,
             host,
             clock: Clock::default(),
-            symbols: Symbols::default(),
+            symbols: Symbols::open(),
             told_stacks: HashSet::new(),
             told_settings: None,
             has_more: false,

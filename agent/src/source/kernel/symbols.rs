@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek as _};
 
 /// Frames shown of a stack, innermost first.
 const MAX_FRAMES: usize = 24;
@@ -14,10 +14,17 @@ const MAX_KNOWN: usize = 4096;
 /// memory for a handful of names.
 #[derive(Debug, Default)]
 pub struct Symbols {
+    /// Opened while there is a right to see addresses: what it shows is decided then (`kallsyms_open`).
+    kallsyms: Option<File>,
     known: HashMap<u64, Box<str>>,
 }
 
 impl Symbols {
+    /// Of the running kernel.
+    pub fn open() -> Self {
+        Self { kallsyms: File::open("/proc/kallsyms").ok(), known: HashMap::new() }
+    }
+
     /// Functions of the stack, without those of the tracing itself. Hexadecimal addresses where the
     /// symbols can't be read (that takes CAP_SYSLOG) or were not learnt.
     pub fn name(&self, addresses: &[u64]) -> Vec<Box<str>> {
@@ -36,7 +43,8 @@ impl Symbols {
         }
         unknown.sort_unstable();
         unknown.dedup();
-        let found = File::open("/proc/kallsyms").and_then(|file| resolve(BufReader::new(file), &unknown));
+        let Some(mut file) = self.kallsyms.as_ref() else { return };
+        let found = file.rewind().and_then(|()| resolve(BufReader::new(file), &unknown));
         for (at, name) in unknown.iter().zip(found.unwrap_or_default()) {
             self.known.insert(*at, name.unwrap_or_else(|| hex(*at)));
         }
