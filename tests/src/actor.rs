@@ -89,7 +89,7 @@ impl Drop for Actor {
 }
 
 /// Cargo puts the tests one folder below the binaries.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let candidates = test.ancestors().skip(1).take(2).map(|folder| folder.join(NAME));
     candidates

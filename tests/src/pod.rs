@@ -61,7 +61,8 @@ impl Drop for Container {
     }
 }
 
-fn root() -> Result<PathBuf, String> {
+/// Where version 2 is mounted; the reason if it is not.
+pub fn root() -> Result<PathBuf, String> {
     let is_v2 = |root: &&str| Path::new(root).join("cgroup.controllers").exists();
     let root = ROOTS.iter().find(|root| is_v2(root)).ok_or("no cgroup v2 is mounted below /sys/fs/cgroup")?;
     Ok(PathBuf::from(root))

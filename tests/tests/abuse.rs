@@ -2,17 +2,36 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use aya::programs::loaded_programs;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::agent::{Agent, folder, program};
+use tests::agent::event::Event;
+use tests::agent::{Agent, folder, http, program};
 use tests::netns::Netns;
 use tests::tcp;
 use tests::wait;
+
+/// What a process holds of the host.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    files: usize,
+    /// KiB.
+    memory: u64,
+}
+
+fn held(agent: &Agent) -> Held {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("read an agent's status");
+    let files = fs::read_dir(format!("/proc/{}/fd", agent.pid())).expect("list an agent's files").count();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Held { files, memory: memory.expect("its memory").parse().expect("KiB") }
+}
 
 /// Ids of the programs that a process holds.
 fn programs(pid: u32) -> BTreeSet<u32> {
@@ -25,12 +44,23 @@ fn field(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
+fn signal(agent: &Agent, signal: Signal) {
+    kill(Pid::from_raw(agent.pid().cast_signed()), signal).expect("signal an agent");
+}
+
+/// Connects to a closed port: one reset sent, one received.
+fn refuse(count: usize) {
+    for _ in 0..count {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens");
+    }
+}
+
 #[test]
 fn a_killed_agent_leaves_nothing_attached() {
     let agent = Agent::start("kill", &[]);
     let held = programs(agent.pid());
     assert!(held.len() >= 9, "{held:?}");
-    kill(Pid::from_raw(agent.pid().cast_signed()), Signal::SIGKILL).expect("kill an agent");
+    signal(&agent, Signal::SIGKILL);
     wait::until("the kernel to free its programs", || {
         loaded_programs().filter_map(Result::ok).all(|program| !held.contains(&program.id()))
     });
@@ -39,16 +69,12 @@ fn a_killed_agent_leaves_nothing_attached() {
 #[test]
 fn a_stopped_agent_goes_on_where_it_was() {
     let agent = Agent::start("stop", &[]);
-    let signal = |signal| kill(Pid::from_raw(agent.pid().cast_signed()), signal).expect("signal an agent");
+    let signal = |it| signal(&agent, it);
     let resets = || agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]);
     let before = resets();
     signal(Signal::SIGSTOP);
     let netns = Netns::new();
-    netns.run(|| {
-        for _ in 0..20_000 {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens");
-        }
-    });
+    netns.run(|| refuse(20_000));
     signal(Signal::SIGCONT);
     assert!(resets() - before >= 20_000, "counters do not sleep");
 }
@@ -86,15 +112,15 @@ fn a_full_disk_ends_a_recording_with_its_name() {
     let mut child = command.spawn().expect("start a recording");
     let netns = Netns::new();
     let status = wait::some("the recording to end", || {
-        netns.run(|| {
-            for _ in 0..500 {
-                TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens");
-            }
-        });
+        netns.run(|| refuse(500));
         child.try_wait().expect("wait for a recording")
     });
     let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.take().expect("its standard error"), &mut said)
+    child
+        .stderr
+        .take()
+        .expect("its standard error")
+        .read_to_string(&mut said)
         .expect("read its standard error");
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("full.rec") && said.contains("No space left on device"), "{said}");
@@ -107,4 +133,84 @@ fn a_reader_that_goes_and_comes_leaves_no_place_taken() {
         drop(UnixStream::connect(agent.socket()).expect("connect to the agent's socket"));
     }
     assert!(agent.query("/v1/status").contains("\"readers\":0"));
+}
+
+/// What the kernel side keeps in a file system outlives its agent.
+fn pinned() -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir("/sys/fs/bpf").into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn after_a_kill_another_begins_anew_in_its_place() {
+    let (netns, before) = (Netns::new(), pinned());
+    let first = Agent::start_in(&netns, "again", &[]);
+    netns.run(|| refuse(500));
+    signal(&first, Signal::SIGKILL);
+    let second = Agent::start_in(&netns, "again", &[]);
+    assert_eq!(first.socket(), second.socket(), "the stale one is replaced");
+    assert!(second.query("/v1/status").contains(&format!("\"pid\":{}", second.pid())));
+    netns.run(|| refuse(300));
+    let metrics = netns.run(|| second.metrics());
+    let difference = metrics.sum("tcpwhy_snmp_difference", &[("counter", "OutRsts")]);
+    assert_eq!(difference, Some(0.0), "nothing is counted twice, nothing left out");
+    assert_eq!(pinned(), before);
+}
+
+/// More half-open clients than any limit.
+const CROWD: usize = 1000;
+
+fn half_open<S: Write>(connect: impl Fn() -> io::Result<S>) -> Vec<S> {
+    let client = || {
+        let mut stream = connect().expect("connect");
+        // Who gives way is gone.
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: tcp");
+        stream
+    };
+    (0..CROWD).map(|_| client()).collect()
+}
+
+/// Only for who names a loopback host.
+fn front_page(page: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(page).expect("connect to the page");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").expect("ask");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn half_open_clients_keep_nobody_out() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("read a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raise a limit");
+    let agent = Agent::start("crowd", &["--page", "127.0.0.1:0"]);
+    let (before, page) = (held(&agent), agent.page_address().expect("a page"));
+    let metrics = half_open(|| TcpStream::connect(agent.metrics_address()));
+    agent.metrics();
+    let pages = half_open(|| TcpStream::connect(page));
+    assert!(front_page(page).starts_with("HTTP/1.1 200"));
+    let queries = half_open(|| UnixStream::connect(agent.socket()));
+    assert!(agent.query("/v1/status").contains("probes"));
+    let now = held(&agent);
+    // As many places as all listeners have together, and one at each door.
+    assert!(now.files <= before.files + 32 + 64 + 64 + 3, "{before:?} {now:?}");
+    assert!(now.memory < before.memory + (16 << 10), "{before:?} {now:?}");
+    drop((metrics, pages, queries));
+    wait::until("their places to be free", || held(&agent).files <= before.files + 3);
+}
+
+#[test]
+fn a_reader_that_sleeps_holds_up_nobody() {
+    let agent = Agent::start("sleeper", &["--storm-rate", "0"]);
+    let resets = || agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]);
+    let records = || agent.metrics().count("tcpwhy_records_total", &[("signal", "reset_received")]);
+    let before = (resets(), records());
+    let stream = UnixStream::connect(agent.socket()).expect("connect to the agent's socket");
+    let asleep = http::get(stream, "/v1/events");
+    Netns::new().run(|| refuse(30_000));
+    assert!(resets() - before.0 >= 30_000 && records() > before.1);
+    let told = BufReader::new(asleep).lines().map(|line| line.expect("a line"));
+    let missed = told.map(|line| Event::parse(&line)).find(|event| event.name() == "missed");
+    assert!(missed.expect("a line about the rest").number("/count") > 0);
+    assert!(agent.metrics().count("tcpwhy_tail_missed_total", &[]) > 0);
 }

@@ -127,6 +127,12 @@ impl Agent {
         self.metrics
     }
 
+    /// Where its page is, if it serves one.
+    pub fn page_address(&self) -> Option<SocketAddr> {
+        let said = self.said.lock().expect("nobody panicked with it");
+        said.split_once("page http://")?.1.split_once("/,")?.0.parse().ok()
+    }
+
     /// Its query socket.
     pub fn socket(&self) -> &Path {
         &self.socket

@@ -1,0 +1,166 @@
+//! What comes and goes around the agent, and what it is called.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tests::actor::binary;
+use tests::agent::{Agent, folder};
+use tests::netns::Netns;
+use tests::pod;
+use tests::skip::skip;
+use tests::{tcp, wait};
+
+/// Namespaces, or cgroups, that come and go.
+const MANY: usize = 500;
+
+/// KiB resident.
+fn memory(agent: &Agent) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("read an agent's status");
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    memory.expect("its memory").parse().expect("KiB")
+}
+
+fn files(agent: &Agent) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", agent.pid())).expect("list an agent's files").count()
+}
+
+fn refuse() {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens");
+}
+
+#[test]
+fn namespaces_that_come_and_go_are_counted_and_forgotten() {
+    let agent = Agent::start("namespaces", &[]);
+    let resets = || agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]);
+    let come_and_go = |count| (0..count).for_each(|_| Netns::new().run(refuse));
+    come_and_go(MANY / 10);
+    let (counted, before) = (resets(), memory(&agent));
+    come_and_go(MANY);
+    assert!(resets() - counted >= MANY as u64);
+    let now = memory(&agent);
+    assert!(now < before + (4 << 10), "{before} KiB, then {now}");
+}
+
+#[test]
+fn cgroups_that_come_and_go_are_forgotten() {
+    let Ok(root) = pod::root() else { return skip("cgroups_that_come_and_go", "no cgroup v2") };
+    let agent = Agent::start("cgroups", &[]);
+    let folder = |n: usize| root.join(format!("tcpwhy-lab-{}-churn-{n}.service", std::process::id()));
+    let come_and_go = |count| {
+        for n in 0..count {
+            fs::create_dir(folder(n)).expect("make a cgroup");
+            fs::remove_dir(folder(n)).expect("remove a cgroup");
+        }
+    };
+    come_and_go(MANY / 10);
+    let (open, before) = (files(&agent), memory(&agent));
+    come_and_go(MANY);
+    assert!(agent.query("/v1/status").contains("probes"));
+    let now = memory(&agent);
+    assert!(now < before + (4 << 10) && files(&agent) <= open, "{before} KiB, then {now}");
+}
+
+/// Quotes and a backslash for labels, a newline for lines, an escape for terminals, a byte that is no UTF-8.
+const HOSTILE: &[u8] = b"a\"\\\n}\x1b[31m\xff";
+
+/// The program under another name, which the kernel takes over as the process's.
+fn hostile_program() -> PathBuf {
+    let path = folder().join(OsStr::from_bytes(HOSTILE));
+    fs::copy(binary(), &path).expect("copy a program");
+    path
+}
+
+#[test]
+fn hostile_names_of_processes_break_no_line() {
+    let agent = Agent::start("names", &[]);
+    let netns = Netns::new();
+    let tail = agent.tail(&netns);
+    let mut command = Command::new(hostile_program());
+    command.arg0("actor").args(["accept", "127.0.0.1:0"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = netns.start(&mut command);
+    // Every line is parsed as JSON.
+    let listens = tail.wait_for("a listener", |event| event.name() == "state_changed");
+    let comm = listens.text("/process/comm");
+    assert!(comm.starts_with("a\"\\\n}\u{1b}[31m"), "{comm:?}");
+    let agent_socket = agent.socket().to_str().expect("plain text");
+    let text =
+        tests::agent::command::run(&["why", "--socket", agent_socket, "--netns", &netns.inode().to_string()]);
+    wait::until("its family to be told", || {
+        let page = agent.get("/metrics");
+        assert!(page.lines().all(|line| line.starts_with("tcpwhy_") || line.starts_with('#')), "{page}");
+        assert!(!page.contains('\u{1b}'), "an escape in the metrics");
+        page.contains("tcpwhy_process_family_sockets")
+    });
+    assert!(!text.stdout.contains(&0x1b) && !text.stderr.contains(&0x1b), "{text:?}");
+    child.kill().expect("end an actor");
+    child.wait().expect("wait for an actor");
+}
+
+/// Longest that a name of a file may be; the kernel refuses newlines in those of cgroups.
+fn hostile_unit() -> Vec<u8> {
+    let mut name = b"tcpwhy-lab-\"\\}\x1b[31m\xff".to_vec();
+    name.resize(255 - ".service".len(), b'x');
+    [name, b".service".to_vec()].concat()
+}
+
+#[test]
+fn hostile_names_of_cgroups_break_no_page() {
+    let Ok(root) = pod::root() else { return skip("hostile_names_of_cgroups", "no cgroup v2") };
+    let folder = root.join(OsStr::from_bytes(&hostile_unit()));
+    // A killed test may have left it.
+    let _ = fs::create_dir(&folder);
+    let (agent, netns) = (Agent::start("units", &[]), Netns::new());
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$1\" connect 127.0.0.1:1"]);
+    command.arg(&folder).arg(binary()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    netns.start(&mut command).wait().expect("wait for an actor");
+    let page = wait::some("its counters", || {
+        Some(agent.get("/metrics")).filter(|page| page.contains("unit=\"tcpwhy-lab-\\\"\\\\}"))
+    });
+    assert!(page.lines().all(|line| line.starts_with("tcpwhy_") || line.starts_with('#')), "{page}");
+    wait::until("the cgroup to be empty", || fs::remove_dir(&folder).is_ok());
+}
+
+/// A day in half a minute: trouble of every kind without end, readers that come and go.
+#[test]
+fn a_busy_agent_grows_no_more() {
+    const WARM: Duration = Duration::from_secs(10);
+    const SOAK: Duration = Duration::from_secs(20);
+    let agent = Agent::start("soak", &["--max-connections", "1000", "--history", "1000"]);
+    let netns = Netns::new();
+    let work_for = |time| {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            netns.run(trouble);
+            drop(agent.tail(&netns));
+            agent.metrics();
+            agent.query("/v1/top");
+        }
+    };
+    work_for(WARM);
+    let (open, before) = (files(&agent), memory(&agent));
+    work_for(SOAK);
+    let now = memory(&agent);
+    assert!(now < before + (2 << 10), "{before} KiB, then {now}");
+    wait::until("its readers' files to be closed", || files(&agent) <= open + 1);
+    let evicted = agent.metrics().count("tcpwhy_evicted_total", &[("table", "history")]);
+    assert!(evicted > 0, "the tables were full");
+}
+
+fn trouble() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
+    let to = listener.local_addr().expect("its address");
+    for _ in 0..200 {
+        refuse();
+        let client = TcpStream::connect(to).expect("connect");
+        let server = listener.accept().expect("accept").0;
+        tcp::abort(client);
+        drop(server);
+    }
+}
