@@ -121,8 +121,8 @@ impl Api {
     }
 
     fn top(&self) -> Response<TextBody> {
-        let lost = match self.metrics.losses() {
-            Ok(lost) => lost,
+        let (lost, coalesced) = match self.metrics.losses() {
+            Ok(losses) => losses,
             Err(error) => {
                 return text(StatusCode::INTERNAL_SERVER_ERROR, format!("read the losses: {error}\n"));
             }
@@ -131,7 +131,7 @@ impl Api {
         let page_size = self.host.page_size.into();
         let memory = self.metrics.tcp_memory().map(|memory| Memory::new(&memory, page_size));
         let overview = self.stories.overview();
-        let top = Top { v: VERSION, time: Timestamp::now(), kernel, memory, lost, overview };
+        let top = Top { v: VERSION, time: Timestamp::now(), kernel, memory, lost, coalesced, overview };
         typed(StatusCode::OK, "application/json", json_line(&top))
     }
 

@@ -38,6 +38,9 @@ pub struct Top {
     pub memory: Option<Memory>,
     /// What was lost, by place: 0 everywhere is as it should be.
     pub lost: BTreeMap<String, u64>,
+    /// Events of storms that others' lines stand for: no loss.
+    #[serde(default)]
+    pub coalesced: u64,
     /// What the pipeline remembers.
     #[serde(flatten)]
     pub overview: Overview,

@@ -56,7 +56,7 @@ fn look(bench: &Bench) -> Message {
         time_wait: 12,
     };
     let kernel = "6.12".to_owned();
-    Message::Top(Box::new(Top { v: 1, time, kernel, memory: Some(memory), lost, overview }))
+    Message::Top(Box::new(Top { v: 1, time, kernel, memory: Some(memory), lost, coalesced: 420, overview }))
 }
 
 fn model() -> Model {

@@ -104,6 +104,10 @@ fn header<'a>(model: &Model, theme: Theme) -> Line<'a> {
     if let Some(error) = &model.down {
         line.push_span(Span::styled(format!("  {}", Escaped(error)), theme.alarm()));
     }
+    let coalesced = model.top.as_ref().map_or(0, |top| top.coalesced);
+    if coalesced > 0 {
+        line.push_span(Span::styled(format!("  {coalesced} merged"), FAINT));
+    }
     line
 }
 

@@ -226,18 +226,19 @@ impl Metrics {
         self.counters.tcp_memory()
     }
 
-    /// What was lost since the start, by place.
-    pub fn losses(&self) -> Reading<BTreeMap<String, u64>> {
+    /// What was lost since the start, by place, and how many events of storms others stand for.
+    pub fn losses(&self) -> Reading<(BTreeMap<String, u64>, u64)> {
         let Tally { decode_errors, evicted, .. } = self.tallies.tally();
         let mut lost = BTreeMap::from([
             ("decode".to_owned(), decode_errors.values().sum()),
             ("evicted".to_owned(), evicted.values().sum()),
             ("missed".to_owned(), self.feed.missed()),
         ]);
-        for (stage, count) in self.counters.health()?.iter().flat_map(page::lost) {
+        let health = self.counters.health()?;
+        for (stage, count) in health.iter().flat_map(page::lost) {
             *lost.entry(stage.to_owned()).or_default() += count;
         }
-        Ok(lost)
+        Ok((lost, health.iter().map(|row| row.coalesced).sum()))
     }
 
     fn page(&self) -> Reading<Page> {
