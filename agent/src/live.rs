@@ -5,10 +5,11 @@ mod tape;
 mod walks;
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
 use self::border::Border;
@@ -41,6 +42,9 @@ const SCRAPE_AGE: Duration = Duration::from_secs(10);
 /// Events younger than this, ns, may not have been read yet.
 const IN_THE_RING: u64 = 50_000_000;
 
+/// Frames that the pipeline takes before it answers questions: a few milliseconds' work.
+const PIECE: usize = 256;
+
 /// At the end, records that the kernel side wrote and woke nobody for are waited for this long.
 const LAST_RECORDS: Duration = Duration::from_millis(50);
 
@@ -62,7 +66,7 @@ impl Shared {
 
     /// The pipeline, for as long as the guard lives.
     pub fn lock(&self) -> MutexGuard<'_, Pipeline<Feed>> {
-        self.pipeline.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pipeline.lock()
     }
 
     /// When the first of what waits to be judged can be, ns of `CLOCK_MONOTONIC`.
@@ -187,17 +191,31 @@ impl Live {
         std::mem::swap(&mut self.ahead, &mut self.frames);
     }
 
-    /// Hands on what has come.
+    /// Hands on what has come, and what comes meanwhile: the pipeline takes longer over a record than a storm
+    /// takes to fill the ring's room for it. Between two pieces, whoever asks the pipeline has an answer.
     fn push(&mut self) {
-        let mut pipeline = self.shared.lock();
-        for frame in &self.frames {
-            pipeline.push(frame);
+        let mut done = 0;
+        while done < self.frames.len() {
+            let piece = &self.frames[done..self.frames.len().min(done + PIECE)];
+            done += piece.len();
+            let mut pipeline = self.shared.lock();
+            piece.iter().for_each(|frame| pipeline.push(frame));
+            // To who waits: the next piece would else be quicker than any of them.
+            MutexGuard::unlock_fair(pipeline);
+            self.take_more();
         }
-        drop(pipeline);
         match &mut self.tape {
             Some(tape) => tape.take(std::mem::take(&mut self.frames)),
             None => self.frames.clear(),
         }
+    }
+
+    /// Appends what is in the ring by now, after the names that it needs.
+    fn take_more(&mut self) {
+        let first = self.frames.len();
+        self.ring.drain(&mut self.frames);
+        self.names.ready(&mut self.ahead);
+        self.frames.splice(first..first, self.ahead.drain(..));
     }
 
     fn tell(&mut self, fact: &Fact) {

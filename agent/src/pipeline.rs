@@ -146,7 +146,10 @@ impl<S: Sink> Pipeline<S> {
             Event::Held(held) => return self.held(held.time, event),
             Event::Fact(Fact::Settle { time }) => self.settle(*time),
             Event::Fact(Fact::WalkDone { .. }) => self.tracker.prune(&self.correlator),
-            Event::Fact(fact) => self.tell_gap(fact),
+            Event::Fact(fact) => {
+                self.tracker.follow_fact(fact);
+                self.tell_gap(fact);
+            }
         }
         if let Some(observed) = self.correlator.apply(event) {
             let observed = Arc::new(observed);

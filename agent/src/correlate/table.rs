@@ -13,6 +13,7 @@ use super::observed::ConnectionId;
 use super::owner::Owners;
 use super::timeline::Room;
 use crate::diagnose::Cause;
+use crate::diagnose::tracker::{HELD, HOLD};
 use crate::event::Endpoint;
 
 /// A living connection's rank is brought up to date when it is older than this, ns.
@@ -222,10 +223,18 @@ impl Table {
         connection.gone = true;
         connection.died.get_or_insert(time);
         self.dead.push_back((time, id));
-        while self.dead.len() > self.limits.history {
+        while self.dead.len() > self.limits.history && self.is_judged(time) {
             self.evicted.history += 1;
             self.forget_longest_dead();
         }
+    }
+
+    /// Whether the longest dead was judged at `now`, or never will be; while deaths come by the thousand, the
+    /// history waits for that.
+    fn is_judged(&self, now: u64) -> bool {
+        let Some((died, id)) = self.dead.front() else { return false };
+        let waits = died.saturating_add(HOLD) > now && self.dead.len() < self.limits.history + HELD;
+        !waits || self.get(*id).is_none_or(|known| known.verdict.is_some())
     }
 
     /// Forgets what is too old at `now`.

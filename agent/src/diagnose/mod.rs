@@ -19,6 +19,7 @@ pub mod stats;
 pub mod story;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod together;
 pub mod tracker;
 mod wording;
 
@@ -70,6 +71,9 @@ pub struct Diagnosis {
     pub peer: Option<ConnectionId>,
     /// When it died, stalled or recovered, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
+    /// Connections that it is told for: this one, and in a storm those of the same source and end that have no
+    /// line of their own. At least 1.
+    pub stands_for: u32,
     /// One line.
     pub summary: String,
     /// What speaks for it.
@@ -90,6 +94,7 @@ pub fn diagnose(story: &Story) -> Option<Diagnosis> {
         connection: story.connection.map(|connection| connection.id),
         peer: story.peer.map(|peer| peer.id),
         time: story.time,
+        stands_for: 1,
         summary,
         evidence,
         outlook: story.outlook,

@@ -13,6 +13,7 @@ use super::deadline::clock::Window;
 use super::lessons::{Lessons, Start};
 use super::stats::Stats;
 use super::story::Sight;
+use super::together::{Fate, Group, Together};
 use super::{Cause, Diagnosis, Phase, Story, diagnose, outlook};
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
@@ -20,13 +21,13 @@ use crate::correlate::identity::Identity;
 use crate::correlate::observed::{ConnectionId, Observed};
 use crate::correlate::place::{Places, Whose};
 use crate::correlate::timeline::What;
-use crate::event::{Detail, Endpoint, RetransmitKind};
+use crate::event::{Detail, Endpoint, Fact, RetransmitKind};
 
 /// How long a death whose reason may yet be told waits, ns.
 pub const HOLD: u64 = 50_000_000;
 
 /// Deaths that wait at a time; the oldest is judged early when there are more.
-const HELD: usize = 16_384;
+pub const HELD: usize = 16_384;
 
 /// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
 const STALLS: usize = 50_000;
@@ -39,6 +40,7 @@ type Told = (Diagnosis, Option<Arc<Observed>>);
 pub struct Tracker {
     stalls: HashMap<ConnectionId, Stall>,
     held: VecDeque<Held>,
+    together: Together,
     stats: Stats,
     lessons: Lessons,
 }
@@ -67,7 +69,7 @@ struct Held {
 
 #[derive(Debug)]
 enum Subject {
-    Connection(ConnectionId),
+    Connection(ConnectionId, Group),
     /// It runs short of memory: whoever has it is found by a walk over open files meanwhile.
     Shortage(ConnectionId),
     Stray(Arc<Observed>),
@@ -111,7 +113,9 @@ impl Tracker {
 
     fn judge(&mut self, correlator: &mut Correlator, held: Held) -> Option<Told> {
         match held.of {
-            Subject::Connection(id) => self.death(correlator, id).map(|diagnosis| (diagnosis, None)),
+            Subject::Connection(id, group) => {
+                self.death(correlator, id, group).map(|diagnosis| (diagnosis, None))
+            }
             Subject::Shortage(id) => shortage(correlator, id).map(|diagnosis| (diagnosis, None)),
             Subject::Stray(observed) => {
                 self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
@@ -123,15 +127,17 @@ impl Tracker {
     pub fn follow(&mut self, correlator: &mut Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
         let Some(id) = observed.connection else { return self.follow_stray(correlator, observed) };
         let ended = correlator.connection_by_id(id).is_some_and(|known| known.died.is_some());
+        let group = Group::of(&observed.event);
         if !ended {
+            self.count(group, None);
             return self.follow_living(correlator, id, observed).into_iter().collect();
         }
         match observed.event.detail {
             Detail::ResetReceived => {
-                self.hold(Subject::Connection(id), observed.event.time);
+                self.hold(Subject::Connection(id, group), observed.event.time);
                 Vec::new()
             }
-            _ => self.death(correlator, id).into_iter().collect(),
+            _ => self.death(correlator, id, group).into_iter().collect(),
         }
     }
 
@@ -158,29 +164,49 @@ impl Tracker {
         let story = correlator.stray_story(observed);
         let told_of_client = story.peer.is_some_and(|peer| peer.error != 0);
         let refused = |diagnosis: &Diagnosis| diagnosis.cause == Cause::ConnectionRefused;
-        let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)))?;
-        if diagnosis.phase == Phase::Died && !told_of_client {
-            let Endpoint { cgroup, netns, .. } = observed.event.endpoint;
-            let times = observed.event.stands_for.into();
-            self.stats.died(diagnosis.cause, times, cgroup.unwrap_or(0), netns);
-            self.lessons.failed(netns, diagnosis.cause, times);
+        let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)));
+        let died = diagnosis.as_ref().filter(|known| known.phase == Phase::Died && !told_of_client);
+        let Endpoint { cgroup, netns, .. } = observed.event.endpoint;
+        let fate = died.map(|known| Fate { cause: known.cause, cgroup: cgroup.unwrap_or(0), netns });
+        let group = Group::of(&observed.event);
+        self.count(group, fate);
+        if let Some(Fate { cause, .. }) = fate {
+            self.lessons.failed(netns, cause, group.times.into());
         }
-        Some(diagnosis)
+        diagnosis.map(|known| Diagnosis { stands_for: group.times, ..known })
     }
 
-    fn death(&mut self, correlator: &mut Correlator, id: ConnectionId) -> Option<Diagnosis> {
+    fn death(&mut self, correlator: &mut Correlator, id: ConnectionId, group: Group) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         let (died, told) = (connection.died?, connection.verdict.is_some());
         let stall = self.end(connection, died);
-        let diagnosis = diagnose(&correlator.story(connection, Phase::Died, None)).filter(|_| !told)?;
-        let twin = is_twin(correlator, connection);
+        let diagnosis = diagnose(&correlator.story(connection, Phase::Died, None)).filter(|_| !told);
         let Identity { cgroup, netns, .. } = connection.identity;
+        let counted = diagnosis.as_ref().filter(|_| !is_twin(correlator, connection));
+        let fate =
+            counted.map(|known| Fate { cause: known.cause, cgroup: cgroup.map_or(0, Into::into), netns });
+        self.count(group, fate);
+        let diagnosis = diagnosis?;
         correlator.judge(id, diagnosis.cause);
-        if !twin {
-            self.stats.died(diagnosis.cause, 1, cgroup.map_or(0, Into::into), netns);
+        if fate.is_some() {
             self.learn(correlator, id, diagnosis.cause, stall);
         }
-        Some(diagnosis)
+        Some(Diagnosis { stands_for: group.times, ..diagnosis })
+    }
+
+    /// Counts what came of an event, and of those that were told with it.
+    fn count(&mut self, group: Group, fate: Option<Fate>) {
+        self.together.note(group, fate);
+        if let Some(Fate { cause, cgroup, netns }) = fate {
+            self.stats.died(cause, group.times.into(), cgroup, netns);
+        }
+    }
+
+    /// Counts the deaths that are told by their number alone.
+    pub fn follow_fact(&mut self, fact: &Fact) {
+        if let Some((Fate { cause, cgroup, netns }, times)) = self.together.fate(fact) {
+            self.stats.died(cause, times, cgroup, netns);
+        }
     }
 
     fn learn(&mut self, correlator: &Correlator, id: ConnectionId, cause: Cause, stall: Option<Stall>) {
@@ -291,7 +317,9 @@ impl Tracker {
 
     /// Forgets what was counted of places that are gone.
     pub fn forget_gone(&mut self, places: &Places) {
-        self.stats.retain(|cgroup, netns| places.whose(cgroup, netns) != Whose::Gone);
+        let lives = |cgroup, netns| places.whose(cgroup, netns) != Whose::Gone;
+        self.stats.retain(lives);
+        self.together.retain(lives);
     }
 
     /// Forgets stalls of connections that are remembered no more.

@@ -6,6 +6,8 @@
 //! lab-actor fork-server ADDRESS PAYLOAD  one child a connection, until the end of its standard input
 //! lab-actor fork-holders ADDRESS         likewise; a child holds its connection until the client closes
 //! lab-actor take PATH                    waits at a unix socket for a connection; then takes orders
+//! lab-actor connect-many ADDRESS COUNT   connects so often and sends a byte each time; holds all
+//! lab-actor accept-many ADDRESS COUNT    listens, accepts so often, waits for a byte each time; holds all
 //! ```
 //!
 //! Orders: `send N`, `receive N`, `close`, `abort`, `pass PATH` (to who takes there); each is answered by `done`. At the end of the
@@ -25,6 +27,7 @@ use std::process;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, raise};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -53,10 +56,12 @@ fn main() {
         }
         ["fork-holders", address] => fork_each(parse(address), |stream| hold(&stream)),
         ["take", path] => obey(take(Path::new(path))),
+        ["connect-many", address, count] => connect_many(parse(address), count.parse().expect("a number")),
+        ["accept-many", address, count] => accept_many(parse(address), count.parse().expect("a number")),
         _ => {
             eprintln!(
                 "usage: lab-actor connect ADDRESS [NAME] | accept ADDRESS | fork-server ADDRESS PAYLOAD | \
-                 fork-holders ADDRESS | take PATH"
+                 fork-holders ADDRESS | take PATH | connect-many ADDRESS COUNT | accept-many ADDRESS COUNT"
             );
             process::exit(64);
         }
@@ -135,6 +140,38 @@ fn take(path: &Path) -> TcpStream {
     println!("taken");
     // SAFETY: the kernel made this descriptor for us alone.
     unsafe { TcpStream::from_raw_fd(fd.expect("a descriptor")) }
+}
+
+fn connect_many(to: SocketAddr, count: usize) {
+    room_for(count);
+    let connected = || TcpStream::connect(to).inspect(|stream| tcp::send(stream, 1));
+    let streams: Vec<TcpStream> = (0..count).map(|_| connected().expect("connect")).collect();
+    println!("connected");
+    hold_all(streams);
+}
+
+fn accept_many(at: SocketAddr, count: usize) {
+    room_for(count);
+    let listener = listen(at);
+    let accepted = || listener.accept().inspect(|(stream, _)| tcp::readable(stream, 1));
+    let streams: Vec<TcpStream> = (0..count).map(|_| accepted().expect("accept").0).collect();
+    println!("accepted");
+    hold_all(streams);
+}
+
+/// Until the end of the standard input.
+fn hold_all(streams: Vec<TcpStream>) {
+    let _ = io::copy(&mut io::stdin(), &mut io::sink());
+    drop(streams);
+}
+
+/// Lets this process open so many sockets, and a few files.
+fn room_for(count: usize) {
+    let wanted = count as u64 + 100;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("RLIMIT_NOFILE");
+    if soft < wanted {
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).expect("raise RLIMIT_NOFILE");
+    }
 }
 
 /// The server of the write-up: a child a connection, which reads a little, sends its payload and closes.

@@ -58,7 +58,8 @@ proptest! {
             bench.0.push(&frame);
             let correlator = bench.0.correlator();
             let sizes = correlator.sizes();
-            prop_assert!(sizes.connections <= SMALL.connections && sizes.history <= SMALL.history);
+            // Not so the history: it waits 50 ms of the events' clock, which jumps here, for a verdict.
+            prop_assert!(sizes.connections <= SMALL.connections);
             prop_assert_eq!(sizes.connections + sizes.history, correlator.connections().count());
             prop_assert!(sizes.listeners <= 8);
             let entries: usize = correlator.connections().map(|one| one.timeline.entries().len()).sum();

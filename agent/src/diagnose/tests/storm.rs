@@ -19,6 +19,46 @@ fn ten_thousand_deaths_in_a_second_all_have_a_cause() {
     assert_eq!(bench.told().len(), 10_000);
 }
 
+/// What the kernel side told together, and what the daemon tells of the last ones by their number.
+#[test]
+fn deaths_without_a_line_share_the_cause_of_the_sample() {
+    let mut bench = Bench::new();
+    let mut sample = reset(SECOND, 11);
+    put!(sample, record.header.stands_for, 7_u32);
+    put!(sample, tcp.rcv_nxt, 300_u32);
+    bench.push(&sample);
+    assert_eq!(bench.only().stands_for, 7);
+    assert_eq!(bench.deaths(Cause::ClosedWithUnreadData), 7);
+    let last = |detail| Fact::Coalesced {
+        signal: "reset_sent".into(),
+        detail,
+        cgroup: 0,
+        netns: 4_026_531_840,
+        port: 80,
+        count: 5,
+    };
+    bench.fact(&last(11));
+    assert_eq!(bench.deaths(Cause::ClosedWithUnreadData), 12);
+    bench.fact(&last(99));
+    assert_eq!(bench.0.tracker().stats().deaths.iter().sum::<u64>(), 12, "nothing is known of those");
+}
+
+/// More die within the time that a received RST waits than the history keeps: each is judged all the same.
+#[test]
+fn a_short_history_loses_no_death() {
+    let mut bench = Bench::new();
+    let (connections, history_age) = (10, std::time::Duration::from_mins(1));
+    bench.fact(&Fact::Limits(Limits { connections, history: 10, history_age }));
+    for i in 0..1000_u64 {
+        let received = record(signal::RESET_RECEIVED, SECOND + i * 10_000);
+        bench.push(&received.socket(SK + i * 64, 1000 + i).ends(SERVER, &format!("10.0.0.2:{}", 5000 + i)));
+    }
+    assert_eq!(bench.told().len(), 1000);
+    assert_eq!(bench.deaths(Cause::PeerReset), 1000);
+    bench.push(&record(signal::RESET_RECEIVED, 2 * SECOND).socket(SK, 7));
+    assert_eq!(bench.0.correlator().sizes().history, 10);
+}
+
 #[test]
 fn every_cause_has_its_word() {
     for (cause, word) in Cause::ALL.iter().zip(Cause::WORDS) {

@@ -21,6 +21,9 @@ pub struct Diagnosis {
     pub monotonic_ns: u64,
     /// Always `diagnosis`.
     pub event: DiagnosisWord,
+    /// How many connections it is told for, at least 1.
+    #[serde(default = "one")]
+    pub stands_for: u32,
     /// What has come of the connection.
     pub phase: Phase,
     /// Why.
@@ -95,6 +98,11 @@ pub struct Deadline {
     pub latest: Timestamp,
 }
 
+/// A daemon from before storms were counted tells each by itself.
+fn one() -> u32 {
+    1
+}
+
 impl Diagnosis {
     /// The line of a diagnosis.
     pub fn new(diagnosed: &Diagnosed) -> Self {
@@ -105,6 +113,7 @@ impl Diagnosis {
             time: timestamp(*realtime),
             monotonic_ns: diagnosis.time,
             event: DiagnosisWord::Diagnosis,
+            stands_for: diagnosis.stands_for,
             phase: diagnosis.phase,
             cause: diagnosis.cause,
             summary: diagnosis.summary.clone(),

@@ -322,6 +322,7 @@ pub(crate) fn diagnosed() -> Diagnosed {
         connection: Some(ConnectionId(0x2a)),
         peer: Some(ConnectionId(0x2b)),
         time: 61_003_123_456_789,
+        stands_for: 1,
         summary: "no answer to 3 timeouts".to_owned(),
         evidence: vec![
             evidence(Certainty::Observed, "stage 3, RTO 1.632s"),

@@ -168,7 +168,7 @@ impl Text {
     }
 
     fn diagnosis_line(&self, diagnosis: &Diagnosis) -> String {
-        let Diagnosis { cause, phase, summary, local, remote, place, .. } = diagnosis;
+        let Diagnosis { cause, phase, summary, local, remote, place, stands_for, .. } = diagnosis;
         let word = match phase {
             Phase::Died | Phase::Stalled => "why ",
             Phase::Recovered => "over",
@@ -176,7 +176,9 @@ impl Text {
         let why = self.paint(cause_style(*phase), &format!("{word} {cause}"));
         let place = place.as_ref().and_then(Place::short).map(|place| format!("{place} "));
         let place = place.as_deref().map(printable).unwrap_or_default();
-        format!("  {why}: {} ({place}{local} -- {remote})\n", printable(summary))
+        let others =
+            if *stands_for > 1 { format!("; {} more like it", stands_for - 1) } else { String::new() };
+        format!("  {why}: {} ({place}{local} -- {remote}{others})\n", printable(summary))
     }
 
     fn paint(&self, style: Style, text: &str) -> String {

@@ -36,7 +36,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 pub const STORM_RATE: u32 = 2000;
 
 /// Records of one source at once, unless told otherwise; together they fill half of the ring.
-pub const STORM_BURST: u32 = 4000;
+pub const STORM_BURST: u32 = 10_000;
 
 /// Sizes and limits of the kernel side.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::mem::offset_of;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_common::record::{self, Record, ResetSent};
@@ -31,8 +32,12 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// than the kernel side's interval, so that a record which woke nobody is found.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// Records taken at most before the rest of the agent gets its turn.
-const BATCH: usize = 2048;
+/// Records taken at most before the rest of the agent gets its turn: 9 MB, more than the ring holds by default.
+/// In a storm they wait here for the pipeline, so that the ring is empty again for what comes meanwhile.
+const BATCH: usize = 16_384;
+
+/// How often the ring is looked into while names are looked up.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// Walks over all open files at most this often.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(1);
@@ -136,36 +141,61 @@ impl Ring {
 
     /// Appends what is there already, at most as much as keeps the rest of the agent waiting.
     pub fn drain(&mut self, frames: &mut Vec<Frame>) {
+        let first = frames.len();
+        let new_stacks = self.take(frames);
+        if !new_stacks.is_empty() {
+            self.tell_stacks(&new_stacks, first, frames);
+        }
+        // Ahead of the records: some of them are judged by it.
+        frames.splice(first..first, self.shortage.news());
+        self.has_more = frames.len() >= BATCH;
+        if frames.len() > first {
+            self.last_sign = Some(Instant::now());
+        }
+    }
+
+    /// Appends records; the stacks among them that were not told before.
+    fn take(&mut self, frames: &mut Vec<Frame>) -> Vec<i32> {
         let ring = self.events.get_mut();
         let mut new_stacks = Vec::new();
         while frames.len() < BATCH {
             let Some(item) = ring.next() else { break };
-            new_stacks.extend(stack_of(&item).filter(|id| !self.told_stacks.contains(id)));
+            if let Some(id) = stack_of(&item)
+                && self.told_stacks.len() < MAX_STACKS
+                && self.told_stacks.insert(id)
+            {
+                new_stacks.push(id);
+            }
             self.shortage.see(&item);
             self.arena.extend_from_slice(&item);
             frames.push(Frame::Record(self.arena.split().freeze()));
         }
-        self.has_more = frames.len() >= BATCH;
-        if !frames.is_empty() {
-            self.last_sign = Some(Instant::now());
-        }
-        new_stacks.retain(|id| self.told_stacks.len() < MAX_STACKS && self.told_stacks.insert(*id));
-        if !new_stacks.is_empty() {
-            self.tell_stacks(&new_stacks, frames);
-        }
-        // Ahead of the records: some of them are judged by it.
-        frames.splice(..0, self.shortage.news());
+        new_stacks
     }
 
-    /// Ahead of the records, since some of them are the stacks'. All names are learnt together: each look at
-    /// the kernel's symbols takes tens of milliseconds, and the ring fills meanwhile.
-    fn tell_stacks(&mut self, ids: &[i32], frames: &mut Vec<Frame>) {
-        let stacks: Vec<_> = ids.iter().map(|&id| (id, self.stack_addresses(id))).collect();
-        self.symbols.learn(stacks.iter().flat_map(|(_, addresses)| addresses).copied());
+    /// From `first` on, ahead of the records, since some of them are the stacks'. The ring is read on while
+    /// another thread looks through the kernel's symbols, which takes tens of milliseconds.
+    fn tell_stacks(&mut self, ids: &[i32], first: usize, frames: &mut Vec<Frame>) {
+        let mut stacks = self.addresses(ids);
+        while let unknown = self.symbols.unknown(stacks.iter().flat_map(|(_, at)| at).copied())
+            && !unknown.is_empty()
+        {
+            let look = self.symbols.look_up(unknown);
+            while !look.is_finished() {
+                thread::sleep(GLANCE);
+                let more = self.take(frames);
+                stacks.extend(self.addresses(&more));
+            }
+            self.symbols.learn(look.join().unwrap_or_default());
+        }
         let facts = stacks.iter().map(|(id, addresses)| {
             Frame::fact(&Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
         });
-        frames.splice(..0, facts);
+        frames.splice(first..first, facts);
+    }
+
+    fn addresses(&self, ids: &[i32]) -> Vec<(i32, Vec<u64>)> {
+        ids.iter().map(|&id| (id, self.stack_addresses(id))).collect()
     }
 
     fn stack_addresses(&self, id: i32) -> Vec<u64> {

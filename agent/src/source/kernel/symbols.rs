@@ -1,17 +1,16 @@
 //! Names for the addresses of a kernel stack.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, Seek as _};
+use std::thread::{self, JoinHandle};
 
 /// Frames shown of a stack, innermost first.
 const MAX_FRAMES: usize = 24;
 
-/// Addresses remembered; a stack of a reset has a dozen, most of them shared.
-const MAX_KNOWN: usize = 4096;
-
 /// Resolves addresses by reading /proc/kallsyms whenever there are new ones: the whole table would be 4 MB of
-/// memory for a handful of names.
+/// memory for a handful of names. Bounded by the stacks that are told (`ring::MAX_STACKS`), each of a dozen
+/// addresses, most of them shared.
 #[derive(Debug, Default)]
 pub struct Symbols {
     /// Opened while there is a right to see addresses: what it shows is decided then (`kallsyms_open`).
@@ -32,23 +31,34 @@ impl Symbols {
         names.skip_while(|name| is_tracing(name)).take(MAX_FRAMES).collect()
     }
 
-    /// Looks up those of `addresses` that are new.
-    pub fn learn(&mut self, addresses: impl Iterator<Item = u64>) {
-        if self.known.len() > MAX_KNOWN {
-            self.known.clear();
-        }
-        let mut unknown: Vec<u64> = addresses.filter(|at| !self.known.contains_key(at)).collect();
-        if unknown.is_empty() {
-            return;
-        }
-        unknown.sort_unstable();
-        unknown.dedup();
-        let Some(mut file) = self.kallsyms.as_ref() else { return };
-        let found = file.rewind().and_then(|()| resolve(BufReader::new(file), &unknown));
-        for (at, name) in unknown.iter().zip(found.unwrap_or_default()) {
-            self.known.insert(*at, name.unwrap_or_else(|| hex(*at)));
-        }
+    /// Those of `addresses` that were not learnt, sorted, each once.
+    pub fn unknown(&self, addresses: impl Iterator<Item = u64>) -> Vec<u64> {
+        let unknown: BTreeSet<u64> = addresses.filter(|at| !self.known.contains_key(at)).collect();
+        unknown.into_iter().collect()
     }
+
+    /// Asks the kernel for the names of sorted `addresses`, on another thread: it takes tens of milliseconds.
+    pub fn look_up(&self, addresses: Vec<u64>) -> JoinHandle<Found> {
+        let kallsyms = self.kallsyms.as_ref().and_then(|file| file.try_clone().ok());
+        thread::spawn(move || names(kallsyms, &addresses))
+    }
+
+    /// Takes in what was found.
+    pub fn learn(&mut self, found: Found) {
+        self.known.extend(found);
+    }
+}
+
+/// Addresses and their names.
+pub type Found = Vec<(u64, Box<str>)>;
+
+fn names(kallsyms: Option<File>, addresses: &[u64]) -> Found {
+    let found = kallsyms.and_then(|mut file| {
+        file.rewind().ok()?;
+        resolve(BufReader::new(file), addresses).ok()
+    });
+    let mut names = found.unwrap_or_default().into_iter();
+    addresses.iter().map(|&at| (at, names.next().flatten().unwrap_or_else(|| hex(at)))).collect()
 }
 
 /// For each of the sorted `addresses` the last text symbol at or below it.

@@ -1,0 +1,125 @@
+//! Ten thousand connections that die within a second: each has a cause.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tests::actor::Actor;
+use tests::agent::{Agent, command};
+use tests::link::{Loss, Pair};
+use tests::pod::Container;
+use tests::skip::skip;
+use tests::snmp::Meter;
+use tests::wait;
+
+/// As many as the history keeps.
+const CONNECTIONS: u64 = 10_000;
+
+/// Resident memory with 50,000 troubled connections remembered, KiB.
+const BUDGET: u64 = 64 << 10;
+
+/// The agent, two hosts, and a cgroup of their own, by which its metrics tell theirs from the machine's.
+struct Scene {
+    agent: Agent,
+    pair: Pair,
+    container: Container,
+}
+
+impl Scene {
+    fn new(test: &str) -> Option<Self> {
+        let container = Container::new().map_err(|reason| skip(test, &reason)).ok()?;
+        Some(Self { agent: Agent::start(test, &[]), pair: Pair::new(), container })
+    }
+
+    /// A server is killed that has not read what its ten thousand clients sent.
+    fn play(&self) -> Actor {
+        let (pair, count) = (&self.pair, CONNECTIONS.to_string());
+        let mut server =
+            Actor::start_in(&pair.server, &self.container, &["accept-many", "198.51.100.2:0", &count]);
+        let address = server.address("listening").to_string();
+        let mut client = Actor::start_in(&pair.client, &self.container, &["connect-many", &address, &count]);
+        client.answer("connected");
+        server.answer("accepted");
+        let resets = Meter::new(&pair.server);
+        let start = Instant::now();
+        server.kill();
+        resets.reach("TcpOutRsts", CONNECTIONS);
+        eprintln!("{CONNECTIONS} deaths in {:?}", start.elapsed());
+        client
+    }
+
+    /// Deaths that have a cause: all, or one.
+    fn deaths(&self, cause: Option<&str>) -> u64 {
+        let labels = [Some(("pod", &*self.container.pod_uid)), cause.map(|cause| ("cause", cause))];
+        let labels: Vec<_> = labels.into_iter().flatten().collect();
+        self.agent.metrics().sum("tcpwhy_diagnoses_total", &labels).unwrap_or(0.0) as u64
+    }
+
+    fn wait_for_all(&self) {
+        let start = Instant::now();
+        wait::until("a cause for each", || self.deaths(None) >= CONNECTIONS);
+        eprintln!("all told {:?} later", start.elapsed());
+        for signal in ["reset_sent", "reset_received"] {
+            let metrics = self.agent.metrics();
+            let of = |name, labels: &[_]| metrics.sum(name, labels).unwrap_or(0.0);
+            let lost = of("tcpwhy_records_lost_total", &[("stage", "ring"), ("signal", signal)]);
+            let coalesced = of("tcpwhy_records_coalesced_total", &[("signal", signal)]);
+            eprintln!("{signal}: {lost} lost, {coalesced} told together, of the whole machine");
+        }
+    }
+
+    /// KiB of the agent's memory that are resident, now and at most so far.
+    fn memory(&self) -> [u64; 2] {
+        let path = format!("/proc/{}/status", self.agent.pid());
+        let text = fs::read_to_string(path).expect("read the agent's status");
+        ["VmRSS:", "VmHWM:"].map(|name| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a number of memory");
+            line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("KiB")
+        })
+    }
+
+    /// How long `tcpwhy why --last` takes.
+    fn why(&self) -> Duration {
+        let socket = self.agent.socket().to_str().expect("a path of plain text");
+        let start = Instant::now();
+        let output = command::run(&["why", "--last", "--socket", socket]);
+        assert!(output.status.success(), "{output:?}");
+        start.elapsed()
+    }
+}
+
+/// The clients never learn of it: what dies is the server's alone.
+#[test]
+fn each_of_ten_thousand_deaths_has_a_cause() {
+    let Some(scene) = Scene::new("each_of_ten_thousand_deaths_has_a_cause") else { return };
+    scene.pair.client.drop_incoming(&Loss::resets());
+    let _clients = scene.play();
+    let asked = scene.why();
+    scene.wait_for_all();
+    let [now, most] = scene.memory();
+    eprintln!("why --last: {asked:?} then, {:?} now; resident: {now} KiB, at most {most} KiB", scene.why());
+    assert_eq!(scene.deaths(Some("closed_with_unread_data")), CONNECTIONS);
+    assert_eq!(scene.deaths(None), CONNECTIONS);
+    assert!(most < BUDGET, "{most} KiB");
+    assert!(asked < Duration::from_secs(5), "{asked:?}");
+}
+
+/// The clients are reset: two ends each, which are one death. Where the client's reset is told first, and that
+/// of the server more than [`HOLD`] later (a busy machine), it is counted as the client's.
+///
+/// [`HOLD`]: agent::diagnose::tracker::HOLD
+#[test]
+fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
+    let Some(scene) = Scene::new("ten_thousand_deaths_of_which_both_ends_tell_are_counted_once") else {
+        return;
+    };
+    let _clients = scene.play();
+    let asked = scene.why();
+    scene.wait_for_all();
+    let [now, most] = scene.memory();
+    eprintln!("why --last: {asked:?} then, {:?} now; resident: {now} KiB, at most {most} KiB", scene.why());
+    let told = scene.deaths(Some("closed_with_unread_data"));
+    assert!(told > CONNECTIONS / 10 * 9, "{told}");
+    assert_eq!(told + scene.deaths(Some("peer_reset")), CONNECTIONS);
+    assert_eq!(scene.deaths(None), CONNECTIONS);
+    assert!(most < BUDGET, "{most} KiB");
+}
