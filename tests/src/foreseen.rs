@@ -5,10 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::agent::event::Event;
+use crate::agent::{agent, command};
 use crate::link::Pair;
 use crate::live::{Watched, named};
-use crate::scenes::death::Death;
-use crate::tcp::Side;
+use crate::scenes::death::{Death, Probed};
+use crate::tcp::{self, Side};
+use crate::wait;
 
 /// The timer wheel's rounding at the stages of these scenes, and the slack of a busy machine.
 const WIDTH: Duration = Duration::from_millis(600);
@@ -48,16 +50,54 @@ impl Foreseen {
         assert_eq!(self.stalls.len(), self.resends, "{:#?}", self.stalls);
         assert!(self.stalls.len() >= least, "{:#?}", self.stalls);
         let end = self.end.number("/monotonic_ns").cast_signed();
-        for stall in &self.stalls {
-            assert_eq!(stall.text("/outlook/deadline/rule"), rule);
-            let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(stall, limit));
-            let width = Duration::from_nanos((latest - earliest).unsigned_abs());
-            let stage = stall.number("/outlook/stage");
-            eprintln!("{rule} stage {stage}: died {} µs of {width:?}", (end - earliest) / 1000);
-            assert!((earliest..=latest).contains(&end), "died at {end}, stage {stage}: {stall:#?}");
-            assert!(width <= WIDTH, "{width:?} at stage {stage}");
-        }
+        self.stalls.iter().for_each(|stall| assert_holds(stall, rule, end));
     }
+}
+
+/// Asks the agent of a connection whose probes no event tells of, again and again until it is dead; asserts a
+/// prediction by `rule` at `least` or more sights, that each held, and that it died of `cause`.
+pub fn assert_probes_foreseen(scene: impl FnOnce(&Pair) -> Probed, cause: &str, rule: &str, least: usize) {
+    let watched = Watched::new(Pair::without_probes());
+    let Probed { side, client, peer: _peer } = scene(&watched.pair);
+    let mut sights = Vec::new();
+    wait::until("the end", || {
+        let told = command::run(&["why", "-o", "json", "--socket", &socket(), &side.local.to_string()]);
+        let report = told.status.success().then(|| Event::parse(&String::from_utf8_lossy(&told.stdout)));
+        sights.extend(report.and_then(|report| report.part("/diagnosis")));
+        tcp::state(&client) == tcp::CLOSE
+    });
+    let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
+    let events = watched.tail(side).until("the diagnosis of a death", died);
+    let of_side: Vec<Event> = events.into_iter().filter(|event| event.is_of(side)).collect();
+    assert_eq!(of_side.last().expect("the diagnosis").text("/cause"), cause, "{of_side:#?}");
+    let end =
+        of_side.iter().find(|event| ends(event)).expect("the end").number("/monotonic_ns").cast_signed();
+    sights.retain(|sight| sight.find("/outlook/deadline").is_some());
+    // The same sight may be told twice.
+    sights.dedup_by_key(|sight| sight.number("/monotonic_ns"));
+    assert!(sights.len() >= least, "{sights:#?}");
+    sights.iter().for_each(|sight| assert_holds(sight, rule, end));
+}
+
+fn socket() -> String {
+    agent().socket().to_str().expect("a path of plain text").to_owned()
+}
+
+/// The event at which the kernel has given up: a reset on its own initiative, or the change of state.
+fn ends(event: &Event) -> bool {
+    event.find("/reset/active").is_some_and(|active| active == true)
+        || event.find("/state_change/new").is_some_and(|state| state == "CLOSE")
+}
+
+/// That the kernel gave up at `end` as was foreseen at a sight, by `rule`.
+fn assert_holds(stall: &Event, rule: &str, end: i64) {
+    assert_eq!(stall.text("/outlook/deadline/rule"), rule, "{stall:#?}");
+    let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(stall, limit));
+    let width = Duration::from_nanos((latest - earliest).unsigned_abs());
+    let stage = stall.number("/outlook/stage");
+    eprintln!("{rule} stage {stage}: died {} µs of {width:?}", (end - earliest) / 1000);
+    assert!((earliest..=latest).contains(&end), "died at {end}, stage {stage}: {stall:#?}");
+    assert!(width <= WIDTH, "{width:?} at stage {stage}");
 }
 
 /// A limit of the deadline as `CLOCK_MONOTONIC` has it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::foreseen::{Foreseen, monotonic};
+use tests::foreseen::{Foreseen, assert_probes_foreseen, monotonic};
 use tests::link::{Family, Pair};
 use tests::live::{Silent, Watched, insist, named};
 use tests::scenes::{death, request};
@@ -47,6 +47,38 @@ fn the_end_of_a_connect_with_linear_timeouts_lies_within_each_prediction() {
     Family::each(|family| {
         let scene = |pair: &Pair| death::connect_linear(pair, family, 3, 2);
         Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 3);
+    });
+}
+
+#[test]
+fn the_end_by_keepalive_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::keepalive(pair, family, 4);
+        assert_probes_foreseen(scene, "keepalive_timeout", "keepalive", 2);
+    });
+}
+
+#[test]
+fn the_end_of_idleness_by_user_timeout_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::keepalive_user_timeout(pair, family, Duration::from_millis(4500));
+        assert_probes_foreseen(scene, "keepalive_timeout", "tcp_user_timeout", 2);
+    });
+}
+
+#[test]
+fn the_end_by_zero_window_probes_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::zero_window(pair, family, 4, None);
+        assert_probes_foreseen(scene, "zero_window_timeout", "zero_window_probes", 2);
+    });
+}
+
+#[test]
+fn the_end_of_a_shut_window_by_user_timeout_lies_within_each_prediction() {
+    Family::each(|family| {
+        let scene = |pair: &Pair| death::zero_window(pair, family, 15, Some(Duration::from_millis(4500)));
+        assert_probes_foreseen(scene, "user_timeout", "tcp_user_timeout", 2);
     });
 }
 

@@ -206,6 +206,9 @@ impl Connection {
         let stage = self.tcp.as_ref().map_or(0, |old| recovered(old, &held.tcp));
         let grown = self.end_stall(stage, held.time, Some(&held.tcp), room);
         self.update(&held.tcp, false);
+        if let Some(state) = held.endpoint.state.filter(|state| *state != TcpState::Close) {
+            (self.state, self.live_state) = (Some(state), Some(state));
+        }
         grown
     }
 

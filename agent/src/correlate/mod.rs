@@ -165,7 +165,7 @@ impl Correlator {
         } else if let Some(id) = self.held_connection(held) {
             self.table.change(id, |connection, room| connection.absorb_held(held, walk, room));
             self.accept(id, &held.endpoint);
-            self.ask_for_walk(id);
+            self.ask_for_walk(id, Some(held.time));
             self.held = Some(id);
         }
     }
@@ -191,7 +191,7 @@ impl Correlator {
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
             self.accept(id, &event.endpoint);
             self.settle(id, &event);
-            self.ask_for_walk(id);
+            self.ask_for_walk(id, None);
         }
         self.observe(event, connection, stage)
     }
@@ -273,9 +273,9 @@ impl Correlator {
         }
     }
 
-    fn ask_for_walk(&mut self, id: ConnectionId) {
+    fn ask_for_walk(&mut self, id: ConnectionId, held: Option<u64>) {
         if let Some(connection) = self.table.get(id) {
-            self.walks.ask(connection, self.host.facts().hz);
+            self.walks.ask(connection, held, self.host.facts().hz);
         }
     }
 

@@ -7,6 +7,7 @@ use super::limits::WANTS;
 use super::observed::ConnectionId;
 use super::timeline::What;
 use super::{owner, stage};
+use crate::event::Tcp;
 
 /// How long after the expected next timeout a silent stall is looked at, ns: the timer wheel rounds up by
 /// at most an eighth (KERNEL.md §4.3), and the peer's answer takes its time.
@@ -57,9 +58,9 @@ impl Walks {
         self.evicted
     }
 
-    /// Renews the wish of a connection that had an event.
-    pub fn ask(&mut self, connection: &Connection, hz: u32) {
-        let Some(due) = due(connection, hz) else { return self.withdraw(connection.id) };
+    /// Renews the wish of a connection that had an event, or that a walk found at `held`.
+    pub fn ask(&mut self, connection: &Connection, held: Option<u64>, hz: u32) {
+        let Some(due) = due(connection, held, hz) else { return self.withdraw(connection.id) };
         if self.wants.len() < WANTS || self.wants.contains_key(&connection.id) {
             self.wants.insert(connection.id, due);
         } else {
@@ -74,15 +75,26 @@ impl Walks {
 }
 
 /// A connection without an owner asks at once, if any file refers to it; one that runs short of memory too,
-/// since others may have it; a stalled one when its next
-/// timeout is overdue: it recovered or died without a word.
-fn due(connection: &Connection, hz: u32) -> Option<u64> {
+/// since others may have it; a stalled one when its next timeout is overdue: it recovered or died without a
+/// word, or the timer was one of those that no event tells of (zero-window and keepalive probes).
+fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
     let tcp = connection.tcp.as_ref()?;
     if (lacks_owner(connection) && tcp.raw.has_socket != 0) || runs_short(connection) {
         return Some(connection.last);
     }
-    let rto = stage::from_jiffies(tcp.raw.rto, hz).filter(|_| connection.is_stalled())?;
-    Some(connection.last.saturating_add(2 * rto.as_nanos() as u64).saturating_add(GRACE))
+    // At a timeout's event the timer is not armed yet.
+    let (seen, wait) = held.map_or((connection.last, tcp.raw.rto.saturating_mul(2)), |held| {
+        (held.max(connection.last), left(tcp))
+    });
+    let wait = stage::from_jiffies(wait, hz).filter(|_| connection.is_stalled())?;
+    Some(seen.saturating_add(wait.as_nanos() as u64).saturating_add(GRACE))
+}
+
+/// What the timer that runs next has left at this sight of it, jiffies; at least one.
+fn left(tcp: &Tcp) -> u32 {
+    let timer = if tcp.raw.pending == 0 { tcp.keepalive_expires() } else { tcp.timer_expires() };
+    let left = timer.map_or(tcp.raw.rto.into(), |expires| expires.saturating_sub(tcp.raw.jiffies));
+    left.clamp(1, u64::from(u32::MAX)) as u32
 }
 
 fn runs_short(connection: &Connection) -> bool {

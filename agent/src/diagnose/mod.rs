@@ -25,7 +25,7 @@ mod wording;
 
 pub use cause::Cause;
 pub use story::Story;
-pub(crate) use wording::{escaped, size};
+pub(crate) use wording::{escaped, size, time, wait};
 
 /// What has come of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

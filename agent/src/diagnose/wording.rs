@@ -41,14 +41,26 @@ pub(super) fn process(process: &Process) -> String {
     format!("{}[{}]", Escaped(&process.comm), process.pid)
 }
 
-/// `204ms`, `1.632s`, `924.6s`.
-pub(super) fn time(time: Duration) -> String {
+/// `204ms`, `1.632s`, `15min 24.6s`, `2h 11min 15s`.
+pub(crate) fn time(time: Duration) -> String {
     let ms = time.as_millis();
     if ms < 1000 {
         return format!("{ms}ms");
     }
+    let (minutes, ms) = (ms / 60_000, ms % 60_000);
     let seconds = format!("{}.{:03}", ms / 1000, ms % 1000);
-    format!("{}s", seconds.trim_end_matches('0').trim_end_matches('.'))
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}min {seconds}s"),
+        (hours, minutes) => format!("{hours}h {minutes}min {seconds}s"),
+    }
+}
+
+/// The same of a time that is foreseen: beyond a minute nobody waits for fractions of a second.
+pub(crate) fn wait(wait: Duration) -> String {
+    let beyond = wait > Duration::from_mins(1);
+    time(if beyond { Duration::from_secs_f64(wait.as_secs_f64().round()) } else { wait })
 }
 
 /// The same, of a time in jiffies; `?` while the kernel's HZ is not known.
@@ -64,4 +76,20 @@ pub(super) fn state(state: Option<TcpState>) -> &'static str {
 /// `ETIMEDOUT`
 pub(super) fn errno(errno: i32) -> String {
     words::errno(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_as_people_say_them() {
+        let said = |ms| (time(Duration::from_millis(ms)), wait(Duration::from_millis(ms)));
+        let same = |text: &str| (text.to_owned(), text.to_owned());
+        assert_eq!(said(204), same("204ms"));
+        assert_eq!(said(1632), same("1.632s"));
+        assert_eq!(said(60_000), same("1min 0s"));
+        assert_eq!(said(938_844), ("15min 38.844s".to_owned(), "15min 39s".to_owned()));
+        assert_eq!(said(7_875_000), same("2h 11min 15s"));
+    }
 }

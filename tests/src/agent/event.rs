@@ -55,6 +55,11 @@ impl Event {
         self.0.pointer(pointer).filter(|value| !value.is_null())
     }
 
+    /// The line that is a member of this one.
+    pub fn part(&self, pointer: &str) -> Option<Self> {
+        self.find(pointer).cloned().map(Self)
+    }
+
     /// A string that must be there.
     pub fn text(&self, pointer: &str) -> &str {
         self.find(pointer)

@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::link::{Family, Loss, Pair};
+use crate::scenes::retransmit::{self, Resent};
 use crate::snmp::{Meter, Snmp};
 use crate::tcp::{self, Connection, Side};
 
@@ -92,4 +93,45 @@ pub fn own_device_down(pair: &Pair, family: Family, retries2: u8) -> Death {
     let start = Instant::now();
     tcp::send(&client, 100);
     Death { peer: Some(server), ..died(client_side, "ESTABLISHED", &client, start, &meter) }
+}
+
+/// A connection whose peer falls silent without anything in flight: no event tells of the probes that follow.
+#[derive(Debug)]
+pub struct Probed {
+    /// The side that probes.
+    pub side: Side,
+    /// Its socket.
+    pub client: TcpStream,
+    /// The peer, whose end would meet no socket any more.
+    pub peer: TcpStream,
+}
+
+/// An idle peer falls silent; the client asks it `count` times, a second apart (`tcp_keepalive_timer`).
+pub fn keepalive(pair: &Pair, family: Family, count: u32) -> Probed {
+    idle(pair, family, |client| tcp::keepalive(client, count))
+}
+
+/// The same; `TCP_USER_TIMEOUT` decides, however many probes are allowed.
+pub fn keepalive_user_timeout(pair: &Pair, family: Family, timeout: Duration) -> Probed {
+    idle(pair, family, |client| {
+        tcp::keepalive(client, 60);
+        tcp::user_timeout(client, timeout);
+    })
+}
+
+fn idle(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Probed {
+    let Connection { client, client_side: side, server: peer, .. } = Connection::open(pair, family);
+    pair.server.drop_incoming(&Loss::all());
+    set(&client);
+    Probed { side, client, peer }
+}
+
+/// The reader stops, the window shuts with nothing in flight, and then the peer falls silent: the client gives
+/// up after `tcp_retries2` probes (`tcp_probe_timer`), or by `TCP_USER_TIMEOUT` if there is one.
+pub fn zero_window(pair: &Pair, family: Family, retries2: u8, timeout: Option<Duration>) -> Probed {
+    pair.client.sysctl("ipv4.tcp_retries2", retries2);
+    let Resent { side, socket: client, peer, .. } = retransmit::zero_window(pair, family, 1);
+    timeout.iter().for_each(|timeout| tcp::user_timeout(&client, *timeout));
+    pair.server.drop_incoming(&Loss::all());
+    Probed { side, client, peer: peer.expect("the reader that stopped") }
 }

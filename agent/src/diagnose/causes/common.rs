@@ -2,9 +2,10 @@
 
 use crate::correlate::stage_duration;
 use crate::diagnose::Certainty;
+use crate::diagnose::deadline::Timer;
 use crate::diagnose::path::Path;
 use crate::diagnose::story::Story;
-use crate::diagnose::wording::{bytes, process, state, time};
+use crate::diagnose::wording::{bytes, plural, process, state, time, wait};
 use crate::event::OwnerSource;
 
 /// How sure it is that the last reset went this way; `None` if it went another.
@@ -82,6 +83,35 @@ pub fn holders(story: &Story) -> Option<String> {
     let names =
         others.iter().map(|holder| format!("{} (parent {})", process(&holder.process), holder.parent));
     (!others.is_empty()).then(|| format!("also held by {}", names.collect::<Vec<_>>().join(", ")))
+}
+
+/// What a living connection waits for in vain: `3 timeouts`, `2 keepalive probes`; `None` if for nothing.
+pub fn unanswered(story: &Story) -> Option<String> {
+    let outlook = story.outlook.filter(|_| !story.is_dead())?;
+    let word = match outlook.timer {
+        Timer::Probe0 => "probe",
+        Timer::Keepalive => "keepalive probe",
+        Timer::Retransmit | Timer::ShrunkWindow | Timer::FinWait2 | Timer::Synack | Timer::None => "timeout",
+    };
+    let count = match outlook.timer {
+        Timer::Probe0 | Timer::Keepalive => outlook.stage,
+        Timer::Retransmit | Timer::ShrunkWindow | Timer::FinWait2 | Timer::Synack | Timer::None => {
+            story.stage()
+        }
+    };
+    (count > 0).then(|| plural(count, word))
+}
+
+/// `the kernel gives up in 15min 39s by tcp_retries2`.
+pub fn left(story: &Story) -> String {
+    let limit = story.outlook.and_then(|outlook| Some((outlook.rule, outlook.death?)));
+    limit.map_or_else(
+        || "no limit ends it".to_owned(),
+        |(rule, death)| {
+            let left = std::time::Duration::from_nanos(death.earliest.saturating_sub(story.time));
+            format!("the kernel gives up in {} by {}", wait(left), rule.as_str())
+        },
+    )
 }
 
 /// The state in which the end found it.

@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(
             heading(&forecast),
             "the first limit that more connections reach is net.ipv4.tcp_mem (high), with 24384 of them: 320.0 \
-             MiB of 762.0 MiB are used, 32.0 KiB a connection; in 90s at its growth now"
+             MiB of 762.0 MiB are used, 32.0 KiB a connection; in 1min 30s at its growth now"
         );
         let forecast = Forecast {
             bound: Bound::PidMax,

@@ -1,26 +1,42 @@
 //! Keepalive probes went unanswered (`tcp_keepalive_timer`): a reset, then ETIMEDOUT.
 
-use super::common::{owner, reason, went};
+use super::common::{left, owner, reason, unanswered, went};
 use super::{Finding, Story};
 use crate::diagnose::Cause;
+use crate::diagnose::deadline::Timer;
 use crate::diagnose::path::Path;
 use crate::diagnose::wording::{jiffies, plural};
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
+    if !story.is_dead() {
+        return waits(story);
+    }
     let certainty = went(story, Path::Keepalive)?;
     let probes = story.raw().map_or(0, |raw| u32::from(raw.probes_out));
     let probes = plural(probes, "keepalive probe");
-    let finding =
-        Finding::new(Cause::KeepaliveTimeout, format!("the peer did not answer {probes}: given up"))
-            .with(certainty, reason(story, certainty))
-            .saw(format!("{probes} went unanswered while nothing was in flight"))
-            .saw_if(settings(story))
-            .infer("the peer is gone, or something between (a NAT, a firewall) has forgotten the connection");
-    Some(finding.advise(format!(
+    let summary = format!("the peer did not answer {probes}: given up");
+    let finding = Finding::new(Cause::KeepaliveTimeout, summary).with(certainty, reason(story, certainty));
+    Some(facts(finding, story, &probes))
+}
+
+/// It lives, and its last probes went unanswered.
+fn waits(story: &Story) -> Option<Finding> {
+    story.outlook.filter(|outlook| outlook.timer == Timer::Keepalive)?;
+    let probes = unanswered(story)?;
+    let summary = format!("no answer to {probes}: {}", left(story));
+    Some(facts(Finding::new(Cause::KeepaliveTimeout, summary), story, &probes))
+}
+
+fn facts(finding: Finding, story: &Story, probes: &str) -> Finding {
+    let finding = finding
+        .saw(format!("{probes} went unanswered while nothing was in flight"))
+        .saw_if(settings(story))
+        .infer("the peer is gone, or something between (a NAT, a firewall) has forgotten the connection");
+    finding.advise(format!(
         "if the path forgets idle connections: in {}, TCP_KEEPIDLE below its limit (often 300 s); each \
             probe is one small packet",
         owner(story)
-    )))
+    ))
 }
 
 /// The socket's own, else the namespace's.

@@ -1,11 +1,12 @@
 //! The peer is silent. `tcp_write_timeout` ends the connection without a reset: `sk_err` is ETIMEDOUT, or
 //! the ICMP error that came meanwhile (`tcp_write_err`).
 
-use super::common::{lost, owner, sent, timeouts};
+use super::common::{left, lost, owner, sent, timeouts, unanswered};
 use super::{Finding, Story};
 use crate::diagnose::wording::{bytes, errno, jiffies, plural, time};
 use crate::diagnose::{Cause, deadline};
 use crate::event::TcpState;
+use deadline::Timer;
 use deadline::policy::hypothetical_timeout;
 
 const ETIMEDOUT: i32 = 110;
@@ -16,11 +17,17 @@ const RTO_MAX: std::time::Duration = std::time::Duration::from_mins(2);
 pub(super) fn is_silent(story: &Story) -> bool {
     let raw = story.raw();
     if !story.is_dead() {
-        return story.outlook.is_some() && story.stage() > 0;
+        return story.outlook.is_some() && story.stage() > 0 || probes_in_vain(story);
     }
     let icmp = raw.is_some_and(|raw| raw.err_soft != 0 && raw.err_soft == story.error());
     let gave_up = story.error() == ETIMEDOUT || icmp || (story.error() != 0 && story.stage() > 0);
     gave_up && story.received().is_none()
+}
+
+/// Nothing could be sent at all (the host's own device or route): probes go unanswered though the window is open.
+fn probes_in_vain(story: &Story) -> bool {
+    let probes = story.outlook.is_some_and(|outlook| outlook.timer == Timer::Probe0 && outlook.stage > 0);
+    probes && story.raw().is_some_and(|raw| raw.snd_wnd > 0)
 }
 
 pub(super) fn user_timeout(story: &Story) -> Option<Finding> {
@@ -115,15 +122,7 @@ fn said(story: &Story, what: &str) -> String {
     if story.is_dead() {
         return format!("no answer to {stage}, {what}: the kernel gave up with {}", errno(story.error()));
     }
-    let left = story.outlook.and_then(|outlook| Some((outlook.rule, outlook.death?)));
-    let left = left.map_or_else(
-        || "no limit ends it".to_owned(),
-        |(rule, death)| {
-            let left = std::time::Duration::from_nanos(death.earliest.saturating_sub(story.time));
-            format!("the kernel gives up in {} by {}", time(left), rule.as_str())
-        },
-    );
-    format!("no answer to {stage}, {what}: {left}")
+    format!("no answer to {}, {what}: {}", unanswered(story).unwrap_or(stage), left(story))
 }
 
 /// What every silence has.

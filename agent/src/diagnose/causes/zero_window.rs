@@ -1,7 +1,7 @@
 //! The peer's window is shut: its application does not read. Probes ask for it (`tcp_probe_timer`), or
 //! retransmissions do where it was shut over data in flight.
 
-use super::common::{lost, owner, sent};
+use super::common::{left, lost, owner, sent, unanswered};
 use super::silence::is_silent;
 use super::socket_buffers::held_up;
 use super::{Finding, Story};
@@ -35,10 +35,14 @@ pub(super) fn timeout(story: &Story) -> Option<Finding> {
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let waits = story.undelivered() > 0 || story.raw().is_some_and(|raw| raw.probes_out > 0);
     (!story.is_dead() && is_shut(story) && (waits || is_silent(story))).then_some(())?;
-    let summary = format!(
-        "the peer's window is 0: its application does not read, {} wait here",
-        bytes(story.undelivered())
-    );
+    let waiting = bytes(story.undelivered());
+    let summary = format!("the peer's window is 0: its application does not read, {waiting} wait here");
+    // One probe may be on its way.
+    let silent = unanswered(story).filter(|_| story.raw().is_some_and(|raw| raw.probes_out > 1));
+    let summary = match silent {
+        Some(probes) => format!("{summary}; no answer to {probes}: {}", left(story)),
+        None => summary,
+    };
     Some(
         facts(Finding::new(Cause::ZeroWindow, summary), story)
             .infer("the peer's host lives as long as it answers the probes; nothing is lost")

@@ -11,7 +11,7 @@ fn each_timeout_tells_stage_and_deadline_and_the_death_is_foreseen() {
     assert_eq!((told.cause, told.phase), (Cause::RetransmissionTimeout, Phase::Stalled));
     let outlook = told.outlook.unwrap();
     assert_eq!((outlook.stage, outlook.rule, outlook.rto.as_millis()), (1, Rule::TcpRetries2, 408));
-    says(&told, "tcp_retries2 is 15: the kernel gives up at the first timeout past 924.6s");
+    says(&told, "tcp_retries2 is 15: the kernel gives up at the first timeout past 15min 24.6s");
     assert_eq!(bench.0.tracker().stats().stalled[0], 1);
     let death = outlook.death.unwrap();
     let mut end = closed(death.earliest, ESTABLISHED, 110);
@@ -83,6 +83,28 @@ fn a_shut_window_that_falls_silent() {
     let told = bench.only();
     assert_eq!(told.cause, Cause::ZeroWindowTimeout);
     says(&told, "15 probes unanswered");
+}
+
+/// No event tells of keepalive probes: a walk over open files sees them.
+#[test]
+fn unanswered_keepalive_probes_have_an_outlook() {
+    let mut probed = record(signal::SOCK_HELD, 100 * SECOND).held(5, "curl", 1, 3);
+    put!(probed, tcp.jiffies, 1_000_000_u64);
+    put!(probed, tcp.keepalive_expires, 1_010_000_u64);
+    put!(probed, tcp.timer_expires, u64::MAX);
+    put!(probed, tcp.sock_flags, 1_u64 << 3);
+    put!(probed, tcp.probes_out, 2_u8);
+    put!(probed, tcp.rcv_tstamp, 900_000_u32);
+    put!(probed, netns.keepalive_intvl, 18_750_u32);
+    put!(probed, netns.keepalive_probes, 9_u8);
+    let mut bench = Bench::new();
+    bench.push(&probed);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::KeepaliveTimeout, Phase::Stalled));
+    says(&told, "no answer to 2 keepalive probes: the kernel gives up in 9min 31s by keepalive");
+    assert_eq!(told.outlook.unwrap().rule, Rule::Keepalive);
+    let due = bench.0.correlator().walk_due().expect("a walk after the next probe");
+    assert!((140 * SECOND..145 * SECOND).contains(&due), "{due}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! The last words of a line: what matters about the event. Facts of the kernel only; causes are diagnosed
 //! elsewhere.
 
+use std::time::Duration;
+
+use crate::diagnose::wait;
 use crate::event::{Direction, RetransmitKind, TcpState};
 use crate::export::escape::Escaped;
 use crate::export::line::{
@@ -86,8 +89,9 @@ fn changed(line: &Line, notes: &mut Vec<String>) {
 
 /// How long a half-open connection has left.
 fn given_up(line: &Line, deadline: &Deadline) -> String {
-    let left = deadline.earliest.duration_since(line.time).as_secs_f64().max(0.0);
-    format!("given up in {left:.1}s by {}", deadline.rule.as_str())
+    let left = deadline.earliest.duration_since(line.time).as_millis().max(0).unsigned_abs();
+    let left = wait(Duration::from_millis(left.try_into().unwrap_or(u64::MAX)));
+    format!("given up in {left} by {}", deadline.rule.as_str())
 }
 
 /// The kernel refuses once the queue exceeds its limit (`sk_acceptq_is_full`).

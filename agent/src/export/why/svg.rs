@@ -2,8 +2,10 @@
 //! window, resets, and the end or the deadline. A pure function of the [`Report`]; the file needs nothing from elsewhere.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::{Happening, Report, Sort};
+use crate::diagnose::{time, wait};
 use crate::export::escape::Escaped;
 use crate::export::words;
 
@@ -293,7 +295,8 @@ impl Picture {
         let Some((earliest, latest)) = deadline(report) else { return };
         let rule =
             outlook(report).and_then(|outlook| outlook.deadline.as_ref()).map_or("", |end| end.rule.as_str());
-        let label = format!("gives up at +{} by {rule}", short(earliest));
+        let label =
+            format!("gives up at +{} by {rule}", wait(Duration::from_secs_f64(earliest.max(0.0) / 1000.0)));
         if latest <= self.span {
             let (left, right) = (self.x(earliest), self.x(latest));
             self.bar((left, top), (right.max(left + 2.0), AXIS), "deadline");
@@ -314,13 +317,8 @@ fn step(least: f64) -> f64 {
         .unwrap_or(decade)
 }
 
-/// `204ms`, `1.632s`, `120s`.
 fn short(ms: f64) -> String {
-    if ms < 1000.0 {
-        return format!("{ms:.0}ms");
-    }
-    let seconds = format!("{:.3}", ms / 1000.0);
-    format!("{}s", seconds.trim_end_matches('0').trim_end_matches('.'))
+    time(Duration::from_secs_f64(ms.max(0.0).round() / 1000.0))
 }
 
 fn cut(text: &str) -> String {
