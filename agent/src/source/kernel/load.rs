@@ -35,7 +35,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tc
 /// first seconds of their stall, and a storm costs the agent a hundredth of a core.
 pub const STORM_RATE: u32 = 2000;
 
-/// Records of one source at once, unless told otherwise; together they fill half of the ring.
+/// Records of one source at once, unless told otherwise: as many deaths as the history keeps. The reader empties
+/// the ring into its own memory while they come (`ring::BATCH`).
 pub const STORM_BURST: u32 = 10_000;
 
 /// Sizes and limits of the kernel side.
