@@ -199,7 +199,9 @@ impl Live {
             let piece = &self.frames[done..self.frames.len().min(done + PIECE)];
             done += piece.len();
             let mut pipeline = self.shared.lock();
-            piece.iter().for_each(|frame| pipeline.push(frame));
+            for frame in piece {
+                pipeline.push(frame);
+            }
             // To who waits: the next piece would else be quicker than any of them.
             MutexGuard::unlock_fair(pipeline);
             self.take_more();

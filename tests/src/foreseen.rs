@@ -50,7 +50,9 @@ impl Foreseen {
         assert_eq!(self.stalls.len(), self.resends, "{:#?}", self.stalls);
         assert!(self.stalls.len() >= least, "{:#?}", self.stalls);
         let end = self.end.number("/monotonic_ns").cast_signed();
-        self.stalls.iter().for_each(|stall| assert_holds(stall, rule, end));
+        for stall in &self.stalls {
+            assert_holds(stall, rule, end);
+        }
     }
 }
 
@@ -76,7 +78,9 @@ pub fn assert_probes_foreseen(scene: impl FnOnce(&Pair) -> Probed, cause: &str, 
     // The same sight may be told twice.
     sights.dedup_by_key(|sight| sight.number("/monotonic_ns"));
     assert!(sights.len() >= least, "{sights:#?}");
-    sights.iter().for_each(|sight| assert_holds(sight, rule, end));
+    for sight in &sights {
+        assert_holds(sight, rule, end);
+    }
 }
 
 fn socket() -> String {

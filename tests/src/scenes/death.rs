@@ -131,7 +131,9 @@ fn idle(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Probed {
 pub fn zero_window(pair: &Pair, family: Family, retries2: u8, timeout: Option<Duration>) -> Probed {
     pair.client.sysctl("ipv4.tcp_retries2", retries2);
     let Resent { side, socket: client, peer, .. } = retransmit::zero_window(pair, family, 1);
-    timeout.iter().for_each(|timeout| tcp::user_timeout(&client, *timeout));
+    if let Some(timeout) = timeout {
+        tcp::user_timeout(&client, timeout);
+    }
     pair.server.drop_incoming(&Loss::all());
     Probed { side, client, peer: peer.expect("the reader that stopped") }
 }

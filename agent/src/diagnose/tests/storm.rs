@@ -47,7 +47,7 @@ fn deaths_without_a_line_share_the_cause_of_the_sample() {
 #[test]
 fn a_short_history_loses_no_death() {
     let mut bench = Bench::new();
-    let (connections, history_age) = (10, std::time::Duration::from_mins(1));
+    let (connections, history_age) = (10, Duration::from_mins(1));
     bench.fact(&Fact::Limits(Limits { connections, history: 10, history_age }));
     for i in 0..1000_u64 {
         let received = record(signal::RESET_RECEIVED, SECOND + i * 10_000);

@@ -186,7 +186,8 @@ impl Ring {
                 let more = self.take(frames);
                 stacks.extend(self.addresses(&more));
             }
-            self.symbols.learn(look.join().unwrap_or_default());
+            let Ok(found) = look.join() else { break };
+            self.symbols.learn(found);
         }
         let facts = stacks.iter().map(|(id, addresses)| {
             Frame::fact(&Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
