@@ -7,6 +7,7 @@
 pub mod actor;
 pub mod agent;
 pub mod cgroup;
+pub mod cluster;
 pub mod dashboards;
 pub mod demo;
 pub mod foreseen;

@@ -51,6 +51,13 @@ pub(super) struct FilterArgs {
     no_diagnoses: bool,
 }
 
+impl FilterArgs {
+    /// The namespace of pods, if one is given.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.place.namespace()
+    }
+}
+
 fn words(words: &'static [&'static str]) -> PossibleValuesParser {
     PossibleValuesParser::new(words)
 }

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod completions;
 mod filter;
+mod kubectl;
 mod look;
 mod man;
 mod names;
@@ -62,6 +63,7 @@ enum Command {
     Agent(agent::Agent),
     Check(check::Check),
     Completions(completions::Completions),
+    Kubectl(kubectl::Kubectl),
     Man(man::Man),
     Record(record::Record),
     Replay(replay::Replay),
@@ -74,7 +76,7 @@ enum Command {
 impl Cli {
     /// Reads the arguments and the environment; help, version and wrong usage end the program.
     pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, UsageEnd> {
-        let args: Vec<_> = args.into_iter().collect();
+        let args = kubectl::as_plugin(args.into_iter().collect());
         Self::try_parse_from(&args).map_err(|error| UsageEnd::new(error, &args))
     }
 
@@ -105,6 +107,7 @@ impl Cli {
             Command::Completions(completions) => {
                 printed(completions.run(&mut std::io::stdout().lock())).map(done)
             }
+            Command::Kubectl(kubectl) => kubectl.run().map(done),
             Command::Man(man) => man.run().map(done),
             Command::Record(record) => run_async(record.run(Rights::set_apart()?)).map(done),
             Command::Replay(replay) => printed(replay.run()).map(done),

@@ -29,6 +29,11 @@ pub(super) struct PlaceArgs {
 impl PlaceArgs {
     /// Names of the flags, for groups.
     pub(super) const NAMES: [&str; 5] = Where::PARAMETERS;
+
+    /// The first namespace that is given.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.first().map(String::as_str)
+    }
 }
 
 impl From<PlaceArgs> for Wheres {

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 
 use super::client;
+use super::kubectl::Told;
 use super::output::Output;
 use super::place::PlaceArgs;
 use super::{filter, paths, printer};
@@ -100,8 +101,17 @@ impl Why {
 }
 
 fn text(report: &Report) -> String {
+    text::page(report, width(), printer::colour())
+}
+
+/// The story of one connection as its nodes tell it.
+pub(super) fn told(ends: &[Told]) -> String {
+    text::both(ends, width(), printer::colour())
+}
+
+fn width() -> usize {
     let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
-    text::page(report, width.clamp(40, 120), printer::colour())
+    width.clamp(40, 120)
 }
 
 fn end(text: &str) -> Result<Selector, String> {

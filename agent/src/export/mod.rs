@@ -5,6 +5,7 @@ pub mod escape;
 pub mod families;
 pub mod feed;
 pub mod filter;
+pub mod flow;
 #[cfg(test)]
 pub(crate) mod golden;
 mod http;

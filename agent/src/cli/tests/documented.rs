@@ -20,7 +20,11 @@ fn commands(text: &str) -> Vec<String> {
             .filter(|(before, _)| before.starts_with("kubectl"))
             .map_or(part, |(_, ours)| ours)
     });
-    parts.filter(|part| part.starts_with("tcpwhy ")).map(bare).collect()
+    let parts = parts.map(|part| match part.strip_prefix("kubectl tcpwhy ") {
+        Some(ours) => format!("tcpwhy kubectl {ours}"),
+        None => part.to_owned(),
+    });
+    parts.filter(|part| part.starts_with("tcpwhy ")).map(|part| bare(&part)).collect()
 }
 
 /// Without what a shell takes, and without the remark in the column beside it.

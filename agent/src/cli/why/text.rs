@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::Style;
 
+use crate::cli::kubectl::Told;
 use crate::correlate::limits::FIRST_ENTRIES;
 use crate::diagnose::Certainty;
 use crate::event::{OwnerSource, Process};
@@ -22,6 +23,27 @@ pub(in crate::cli) fn page(report: &Report, width: usize, colour: bool) -> Strin
     match &report.diagnosis {
         Some(diagnosis) => page.diagnosis(diagnosis),
         None => page.section("Cause", &["nothing is wrong with it that tcpwhy can see".to_owned()]),
+    }
+    page.text
+}
+
+/// The story that two nodes tell of one connection: one timeline by their wall clocks, then each one's cause. Of a
+/// single node its page.
+pub(in crate::cli) fn both(ends: &[Told], width: usize, colour: bool) -> String {
+    let [Told { node, report }, other] = ends else {
+        return ends.iter().map(|end| page(&end.report, width, colour)).collect();
+    };
+    let mut page = Page { text: String::new(), width, colour };
+    page.identity(report);
+    page.item("", &format!("on node {node}"));
+    page.identity(&other.report);
+    page.item("", &format!("on node {}", other.node));
+    page.joined_timeline(ends);
+    for Told { node, report } in ends {
+        if let Some(diagnosis) = &report.diagnosis {
+            page.title(&format!("As node {node} sees it"));
+            page.diagnosis(diagnosis);
+        }
     }
     page.text
 }
@@ -100,6 +122,23 @@ impl Page {
             }
             let (at, text) = entry(happening);
             self.item(&at, &text);
+        }
+    }
+
+    fn joined_timeline(&mut self, ends: &[Told]) {
+        self.title("Timeline, by the clocks of both nodes");
+        let width = ends.iter().map(|end| end.node.chars().count()).max().unwrap_or(0);
+        let mut all: Vec<_> = ends
+            .iter()
+            .flat_map(|end| end.report.timeline.iter().map(|happening| (&end.node, happening.clone())))
+            .collect();
+        all.sort_by_key(|(_, happening)| happening.time);
+        let Some(start) = all.first().map(|(_, first)| first.time) else { return };
+        for (node, mut happening) in all {
+            let after = happening.time.duration_since(start).as_millis();
+            happening.after_ms = u64::try_from(after).unwrap_or(0);
+            let (at, text) = entry(&happening);
+            self.item(&format!("{at} {node:width$}"), &text);
         }
     }
 

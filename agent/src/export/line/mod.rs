@@ -382,6 +382,13 @@ impl From<Gap> for Item {
     }
 }
 
+impl End {
+    /// As the standard library has it.
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
 impl From<SocketAddr> for End {
     fn from(address: SocketAddr) -> Self {
         Self { address: address.ip(), port: address.port() }
@@ -390,7 +397,7 @@ impl From<SocketAddr> for End {
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&SocketAddr::new(self.address, self.port).to_string())
+        f.pad(&self.socket_address().to_string())
     }
 }
 
