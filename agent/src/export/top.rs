@@ -1,13 +1,14 @@
 //! The host at a glance: what `GET /v1/top` answers, for `tcpwhy top` and the live page. Bounded, however
 //! much is wrong.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::line::{End, Outlook, Owner, timestamp};
+use super::line::{End, Outlook, Owner, Place, timestamp};
 use super::why;
 use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
@@ -123,6 +124,9 @@ pub struct Stalled {
     /// The socket's process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Owner>,
+    /// Where the socket lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Since when, as far as the agent saw.
     #[serde(with = "super::line::nanos")]
     pub since: Timestamp,
@@ -136,10 +140,10 @@ pub struct Stalled {
     pub outlook: Option<Outlook>,
 }
 
-/// The connections with trouble of all processes of one name.
+/// The connections with trouble of all pods of one workload, or outside pods of all processes of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
-    /// The processes' name.
+    /// `NAMESPACE/NAME` of what the pods belong to, or else the processes' name.
     pub name: String,
     /// Living connections with trouble.
     pub live: u64,
@@ -232,6 +236,7 @@ fn stalled(correlator: &Correlator, tracker: &Tracker, id: ConnectionId, stall: 
         local: connection.identity.local().into(),
         remote: connection.identity.remote().into(),
         process: connection.owner.as_deref().map(Owner::from),
+        place: Place::new(&correlator.place(connection)),
         since: timestamp(correlator.realtime(stall.since)),
         cause,
         summary,
@@ -240,17 +245,26 @@ fn stalled(correlator: &Correlator, tracker: &Tracker, id: ConnectionId, stall: 
 }
 
 fn workloads(correlator: &Correlator) -> Vec<Workload> {
-    let mut by_name: HashMap<&str, Workload> = HashMap::new();
+    let mut by_name: HashMap<Cow<'_, str>, Workload> = HashMap::new();
     for connection in correlator.connections() {
-        let name = connection.owner.as_ref().map_or(NOBODY, |owner| &owner.process.comm);
+        let process = connection.owner.as_ref().map_or(NOBODY, |owner| &owner.process.comm);
+        let name = pods_workload(correlator, connection).map_or(Cow::Borrowed(process), Cow::Owned);
         by_name.entry(name).or_default().add(connection);
     }
     let mut all: Vec<_> = by_name.into_iter().collect();
     all.sort_unstable_by_key(|(name, one)| {
-        (Reverse(one.resent_segments), Reverse(one.live + one.dead), *name)
+        (Reverse(one.resent_segments), Reverse(one.live + one.dead), name.clone())
     });
     all.truncate(WORKLOADS);
-    all.into_iter().map(|(name, one)| Workload { name: name.to_owned(), ..one }).collect()
+    all.into_iter().map(|(name, one)| Workload { name: name.into_owned(), ..one }).collect()
+}
+
+/// `shop/web`: the pod's owner, the pod itself if it has none.
+fn pods_workload(correlator: &Correlator, connection: &Connection) -> Option<String> {
+    let place = correlator.place(connection);
+    let (namespace, pod) = (place.namespace()?, &*place.pod()?.name);
+    let name = place.workload().map_or(pod, |workload| &workload.name);
+    Some(format!("{namespace}/{name}"))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::model::{Model, Panel};
 use crate::diagnose::Phase;
 use crate::export::escape::Escaped;
-use crate::export::line::{Diagnosis, End, Outlook, Owner};
+use crate::export::line::{Diagnosis, End, Outlook, Owner, Place};
 use crate::export::top::{Stalled, Workload};
 
 /// A column of a panel.
@@ -51,7 +51,7 @@ const TOLD: &[Column] = &[
 ];
 
 const WORKLOADS: &[Column] = &[
-    text("PROCESS NAME", 0, 0),
+    text("WORKLOAD", 0, 0),
     number("RATIO", 7, true),
     number("RESENT", 8, true),
     number("RST SENT", 9, true),
@@ -149,14 +149,14 @@ pub(super) fn rows(model: &Model) -> Vec<Row> {
 }
 
 fn stalled(one: &Stalled, now: Timestamp) -> Row {
-    let Stalled { connection, local, remote, process, cause, summary, outlook, .. } = one;
+    let Stalled { connection, local, remote, process, place, cause, summary, outlook, .. } = one;
     let outlook = outlook.as_ref();
     let left = outlook.and_then(|outlook| left(outlook, now));
     let stage = outlook.map_or(0, |outlook| outlook.stage);
     let rto = outlook.map_or(0, |outlook| outlook.rto_ms);
     let rule = outlook.map_or("", rule);
     let cause = cause.map_or("", |cause| cause.as_str());
-    let (ends, process) = (ends(*local, *remote), name(process.as_ref()));
+    let (ends, process) = (ends(*local, *remote), who(place.as_ref(), process.as_ref()));
     Row {
         key: connection.clone(),
         connection: Some(connection.clone()),
@@ -175,9 +175,10 @@ fn stalled(one: &Stalled, now: Timestamp) -> Row {
 }
 
 fn diagnosis(told: &Diagnosis, now: Timestamp) -> Row {
-    let Diagnosis { cause, phase, summary, local, remote, process, time, connection, .. } = told;
+    let Diagnosis { cause, phase, summary, local, remote, process, place, time, connection, .. } = told;
     let ago = now.duration_since(*time);
-    let (ends, process, phase_word) = (ends(*local, *remote), name(process.as_ref()), phase_word(*phase));
+    let (ends, phase_word) = (ends(*local, *remote), phase_word(*phase));
+    let process = who(place.as_ref(), process.as_ref());
     Row {
         key: format!("{time:.9} {}", connection.as_deref().unwrap_or_default()),
         connection: connection.clone(),
@@ -231,6 +232,14 @@ fn ends(local: End, remote: End) -> String {
 
 fn name(owner: Option<&Owner>) -> String {
     owner.map_or("-".to_owned(), |owner| format!("{}[{}]", Escaped(&owner.comm), owner.pid))
+}
+
+/// In a pod its name comes first, as in a line of `tcpwhy tail`.
+fn who(place: Option<&Place>, owner: Option<&Owner>) -> String {
+    match place.and_then(Place::short) {
+        Some(place) => format!("{} {}", Escaped(&place), name(owner)),
+        None => name(owner),
+    }
 }
 
 fn rule(outlook: &Outlook) -> &'static str {
