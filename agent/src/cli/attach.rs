@@ -30,6 +30,11 @@ pub(super) struct AttachArgs {
     #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_SOCKETS", default_value_t = 65_536,
         value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
     pub(super) max_sockets: u32,
+    /// Counters that the kernel side keeps, 48 bytes on each CPU: one for each container, kind of event and reason
+    /// that comes up; a container with trouble has some ten. Without room it is counted under `other`.
+    #[arg(long, value_name = "COUNT", env = "TCPWHY_MAX_COUNTERS", default_value_t = kernel::MAX_COUNTERS,
+        value_parser = clap::value_parser!(u32).range(1024..=1_048_576))]
+    pub(super) max_counters: u32,
     /// Records a second, on each CPU, of one port of a workload and one kind of event; further events are told
     /// together. 0 is no limit. All ports of a workload get twice as much.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_STORM_RATE", default_value_t = kernel::STORM_RATE)]
@@ -160,7 +165,8 @@ impl AttachArgs {
 
     fn options(&self) -> kernel::Options {
         let limits = kernel::StormLimits::new(self.storm_rate, self.storm_burst);
-        kernel::Options { ring_size: self.ring_size.0, max_sockets: self.max_sockets, limits }
+        let (max_sockets, max_counters) = (self.max_sockets, self.max_counters);
+        kernel::Options { ring_size: self.ring_size.0, max_sockets, max_counters, limits }
     }
 
     fn limits(&self) -> Limits {

@@ -38,6 +38,8 @@ pub const STORM_RATE: u32 = 2000;
 /// Records of one source at once, unless told otherwise: as many deaths as the history keeps. The reader empties
 /// the ring into its own memory while they come (`ring::BATCH`).
 pub const STORM_BURST: u32 = 10_000;
+/// See [`Options::max_counters`]: some 400 containers with trouble, 192 KiB on each CPU.
+pub const MAX_COUNTERS: u32 = 4096;
 
 /// Sizes and limits of the kernel side.
 #[derive(Clone, Copy, Debug)]
@@ -46,13 +48,20 @@ pub struct Options {
     pub ring_size: u32,
     /// Sockets remembered between events.
     pub max_sockets: u32,
+    /// Entries of `COUNTS`: one for each workload, kind of event and reason that has come up.
+    pub max_counters: u32,
     /// What may be told of one source.
     pub limits: Limits,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_size: 4 << 20, max_sockets: 65_536, limits: Limits::new(STORM_RATE, STORM_BURST) }
+        Self {
+            ring_size: 4 << 20,
+            max_sockets: 65_536,
+            max_counters: MAX_COUNTERS,
+            limits: Limits::new(STORM_RATE, STORM_BURST),
+        }
     }
 }
 
@@ -156,6 +165,7 @@ fn attach(options: Options) -> Result<Loaded, LoadError> {
         .override_global("LIMITS", &options.limits, true)
         .map_max_entries("EVENTS", options.ring_size)
         .map_max_entries("SOCKETS", options.max_sockets)
+        .map_max_entries("COUNTS", options.max_counters)
         .load(OBJECT)
         .map_err(refused)?;
     let mut counters = counters(&mut ebpf)?;

@@ -16,7 +16,7 @@ mod told;
 mod walk;
 
 pub use agent_common::count::Limits as StormLimits;
-pub use load::{KERNEL_BTF, LoadError, Options, STORM_BURST, STORM_RATE, Survey, load, survey};
+pub use load::{KERNEL_BTF, LoadError, MAX_COUNTERS, Options, STORM_BURST, STORM_RATE, Survey, load, survey};
 pub use losses::Loss;
 pub use stats::Counters;
 pub use told::Told;
