@@ -187,6 +187,7 @@ fn config(image: &Image, root: &Path, netns: &Netns, cgroup: &str) -> Value {
                 "devices": [{"allow": false, "access": "rwm"}],
                 "memory": {"limit": 192 << 20},
             },
+            "seccomp": parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/seccomp/tcpwhy.json")),
             "namespaces": [
                 {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network", "path": netns.path()},
             ],

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod bench;
+mod cluster;
 mod cmd;
 mod image;
 mod libtest;

@@ -1,6 +1,7 @@
 //! The subcommands, one file each. A new one is a file, a variant and an arm.
 
 mod bench;
+mod cluster;
 mod image;
 mod lint;
 mod run;
@@ -22,6 +23,7 @@ pub enum Task {
     Vm(vm::Vm),
     Bench(bench::Bench),
     Image(image::Image),
+    Cluster(cluster::Cluster),
 }
 
 impl Task {
@@ -35,6 +37,7 @@ impl Task {
             Self::Vm(task) => task.run(),
             Self::Bench(task) => task.run(),
             Self::Image(task) => task.run(),
+            Self::Cluster(task) => task.run(),
         }
     }
 }

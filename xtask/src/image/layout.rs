@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, Header};
 
+use super::Platform;
 use super::layer::compressed;
-use super::{PROGRAM, Platform};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -31,6 +31,17 @@ pub struct Image {
     pub platform: Platform,
     /// Its file system, a tar.
     pub layer: Vec<u8>,
+    /// What runs if nobody says otherwise.
+    pub command: Command,
+}
+
+/// A command line.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// The words that always begin it.
+    pub entrypoint: &'static [&'static str],
+    /// Those after them, which users replace.
+    pub arguments: &'static [&'static str],
 }
 
 /// A whole archive.
@@ -100,8 +111,8 @@ fn manifest(image: &Image, about: &About, blobs: &mut Vec<Blob>) -> Value {
         "os": "linux",
         "created": created,
         "config": {
-            "Entrypoint": [format!("/{PROGRAM}")],
-            "Cmd": ["agent"],
+            "Entrypoint": image.command.entrypoint,
+            "Cmd": image.command.arguments,
             "Env": ["PATH=/usr/bin"],
             "User": "0:0",
             "Labels": labels(&created),
@@ -161,7 +172,11 @@ mod tests {
     const ABOUT: About = About { name: "tcpwhy:1", epoch: 86_400 };
 
     fn image(platform: Platform) -> Image {
-        Image { platform, layer: platform.name().into() }
+        Image {
+            platform,
+            layer: platform.name().into(),
+            command: Command { entrypoint: &["/x"], arguments: &[] },
+        }
     }
 
     fn blob<'a>(layout: &'a Layout, descriptor: &Value) -> &'a [u8] {

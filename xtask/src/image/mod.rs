@@ -9,18 +9,20 @@ mod sbom;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process;
 
 use anyhow::{Context as _, Result};
 
 use self::layer::Layer;
-use self::layout::{About, Image, Layout};
+use self::layout::{About, Command, Image, Layout};
 pub use self::platform::Platform;
 pub use self::program::Profile;
-use crate::{process, report, workspace};
+use crate::process::capture;
+use crate::{report, workspace};
 
 /// In the image; `kubectl exec` finds it by `PATH`.
 const PROGRAM: &str = "usr/bin/tcpwhy";
+const COMMAND: Command = Command { entrypoint: &["/usr/bin/tcpwhy"], arguments: &["agent"] };
 /// Where scanners look for what an image is made of.
 const DOCUMENTS: &str = "usr/share/doc/tcpwhy";
 const LICENCES: [&str; 3] = ["LICENSE-APACHE", "LICENSE-GPL2", "LICENSE-MIT"];
@@ -55,24 +57,43 @@ impl Request {
         let mut images = Vec::new();
         for &platform in &self.platforms {
             let program = program::build(platform, self.profile)?;
-            images.push(Image { platform, layer: layer(&program, &sbom::of(platform)?, epoch)? });
+            let layer = layer(&program, &sbom::of(platform)?, epoch)?;
+            images.push(Image { platform, layer, command: COMMAND });
         }
-        let about = About { name: &self.name, epoch };
-        self.save(&Layout::new(&images, &about))
+        save(&images, &self.name, epoch, &self.output)
     }
+}
 
-    fn save(&self, layout: &Layout) -> Result<()> {
-        let failed = || format!("write {}", self.output.display());
-        let folder = self.output.parent().context("an archive has a folder")?;
-        fs::create_dir_all(folder).with_context(failed)?;
-        // A reader sees the whole of it or the one before.
-        let partial = self.output.with_extension("part");
-        layout.write(File::create(&partial).with_context(failed)?).with_context(failed)?;
-        fs::rename(&partial, &self.output).with_context(failed)?;
-        report::status("Wrote", format_args!("{} as {}", self.output.display(), self.name));
-        report::status("Digest", layout.digest());
-        Ok(())
+fn save(images: &[Image], name: &str, epoch: u64, output: &Path) -> Result<()> {
+    let layout = Layout::new(images, &About { name, epoch });
+    let failed = || format!("write {}", output.display());
+    let folder = output.parent().context("an archive has a folder")?;
+    fs::create_dir_all(folder).with_context(failed)?;
+    // A reader sees the whole of it or the one before.
+    let partial = output.with_extension("part");
+    layout.write(File::create(&partial).with_context(failed)?).with_context(failed)?;
+    fs::rename(&partial, output).with_context(failed)?;
+    report::status("Wrote", format_args!("{} as {name}", output.display()));
+    report::status("Digest", layout.digest());
+    Ok(())
+}
+
+/// An image of busybox alone, which sleeps: pods of the cluster that tests make are of it.
+pub fn write_busybox(name: &str, busybox: &Path, output: &Path) -> Result<()> {
+    let program = fs::read(busybox).with_context(|| format!("read {}", busybox.display()))?;
+    let mut layer = Layer::new(0);
+    for folder in ["bin", "dev", "etc", "proc", "run", "sys"] {
+        layer.folder(folder)?;
     }
+    layer.program("bin/busybox", &program)?;
+    let command = Command { entrypoint: &["/bin/busybox"], arguments: &["sleep", "infinity"] };
+    let image = Image { platform: Platform::host(), layer: layer.finish()?, command };
+    save(&[image], name, 0, output)
+}
+
+/// Builds the program that tests run, for this machine.
+pub fn program_for_tests() -> Result<PathBuf> {
+    program::build(Platform::host(), Profile::Release)
 }
 
 /// The image that tests run: of this machine's platform, quickly built.
@@ -106,7 +127,7 @@ fn epoch() -> Result<u64> {
     if let Ok(given) = std::env::var("SOURCE_DATE_EPOCH") {
         return given.parse().context("SOURCE_DATE_EPOCH is no number of seconds");
     }
-    let mut git = Command::new("git");
-    let shown = process::capture(git.current_dir(workspace::root()).args(["log", "-1", "--format=%ct"]));
+    let mut git = process::Command::new("git");
+    let shown = capture(git.current_dir(workspace::root()).args(["log", "-1", "--format=%ct"]));
     Ok(shown.ok().and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()).unwrap_or(0))
 }

@@ -128,9 +128,18 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 
     /// Downloads packages, each by its name, as `NAME/SUITE` or `NAME=VERSION`, into the new folder `dir`.
     pub fn download(&self, packages: &[impl AsRef<str>], dir: &Path) -> Result<Vec<PathBuf>> {
+        self.fetch(&["download"], packages, dir)
+    }
+
+    /// Downloads the files of source packages into the new folder `dir`.
+    pub fn download_source(&self, packages: &[impl AsRef<str>], dir: &Path) -> Result<Vec<PathBuf>> {
+        self.fetch(&["source", "--download-only"], packages, dir)
+    }
+
+    fn fetch(&self, how: &[&str], packages: &[impl AsRef<str>], dir: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let mut command = self.apt("apt-get");
-        command.args(["--quiet", "--quiet", "download"]).current_dir(dir);
+        command.args(["--quiet", "--quiet"]).args(how).current_dir(dir);
         process::capture(command.args(packages.iter().map(AsRef::as_ref)))?;
         let entries = dir.read_dir().with_context(|| format!("list {}", dir.display()))?;
         let mut files = Vec::new();

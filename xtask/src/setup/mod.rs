@@ -4,6 +4,7 @@ pub mod archive;
 pub mod arm64;
 mod compiler;
 pub mod debian;
+mod helm;
 mod linker;
 mod programs;
 pub mod python;
@@ -25,6 +26,11 @@ pub fn prepare(purpose: Purpose) -> Result<()> {
     linker::ensure()?;
     match purpose {
         Purpose::Build => Ok(()),
-        Purpose::Test => programs::ensure().and_then(|()| python::ensure()),
+        Purpose::Test => {
+            programs::ensure()?;
+            python::ensure()?;
+            helm::ensure();
+            Ok(())
+        }
     }
 }
