@@ -5,6 +5,7 @@
 
 pub mod advise;
 pub mod cli;
+pub mod connect;
 pub mod correlate;
 pub mod decode;
 pub mod diagnose;

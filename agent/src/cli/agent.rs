@@ -10,6 +10,7 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 
 use super::attach::{AttachArgs, Attached, Loaded};
+use super::otlp::OtlpArgs;
 use super::output::{Formatter, Output, print_feed};
 use super::rights::Rights;
 use super::signals::Signals;
@@ -17,6 +18,7 @@ use super::{paths, printer, tape};
 use crate::export::feed::Reader;
 use crate::export::filter::Filter;
 use crate::export::metrics::Metrics;
+use crate::export::otlp::{self, Exporter};
 use crate::export::page::loopback;
 use crate::export::servers::{Bound, Services};
 use crate::export::text::Look;
@@ -61,6 +63,8 @@ pub(super) struct Agent {
     #[arg(long, requires = "record")]
     overwrite: bool,
     #[command(flatten)]
+    otlp: OtlpArgs,
+    #[command(flatten)]
     attach: AttachArgs,
 }
 
@@ -74,17 +78,21 @@ struct Open {
 impl Agent {
     /// Serves with no rights left.
     pub(super) async fn run(self, rights: Rights) -> anyhow::Result<()> {
-        let (signals, tail) = (Signals::new()?, self.tail);
+        let (signals, tail, collector) = (Signals::new()?, self.tail, self.otlp.collector()?);
+        let node = self.attach.names.node().map(ToOwned::to_owned);
         let Open { bound, loaded, writer } = rights.spend(self.open()).await??;
         let start = |writer| tape::start(writer, Vec::new(), loaded.counters());
         let (tape, recording) = writer.map(start).transpose()?.unzip();
         let reader = tail.then(|| loaded.subscribe());
-        serve(bound, loaded.start(tape), reader, recording, signals).await
+        let exporter = collector.map(|collector| {
+            Exporter::start(collector, loaded.subscribe(), &otlp::host_name(), node.as_deref())
+        });
+        serve(bound, loaded.start(tape), Readers { terminal: reader, exporter, recording }, signals).await
     }
 
     /// Binds before it attaches: what another agent holds ends this one at once.
     async fn open(self) -> anyhow::Result<Open> {
-        let Self { listen, socket, page, tail: _, record, overwrite, attach } = self;
+        let Self { listen, socket, page, tail: _, record, overwrite, otlp: _, attach } = self;
         let socket = socket.unwrap_or_else(paths::for_agent);
         let mut bound = Bound::bind(listen, &socket).await?;
         if let Some(page) = page {
@@ -96,28 +104,39 @@ impl Agent {
     }
 }
 
-/// Serves until a signal, the source's end, or the end of who reads `reader` in this terminal. What is under
+/// Who is told beside those that ask.
+#[derive(Default)]
+pub(super) struct Readers {
+    pub(super) terminal: Option<Reader>,
+    pub(super) exporter: Option<Exporter>,
+    pub(super) recording: Option<Recording>,
+}
+
+/// Serves until a signal, the source's end, or the end of who reads in this terminal. What is under
 /// way then still reaches the recording and the readers, unless another signal comes.
 pub(super) async fn serve(
     bound: Bound,
     attached: Attached,
-    reader: Option<Reader>,
-    mut recording: Option<Recording>,
+    readers: Readers,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let Attached { counters, tallies, stories, names, feed, host, mut source } = attached;
+    let Readers { terminal, exporter, mut recording } = readers;
     let metrics = Metrics::new(counters, tallies, feed.clone(), Arc::clone(&host)).with_names(names);
-    let metrics = Arc::new(metrics);
+    let metrics = Arc::new(metrics.with_exported(exporter.as_ref().map(Exporter::exported)));
     let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host), stories });
     let result = tokio::select! {
         () = signals.next() => Ok(()),
-        result = print(reader, host.hz) => printer::end(result),
+        result = print(terminal, host.hz) => printer::end(result),
         result = source.ended() => result,
         never = outlive(&mut recording) => never,
     };
     let end = async {
         let stopped = source.stop().await;
         finish(recording).await;
+        if let Some(exporter) = exporter {
+            exporter.finish().await;
+        }
         servers.shutdown().await;
         stopped
     };

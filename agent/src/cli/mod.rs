@@ -11,6 +11,7 @@ mod kubectl;
 mod look;
 mod man;
 mod names;
+mod otlp;
 mod output;
 mod paths;
 mod place;

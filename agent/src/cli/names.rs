@@ -34,6 +34,11 @@ pub(super) struct NamesArgs {
 }
 
 impl NamesArgs {
+    /// This node, in a cluster.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.node_name.as_deref()
+    }
+
     /// Which names to look for.
     pub(super) fn wanted(&self) -> names::Wanted {
         let cgroups = self.cgroups.clone().or_else(cgroups::root);

@@ -95,7 +95,8 @@ async fn start(name: &str) -> Agent {
         host: host(),
         source,
     };
-    let task = tokio::spawn(agent::serve(bound, attached, None, None, Signals::new().unwrap()));
+    let task =
+        tokio::spawn(agent::serve(bound, attached, agent::Readers::default(), Signals::new().unwrap()));
     Agent { socket, feed, end, task }
 }
 

@@ -12,6 +12,7 @@ mod http;
 pub mod line;
 mod listener;
 pub mod metrics;
+pub mod otlp;
 pub mod page;
 pub mod place;
 pub mod query;

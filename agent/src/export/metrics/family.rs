@@ -111,6 +111,8 @@ families! {
         "Entries given up because a table of the agent was full";
     TAIL_MISSED: Counter "tail_missed" {}
         "Events that readers of the stream were too slow for";
+    OTLP_RECORDS: Counter "otlp_records" { ("outcome", "`sent`; lost: `full`: the queue was, `refused` by the receiver, `unsent` at the agent's end") }
+        "Diagnoses for the OTLP receiver; only with --otlp";
     CONNECTIONS: Gauge "connections" { ("state", "as the agent keeps it") }
         "Connections that the agent remembers";
     PROCESS_FAMILY_SOCKETS: Gauge "process_family_sockets" { COMM }

@@ -32,6 +32,7 @@ use self::reconcile::{Compared, Reconcile};
 use self::workload::Admission;
 pub use self::workload::Workload;
 use super::feed::Feed;
+use super::otlp::Exported;
 use crate::correlate::families::Walks;
 use crate::diagnose::stats::Stats;
 use crate::event::{HostFacts, Owned, Snmp, TcpMemory};
@@ -154,6 +155,7 @@ pub struct Metrics {
     feed: Feed,
     host: Arc<HostFacts>,
     names: Vec<Arc<NamesUp>>,
+    exported: Option<Arc<Exported>>,
     admission: Mutex<Admission>,
     reconcile: Mutex<Reconcile>,
 }
@@ -195,13 +197,20 @@ impl Metrics {
         host: Arc<HostFacts>,
     ) -> Self {
         let reconcile = Reconcile::new(&*counters, !host.reset_reasons.is_empty()).into();
-        Self { counters, tallies, feed, host, names: Vec::new(), admission: Mutex::default(), reconcile }
+        let (names, exported, admission) = (Vec::new(), None, Mutex::default());
+        Self { counters, tallies, feed, host, names, exported, admission, reconcile }
     }
 
     /// The same with where names come from.
     #[must_use]
     pub fn with_names(self, names: Vec<Arc<NamesUp>>) -> Self {
         Self { names, ..self }
+    }
+
+    /// The same with what has become of the diagnoses for an OTLP receiver.
+    #[must_use]
+    pub fn with_exported(self, exported: Option<Arc<Exported>>) -> Self {
+        Self { exported, ..self }
     }
 
     /// The page. Reads the kernel's maps: not for a thread that must not wait.
@@ -266,6 +275,7 @@ impl Metrics {
             tail_missed: self.feed.missed(),
             host: Arc::clone(&self.host),
             names: self.names.iter().map(|names| (names.source, names.is_up())).collect(),
+            exported: self.exported.iter().flat_map(|exported| exported.outcomes()).collect(),
         })
     }
 }

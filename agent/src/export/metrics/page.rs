@@ -40,6 +40,7 @@ pub(super) struct Page {
     pub(super) tail_missed: u64,
     pub(super) host: Arc<HostFacts>,
     pub(super) names: Vec<(&'static str, bool)>,
+    pub(super) exported: Vec<(&'static str, u64)>,
 }
 
 pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
@@ -112,7 +113,9 @@ impl Page {
         gauges(to, &family::SNMP_DIFFERENCE, self.differences.iter().copied())?;
         words(to, &family::DECODE_ERRORS, &self.tally.decode_errors)?;
         words(to, &family::EVICTED, &self.tally.evicted)?;
-        counters(to, &family::TAIL_MISSED, [(Labels::new(), self.tail_missed)])
+        counters(to, &family::TAIL_MISSED, [(Labels::new(), self.tail_missed)])?;
+        let exported = self.exported.iter().map(|(outcome, count)| (vec![("outcome", *outcome)], *count));
+        counters(to, &family::OTLP_RECORDS, exported)
     }
 
     fn agent(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -5,27 +5,18 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::object::PodObject;
+use crate::connect::{self, ConnectError};
 
 /// Time for a connection, and for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -52,17 +43,11 @@ pub struct Api {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// No way to it.
-    #[error("connect to {0}")]
-    Connect(Uri, #[source] io::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// A file of the service account.
     #[error("read {}", .0.display())]
     Credentials(PathBuf, #[source] io::Error),
-    /// The folder's certificates are none.
-    #[error("read the certificates of {}", .0.display())]
-    Certificates(PathBuf, #[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The server's address has no host.
-    #[error("{0} names no server")]
-    Server(Uri),
     /// HTTP went wrong.
     #[error("ask the API server")]
     Http(#[from] hyper::Error),
@@ -109,57 +94,21 @@ impl Api {
     }
 
     async fn request(&self, path: &str) -> Result<Response<Incoming>, ApiError> {
-        let host = self.server.host().ok_or_else(|| ApiError::Server(self.server.clone()))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let tls = self.server.scheme_str() != Some("http");
-        let port = self.server.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let refused = |error| ApiError::Connect(self.server.clone(), error);
-        let stream = TcpStream::connect((host, port)).await.map_err(refused)?;
-        if !tls {
-            return self.ask(stream, path, None).await;
-        }
-        let name = match host.parse::<IpAddr>() {
-            Ok(address) => ServerName::from(address),
-            Err(_) => {
-                ServerName::try_from(host.to_owned()).map_err(|_| ApiError::Server(self.server.clone()))?
-            }
-        };
-        let stream = self.connector()?.connect(name, stream).await.map_err(refused)?;
+        let roots = self.credentials.join("ca.crt");
+        let mut sender = connect::http(&self.server, Some(&roots)).await?;
+        let is_plain = self.server.scheme_str() == Some("http");
         // Read anew each time: the kubelet changes it every hour.
-        let token = self.read("token")?;
-        self.ask(stream, path, Some(token.trim())).await
-    }
-
-    async fn ask<S>(&self, stream: S, path: &str, token: Option<&str>) -> Result<Response<Incoming>, ApiError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the answer, or when that is dropped; what went wrong the answer tells.
-        tokio::spawn(connection);
+        let token = if is_plain { None } else { Some(self.read("token")?) };
         let mut request = Request::new(Empty::<Bytes>::new());
-        *request.uri_mut() = path.parse().map_err(|_| ApiError::Server(self.server.clone()))?;
+        *request.uri_mut() = path.parse().map_err(|_| ConnectError::Server(self.server.clone()))?;
         let headers = request.headers_mut();
         let authority = self.server.authority().map(hyper::http::uri::Authority::as_str);
         headers.extend(authority.and_then(|host| Some((HOST, HeaderValue::from_str(host).ok()?))));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tcpwhy/", env!("CARGO_PKG_VERSION"))));
-        let bearer = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+        let bearer = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.trim())).ok());
         headers.extend(bearer.map(|bearer| (AUTHORIZATION, bearer)));
         Ok(sender.send_request(request).await?)
-    }
-
-    fn connector(&self) -> Result<TlsConnector, ApiError> {
-        let path = self.credentials.join("ca.crt");
-        let wrong =
-            |error: Box<dyn std::error::Error + Send + Sync>| ApiError::Certificates(path.clone(), error);
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(&path).map_err(|error| wrong(error.into()))? {
-            let certificate = certificate.map_err(|error| wrong(error.into()))?;
-            roots.add(certificate).map_err(|error| wrong(error.into()))?;
-        }
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
     }
 
     fn read(&self, name: &str) -> Result<String, ApiError> {
