@@ -176,6 +176,7 @@ layout! {
         icsk_retransmit_expires: "inet_connection_sock" "icsk_retransmit_timer.expires" optional,
         /// The keepalive timer from 7.1 on.
         icsk_keepalive_expires: "inet_connection_sock" "icsk_keepalive_timer.expires" optional,
+        icsk_lrcvtime: "inet_connection_sock" "icsk_ack.lrcvtime" optional,
         icsk_syn_queue: "inet_connection_sock" "icsk_accept_queue.qlen.counter" required,
         tcp_srtt_us: "tcp_sock" "srtt_us" required,
         tcp_rttvar_us: "tcp_sock" "rttvar_us" required,
@@ -230,6 +231,7 @@ layout! {
         cb_tcp_flags: "tcp_skb_cb" "tcp_flags" required byte,
         cb_tcp_gso_segs: "tcp_skb_cb" "tcp_gso_segs" required,
         req_num_retrans: "request_sock" "num_retrans" required,
+        req_timer_expires: "request_sock" "rsk_timer.expires" optional,
         net_inum: "net" "ns.inum" required,
         /// This and its neighbours: `int` before 5.13, `u8` after.
         net_retries1: "net" "ipv4.sysctl_tcp_retries1" required byte,

@@ -241,8 +241,10 @@ pub struct Tcp {
     pub is_mptcp: u8,
     /// 1: `sk_socket` is set, so some file refers to the socket.
     pub has_socket: u8,
+    /// `icsk_ack.lrcvtime`: last data received, jiffies (32 bit); 0 before any, or if not to be read.
+    pub lrcvtime: u32,
     /// Zero.
-    pub reserved: [u8; 8],
+    pub reserved: [u8; 4],
 }
 
 /// Settings of the socket's network namespace that decide when the kernel gives up.

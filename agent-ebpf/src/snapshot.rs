@@ -232,6 +232,7 @@ pub fn tcp(to: *mut Tcp, full: Full) {
         data_segs_out: tcp_data_segs_out u32;
         rcv_tstamp: tcp_rcv_tstamp u32;
         lsndtime: tcp_lsndtime u32;
+        lrcvtime: icsk_lrcvtime u32, else 0;
         keepalive_time: tcp_keepalive_time u32;
         keepalive_intvl: tcp_keepalive_intvl u32;
         linger2: tcp_linger2 i32;

@@ -274,9 +274,17 @@ fn retransmit_kind(number: u16) -> Result<RetransmitKind, DecodeError> {
 }
 
 fn synack_retransmit(raw: record::SynackRetransmit) -> Detail {
-    let record::SynackRetransmit { retransmits, timeouts, reserved: _, syn_queue, accept_queue, backlog } =
-        raw;
-    Detail::SynackRetransmit { retransmits, timeouts, syn_queue, accept_queue, backlog }
+    let record::SynackRetransmit {
+        retransmits,
+        timeouts,
+        duplicate_syn,
+        reserved: _,
+        syn_queue,
+        accept_queue,
+        backlog,
+    } = raw;
+    let duplicate_syn = duplicate_syn != 0;
+    Detail::SynackRetransmit { retransmits, timeouts, duplicate_syn, syn_queue, accept_queue, backlog }
 }
 
 fn reset_sent(raw: record::ResetSent) -> Detail {

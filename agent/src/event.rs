@@ -198,6 +198,8 @@ pub enum Detail {
         retransmits: u8,
         /// Timer expiries before this one.
         timeouts: u8,
+        /// The client's repeated SYN asked for it, not the timer.
+        duplicate_syn: bool,
         /// Half-open connections of the listener.
         syn_queue: u32,
         /// Connections waiting for accept.

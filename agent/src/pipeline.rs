@@ -209,7 +209,7 @@ impl<S: Sink> Pipeline<S> {
     /// What the metrics tell of the pipeline itself.
     pub fn tally(&self) -> Tally {
         let (evicted, sizes) = (self.correlator.evicted(), self.correlator.sizes());
-        let Evicted { connections, history, listeners, stacks, wants, families, places } = evicted;
+        let Evicted { connections, history, listeners, requests, stacks, wants, families, places } = evicted;
         Tally {
             decode_errors: DecodeError::REASONS.into_iter().zip(self.counts.decode_errors).collect(),
             evicted: BTreeMap::from([
@@ -217,6 +217,7 @@ impl<S: Sink> Pipeline<S> {
                 ("families", families),
                 ("history", history),
                 ("listeners", listeners),
+                ("requests", requests),
                 ("stacks", stacks),
                 ("wants", wants),
                 ("places", places),

@@ -1,11 +1,17 @@
 //! Connections whose peer is silent end when the agent said they would.
 
+use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
+use tests::agent::event::Event;
+use tests::agent::{agent, command};
 use tests::foreseen::{Foreseen, assert_probes_foreseen, monotonic};
 use tests::link::{Family, Pair};
 use tests::live::{Silent, Watched, insist, named};
+use tests::scenes::request::Unanswered;
 use tests::scenes::{death, request};
+use tests::wait;
 
 #[test]
 fn the_end_by_retries2_lies_within_each_prediction() {
@@ -85,27 +91,52 @@ fn the_end_of_a_shut_window_by_user_timeout_lies_within_each_prediction() {
 /// A client that never answers: its request is dropped without an event, so its end is looked for.
 #[test]
 fn the_end_of_a_half_open_connection_lies_within_each_prediction() {
-    insist(|| {
-        let watched = Watched::new(Pair::new());
-        let request = request::unanswered(&watched.pair, Family::V4, 2);
-        let events = watched.so_far(request.side);
-        let resends = named(&events, "synack_retransmit");
-        if resends.len() < 2 {
-            return Err(Silent);
-        }
-        for resend in resends {
-            assert_eq!(resend.text("/outlook/deadline/rule"), "tcp_synack_retries");
-            let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(resend, limit));
-            let (there, gone) = request.ended;
-            eprintln!(
-                "gone {} to {} µs of {} µs",
-                (there - earliest) / 1000,
-                (gone - earliest) / 1000,
-                (latest - earliest) / 1000
-            );
-            assert!(gone >= earliest && there <= latest, "{there} to {gone}: {resend:#?}");
-            assert!(latest - earliest < 600_000_000, "{resend:#?}");
-        }
-        Ok(())
+    insist(|| half_open(|pair| request::unanswered(pair, Family::V4, 2)));
+}
+
+#[test]
+fn the_end_of_a_half_open_connection_whose_client_repeats_its_syn_is_foreseen() {
+    insist(|| half_open(|pair| request::repeated(pair, Family::V4, 1)));
+}
+
+fn half_open(scene: impl FnOnce(&Pair) -> Unanswered) -> Result<(), Silent> {
+    let watched = Watched::new(Pair::new());
+    let request = scene(&watched.pair);
+    let events = watched.so_far(request.side);
+    let resends = named(&events, "synack_retransmit");
+    if resends.len() < 2 {
+        return Err(Silent);
+    }
+    for resend in resends {
+        assert_eq!(resend.text("/outlook/deadline/rule"), "tcp_synack_retries");
+        let [earliest, latest] = ["earliest", "latest"].map(|limit| monotonic(resend, limit));
+        let (there, gone) = request.ended;
+        let after = |time: i64| (time - earliest) / 1000;
+        eprintln!("gone {} to {} µs of {} µs", after(there), after(gone), after(latest));
+        assert!(gone >= earliest && there <= latest, "{there} to {gone}: {resend:#?}");
+        assert!(latest - earliest < 600_000_000, "{resend:#?}");
+    }
+    Ok(())
+}
+
+/// `why` knows a half-open connection by its ends, as long as the kernel does.
+#[test]
+fn a_half_open_connection_is_told_by_why() {
+    let pair = Pair::new();
+    let tail = agent().tail(&pair.server);
+    let why = |client: SocketAddr| {
+        let socket = agent().socket().to_str().expect("a path of plain text");
+        let told = command::run(&["why", "-o", "json", "--socket", socket, &client.to_string()]);
+        told.status.success().then(|| Event::parse(&String::from_utf8_lossy(&told.stdout)))
+    };
+    let request = thread::scope(|scope| {
+        let scene = scope.spawn(|| request::unanswered(&pair, Family::V4, 2));
+        let resend = tail.wait_for("a SYN-ACK sent again", |event| event.name() == "synack_retransmit");
+        let told = why(resend.address("/remote").expect("the client")).expect("the half-open connection");
+        assert_eq!(told.text("/state"), "NEW_SYN_RECV");
+        assert_eq!(told.text("/process/source"), "listener");
+        assert_eq!(told.text("/outlook/deadline/rule"), "tcp_synack_retries");
+        scene.join().expect("the scene")
     });
+    wait::until("it to be forgotten", || why(request.side.remote).is_none());
 }

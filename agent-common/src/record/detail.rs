@@ -29,8 +29,10 @@ pub struct SynackRetransmit {
     pub retransmits: u8,
     /// Timer expiries before this one (`request_sock.num_timeout`).
     pub timeouts: u8,
+    /// 1: the answer to the client's repeated SYN, which does not count as a timeout; 0: the timer's.
+    pub duplicate_syn: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Half-open connections of the listener (`icsk_accept_queue.qlen`).
     pub syn_queue: u32,
     /// Connections waiting for accept (`sk_ack_backlog`).

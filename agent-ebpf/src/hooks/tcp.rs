@@ -148,11 +148,21 @@ fn request_detail(sk: *const u8, req: *const u8) -> SynackRetransmit {
     SynackRetransmit {
         retransmits: field!(req, req_num_retrans, u8),
         timeouts: bits!(req, req_num_timeout, else 0),
-        reserved: [0; 2],
+        duplicate_syn: u8::from(!has_timer_run(req)),
+        reserved: 0,
         syn_queue: if tp.is_null() { 0 } else { field!(tp, icsk_syn_queue, u32) },
         accept_queue: field!(sk, sk_ack_backlog, u32),
         backlog: field!(sk, sk_max_ack_backlog, u32),
     }
+}
+
+/// `reqsk_timer_handler` runs when the request's timer has expired; a repeated SYN (`tcp_check_req`) comes while
+/// it still runs, and arms it anew only afterwards.
+#[inline(always)]
+fn has_timer_run(req: *const u8) -> bool {
+    // SAFETY: no preconditions.
+    let now = unsafe { bpf_jiffies64() };
+    now.wrapping_sub(field!(req, req_timer_expires, u64, else 0)) < u64::MAX / 2
 }
 
 /// `tcp_v4_send_reset`, `tcp_v6_send_reset` (passive, with the segment that is answered, before the send)

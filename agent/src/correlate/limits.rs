@@ -65,6 +65,9 @@ pub const STACKS: usize = 1024;
 /// cgroups whose memory is remembered: those short of it, for as long as their events are judged.
 pub const SHORT_CGROUPS: usize = 256;
 
+/// Half-open connections whose SYN-ACK was sent again: a full SYN queue of the usual backlog; 2 MiB.
+pub const REQUESTS: usize = 1024;
+
 /// Connections that can ask for a walk over open files at a time: one is reason enough.
 pub const WANTS: usize = 1024;
 
@@ -99,6 +102,8 @@ pub struct Evicted {
     pub history: u64,
     /// Listeners.
     pub listeners: u64,
+    /// Half-open connections.
+    pub requests: u64,
     /// Kernel stacks.
     pub stacks: u64,
     /// Wishes for a walk over open files.

@@ -17,6 +17,7 @@ pub mod observed;
 mod owner;
 pub mod place;
 pub mod query;
+mod requests;
 mod stage;
 mod state;
 mod stories;
@@ -34,6 +35,8 @@ use self::limits::{Evicted, Limits};
 use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::place::{Place, Places};
+pub use self::requests::Request as HalfOpen;
+use self::requests::Requests;
 use self::table::Table;
 use self::walks::Walks;
 use crate::diagnose::deadline::{Outlook, Request, half_open_outlook};
@@ -54,6 +57,7 @@ const LATE_SEGMENTS: u64 = stage::RTO_MAX.as_nanos() as u64;
 pub struct Correlator {
     table: Table,
     listeners: Listeners,
+    requests: Requests,
     walks: Walks,
     families: Families,
     host: Host,
@@ -68,6 +72,7 @@ impl Correlator {
         Self {
             table: Table::new(limits),
             listeners: Listeners::default(),
+            requests: Requests::default(),
             walks: Walks::default(),
             families: Families::default(),
             host: Host::default(),
@@ -109,6 +114,7 @@ impl Correlator {
             connections,
             history,
             listeners: self.listeners.evicted(),
+            requests: self.requests.evicted(),
             stacks: self.host.evicted_stacks(),
             wants: self.walks.evicted(),
             families: self.families.left_out(),
@@ -152,6 +158,7 @@ impl Correlator {
         self.families.end_walk(time);
         self.table.change_living(|connection| connection.end_walk(walk));
         self.table.expire(time);
+        self.requests.expire(time);
         self.places.expire(time);
     }
 
@@ -193,7 +200,9 @@ impl Correlator {
             self.settle(id, &event);
             self.ask_for_walk(id, None);
         }
-        self.observe(event, connection, stage)
+        let observed = self.observe(event, connection, stage);
+        self.requests.follow(&observed);
+        observed
     }
 
     /// Whose event it is. `None` for listeners, half-open connections, strays and other protocols.
@@ -292,18 +301,21 @@ impl Correlator {
             stack: self.host.stack_of(&event),
             rto: stage::rto(&event, self.host.facts().hz, rto_max),
             stage,
-            outlook: self.half_open(&event, &listener),
+            outlook: self.half_open_outlook(&event, &listener),
             listener,
             event,
         }
     }
 
     /// What comes for a half-open connection whose SYN-ACK was sent again, as its listener's socket has it.
-    fn half_open(&self, event: &KernelEvent, listener: &Listening) -> Option<Outlook> {
-        let Detail::SynackRetransmit { timeouts, syn_queue, backlog, .. } = event.detail else { return None };
+    fn half_open_outlook(&self, event: &KernelEvent, listener: &Listening) -> Option<Outlook> {
+        let Detail::SynackRetransmit { timeouts, duplicate_syn, syn_queue, backlog, .. } = event.detail
+        else {
+            return None;
+        };
         let (seen, tcp) = listener.somebody()?.seen.as_ref()?;
         let hz = self.host.facts().hz;
-        let request = Request { timeouts, syn_queue, backlog, duplicate_syn: false };
+        let request = Request { timeouts, syn_queue, backlog, duplicate_syn };
         (hz > 0).then(|| half_open_outlook(tcp, *seen, event.time, hz, &request))
     }
 

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
-use super::Correlator;
 use super::connection::Connection;
 use super::families::{Families, Family};
 use super::identity::Identity;
@@ -11,6 +10,7 @@ use super::limits::Limits;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
 use super::place::{Place, Places};
+use super::{Correlator, HalfOpen};
 use crate::event::{HostFacts, Process, Settings, TcpMemory, Usage};
 
 /// One condition on a connection.
@@ -86,10 +86,16 @@ impl Correlator {
         self.table.iter()
     }
 
-    /// Those that meet all conditions, last event first.
+    /// The half-open connection of that name.
+    pub fn half_open(&self, id: ConnectionId) -> Option<&HalfOpen> {
+        self.requests.iter().find(|request| request.connection.id == id)
+    }
+
+    /// Those that meet all conditions, half-open ones too, last event first.
     pub fn select(&self, conditions: &[Selector]) -> Vec<&Connection> {
         let meets = |connection: &&Connection| conditions.iter().all(|one| one.matches(connection));
-        let mut found: Vec<_> = self.connections().filter(meets).collect();
+        let half_open = self.requests.iter().map(|request| &request.connection);
+        let mut found: Vec<_> = self.connections().chain(half_open).filter(meets).collect();
         found.sort_unstable_by_key(|connection| Reverse((connection.last, connection.id)));
         found
     }

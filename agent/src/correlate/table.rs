@@ -111,7 +111,7 @@ impl Table {
     }
 
     /// A name for a connection whose cookie is not known, the same in every replay.
-    fn made_id(endpoint: &Endpoint, time: u64) -> ConnectionId {
+    pub(super) fn made_id(endpoint: &Endpoint, time: u64) -> ConnectionId {
         let mut hasher = DefaultHasher::new();
         (endpoint.sk, endpoint.local, endpoint.remote, time).hash(&mut hasher);
         ConnectionId::made(hasher.finish())

@@ -115,7 +115,7 @@ pub fn outlook(
         state,
         moment: sight.moment,
         era: Era::default(),
-        lrcvtime: None,
+        lrcvtime: tcp.lrcvtime(),
         tcp,
     };
     (host.hz > 0 && connection.is_live()).then(|| deadline::outlook(&facts))

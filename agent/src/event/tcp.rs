@@ -63,6 +63,11 @@ impl Tcp {
         (self.raw.keepalive_expires != ABSENT64).then_some(self.raw.keepalive_expires)
     }
 
+    /// Last data received, jiffies (32 bit); `None` before any.
+    pub fn lrcvtime(&self) -> Option<u32> {
+        Some(self.raw.lrcvtime).filter(|&at| at != 0)
+    }
+
     /// `tcp_syn_linear_timeouts` of the namespace; `None` before 6.5.
     pub fn syn_linear_timeouts(&self) -> Option<u8> {
         (self.netns.syn_linear_timeouts != ABSENT8).then_some(self.netns.syn_linear_timeouts)

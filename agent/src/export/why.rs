@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::families::Listing;
-use super::line::{Diagnosis, End, Owner, Place, VERSION};
+use super::line::{Diagnosis, End, Outlook, Owner, Place, VERSION};
 use super::top::Overview;
 use super::words;
 use crate::advise::Gathered;
-use crate::correlate::Correlator;
 use crate::correlate::connection::Connection;
 use crate::correlate::timeline::Entry;
+use crate::correlate::{Correlator, HalfOpen};
 use crate::diagnose::tracker::Tracker;
 use crate::diagnose::{Phase, diagnose, outlook};
 use crate::event::{Process, TcpState};
@@ -87,6 +87,9 @@ pub struct Report {
     /// Events left out after the first ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u32>,
+    /// Of a half-open connection: what comes if its client stays silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
     /// Why; absent if nothing is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
@@ -179,6 +182,10 @@ pub(super) fn judge(
     tracker: &Tracker,
     connection: &Connection,
 ) -> Option<Diagnosis> {
+    if let Some(HalfOpen { observed, .. }) = correlator.half_open(connection.id) {
+        let diagnosed = correlator.name(diagnose(&correlator.stray_story(observed))?, Some(observed))?;
+        return Some(Diagnosis::new(&diagnosed));
+    }
     let phase = match (connection.is_live(), connection.is_stalled()) {
         (false, _) => Phase::Died,
         (true, true) => Phase::Stalled,
@@ -216,8 +223,15 @@ fn plain(correlator: &Correlator, connection: &Connection) -> Report {
         peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),
         timeline: happenings(correlator, connection.timeline.entries()),
         left_out: Some(connection.timeline.dropped()).filter(|events| *events > 0),
+        outlook: correlator.half_open(connection.id).and_then(waits),
         diagnosis: None,
     }
+}
+
+fn waits(half_open: &HalfOpen) -> Option<Outlook> {
+    let HalfOpen { observed, .. } = half_open;
+    let offset = observed.realtime.wrapping_sub(observed.event.time.cast_signed());
+    Some(Outlook::new(&observed.outlook?, offset))
 }
 
 fn holders(connection: &Connection) -> Vec<Holder> {

@@ -81,7 +81,8 @@ impl Event {
             .unwrap_or_else(|| panic!("no number {pointer} in {}", self.0))
     }
 
-    fn address(&self, pointer: &str) -> Option<SocketAddr> {
+    /// An end of the connection.
+    pub fn address(&self, pointer: &str) -> Option<SocketAddr> {
         let end = self.find(pointer)?;
         let port = u16::try_from(end["port"].as_u64()?).ok()?;
         Some(SocketAddr::new(end["address"].as_str()?.parse().ok()?, port))

@@ -1,6 +1,7 @@
 //! Connections that the kernel gives up without a reset: ETIMEDOUT (`tcp_write_err`).
 
 use std::net::TcpStream;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::link::{Family, Loss, Pair};
@@ -121,6 +122,11 @@ pub fn keepalive_user_timeout(pair: &Pair, family: Family, timeout: Duration) ->
 
 fn idle(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Probed {
     let Connection { client, client_side: side, server: peer, .. } = Connection::open(pair, family);
+    // What was heard last is data, a while after the last acknowledgement: keepalive counts from there.
+    thread::sleep(Duration::from_millis(700));
+    tcp::send(&peer, 1);
+    tcp::readable(&client, 1);
+    tcp::acknowledged(&peer);
     pair.server.drop_incoming(&Loss::all());
     set(&client);
     Probed { side, client, peer }

@@ -1,6 +1,8 @@
 //! Half-open connections.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::link::{Family, Host, Pair};
 use crate::raw::{Forger, Segment, flags};
@@ -22,13 +24,35 @@ pub struct Unanswered {
 /// A SYN, and silence: the listener sends its SYN-ACK again as `tcp_synack_retries` says, then drops the
 /// request without a word (`reqsk_timer_handler`).
 pub fn unanswered(pair: &Pair, family: Family, synack_retries: u8) -> Unanswered {
+    unanswered_while(pair, family, synack_retries, |_| ())
+}
+
+/// The same; the client sends its SYN once more, before the timer runs: the SYN-ACK goes out at once and the
+/// timer starts anew (`tcp_check_req`), uncounted.
+pub fn repeated(pair: &Pair, family: Family, synack_retries: u8) -> Unanswered {
+    unanswered_while(pair, family, synack_retries, |again| {
+        // Sooner than `tcp_invalid_ratelimit` (500 ms) it is not answered, later than 1 s the timer has run.
+        thread::sleep(Duration::from_millis(600));
+        again();
+    })
+}
+
+/// The same; `meanwhile` may have the SYN sent again.
+pub fn unanswered_while(
+    pair: &Pair,
+    family: Family,
+    synack_retries: u8,
+    meanwhile: impl FnOnce(&dyn Fn()),
+) -> Unanswered {
     pair.server.sysctl("ipv4.tcp_synack_retries", synack_retries);
     let listener = tcp::listen(&pair.server, family, 128);
     let local = tcp::local_address(&listener);
     let remote = pair.client.socket_address(family, FORGED_PORT);
     let forger = Forger::new(&pair.client, remote, local);
-    forger.send(&Segment { flags: flags::SYN, seq: 1000, ..Segment::default() });
+    let send = || forger.send(&Segment { flags: flags::SYN, seq: 1000, ..Segment::default() });
+    send();
     wait::until("the request", || requests(&pair.server) > 0);
+    meanwhile(&send);
     let mut there = monotonic();
     let gone = wait::some("the end of the request", || {
         let now = monotonic();

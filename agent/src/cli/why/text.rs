@@ -22,7 +22,10 @@ pub(in crate::cli) fn page(report: &Report, width: usize, colour: bool) -> Strin
     page.timeline(report);
     match &report.diagnosis {
         Some(diagnosis) => page.diagnosis(diagnosis),
-        None => page.section("Cause", &["nothing is wrong with it that tcpwhy can see".to_owned()]),
+        None => page.section("Cause", &[uncaused(report).to_owned()]),
+    }
+    if let Some(outlook) = report.outlook.as_ref().filter(|_| report.diagnosis.is_none()) {
+        page.section("Outlook", &[comes(outlook)]);
     }
     page.text
 }
@@ -223,6 +226,14 @@ fn entry(happening: &Happening) -> (String, String) {
         text.push_str(", the peer's window is shut");
     }
     (format!("{:>11}", format!("+{}.{:03}s", ms / 1000, ms % 1000)), text)
+}
+
+/// What is said where no rule holds.
+fn uncaused(report: &Report) -> &'static str {
+    match report.outlook {
+        Some(_) => "none yet: half-open, its client has not answered the SYN-ACK",
+        None => "nothing is wrong with it that tcpwhy can see",
+    }
 }
 
 fn comes(outlook: &Outlook) -> String {

@@ -34,7 +34,7 @@ impl Line {
     fn fill_detail(&mut self, observed: &Observed) {
         match &observed.event.detail {
             Detail::Retransmit { .. } => self.retransmit = retransmit(observed),
-            Detail::SynackRetransmit { retransmits: _, timeouts: _, syn_queue, accept_queue, backlog } => {
+            Detail::SynackRetransmit { syn_queue, accept_queue, backlog, .. } => {
                 self.retransmit = Some(synack(observed));
                 let (syn_queue, accept_queue, backlog) = (Some(*syn_queue), *accept_queue, *backlog);
                 self.listener = Some(Listener { syn_queue, accept_queue, backlog });

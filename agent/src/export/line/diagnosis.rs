@@ -134,7 +134,7 @@ impl Diagnosis {
 
 impl Outlook {
     /// `offset` is wall clock minus monotonic clock.
-    pub(super) fn new(outlook: &deadline::Outlook, offset: i64) -> Self {
+    pub(in crate::export) fn new(outlook: &deadline::Outlook, offset: i64) -> Self {
         let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let wall = |time: u64| timestamp(time.cast_signed().saturating_add(offset));
         Self {

@@ -225,6 +225,7 @@ pub(crate) fn synack() -> Observed {
     let detail = Detail::SynackRetransmit {
         retransmits: 1,
         timeouts: 1,
+        duplicate_syn: false,
         syn_queue: 17,
         accept_queue: 129,
         backlog: 128,
