@@ -95,7 +95,7 @@ pub struct Limit {
 pub struct Limits {
     /// Of a (signal, detail, workload, port).
     pub port: Limit,
-    /// Of a (signal, detail, workload), whatever the port: twice as much.
+    /// Of a (signal, detail, workload), whatever the port: twice as much a second, no more at once.
     pub workload: Limit,
 }
 
@@ -107,7 +107,7 @@ impl Limits {
     pub const fn new(rate: u32, burst: u32) -> Self {
         Self {
             port: Limit::new(rate as u64, burst as u64),
-            workload: Limit::new(2 * rate as u64, 2 * burst as u64),
+            workload: Limit::new(2 * rate as u64, burst as u64),
         }
     }
 }

@@ -7,11 +7,12 @@ use tests::agent::command;
 use tests::agent::event::Event;
 use tests::foreseen::Foreseen;
 use tests::link::{Family, Pair};
-use tests::live::{Watched, named};
-use tests::scenes::death;
+use tests::live::{self, Silent, Watched, named};
 use tests::scenes::reset::{self, Reset};
-use tests::scenes::{retransmit, server};
+use tests::scenes::{death, memory, retransmit, server};
+use tests::snmp::Snmp;
 use tests::tcp::{self, Connection, Side};
+use tests::wait;
 
 /// What is said of the death of one side.
 fn death_of(watched: &Watched, side: Side) -> Event {
@@ -145,6 +146,25 @@ fn a_refused_connect_is_told_once_of_the_client() {
         assert_eq!(told.number("/process/pid"), u64::from(std::process::id()));
         let at_the_server = watched.so_far(reset.sender);
         assert!(named(&at_the_server, "diagnosis").is_empty(), "{at_the_server:#?}");
+    });
+}
+
+/// The last ACK is dropped in silence, and the SYN-ACK goes out again: not a lost packet, and not refused.
+#[test]
+fn a_full_accept_queue_that_drops_in_silence_is_named_at_each_syn_ack() {
+    live::each(|family| {
+        let watched = Watched::new(Pair::new());
+        let (side, _held) = memory::accept_queue_full(&watched.pair, family);
+        wait::until("a SYN-ACK to be sent again", || {
+            Snmp::read(&watched.pair.server).get("TcpExtTCPSynRetrans") > 0
+        });
+        let events = watched.of(side);
+        named(&events, "synack_retransmit").first().ok_or(Silent)?;
+        let told = named(&events, "diagnosis");
+        assert!(told.iter().all(|told| told.text("/cause") == "accept_queue_full"), "{told:#?}");
+        let all: String = told.into_iter().map(evidence).collect();
+        assert_says(&all, &["was sent again 1 time", "the accept queue has 2 of 1"]);
+        Ok(())
     });
 }
 

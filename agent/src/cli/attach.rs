@@ -36,10 +36,10 @@ pub(super) struct AttachArgs {
         value_parser = clap::value_parser!(u32).range(1024..=1_048_576))]
     pub(super) max_counters: u32,
     /// Records a second, on each CPU, of one port of a workload and one kind of event; further events are told
-    /// together. 0 is no limit. All ports of a workload get twice as much.
+    /// together. 0 is no limit. All ports of a workload get twice as much together.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_STORM_RATE", default_value_t = kernel::STORM_RATE)]
     pub(super) storm_rate: u32,
-    /// Such records that may come at once.
+    /// Such records that may come at once, of one port or of all ports of a workload.
     #[arg(long, value_name = "COUNT", env = "TCPWHY_STORM_BURST", default_value_t = kernel::STORM_BURST,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) storm_burst: u32,

@@ -49,6 +49,9 @@ pub(super) struct FilterArgs {
     /// Events alone, without diagnoses.
     #[arg(long)]
     no_diagnoses: bool,
+    /// Without listeners that open or close.
+    #[arg(long)]
+    no_listeners: bool,
 }
 
 impl FilterArgs {
@@ -86,12 +89,13 @@ impl From<FilterArgs> for Filter {
             place,
             diagnoses,
             no_diagnoses,
+            no_listeners,
         } = args;
         let show = match (diagnoses, no_diagnoses) {
             (true, _) => Show::Diagnoses,
             (_, true) => Show::Events,
             (false, false) => Show::All,
         };
-        Self { netns, address, port, pid, comm, kind, event, cause, place: place.into(), show }
+        Self { netns, address, port, pid, comm, kind, event, cause, place: place.into(), show, no_listeners }
     }
 }

@@ -10,7 +10,7 @@ use super::place::{Where, Wheres};
 use super::words::{self, EventWord, NoSuchWord};
 use crate::correlate::observed::Observed;
 use crate::diagnose::Cause;
-use crate::event::{Detail, KernelEvent, RetransmitKind};
+use crate::event::{Detail, KernelEvent, RetransmitKind, TcpState};
 use crate::pipeline::Diagnosed;
 
 /// Bytes of a name that the kernel keeps.
@@ -39,6 +39,8 @@ pub struct Filter {
     pub place: Wheres,
     /// Events, diagnoses, or both.
     pub show: Show,
+    /// Without listeners that open or close.
+    pub no_listeners: bool,
 }
 
 /// Which of the two sorts of lines is wanted.
@@ -101,7 +103,7 @@ pub enum FilterError {
     /// No parameter of that name.
     #[error(
         "{0:?} is no parameter; there are netns, address, port, pid, comm, kind, event, cause, namespace, \
-         pod, container, workload, selector, show and since"
+         pod, container, workload, selector, show, listeners and since"
     )]
     Parameter(String),
 }
@@ -149,6 +151,7 @@ impl Filter {
             "event" => self.event.push(read("event", value)?),
             "cause" => self.cause.push(read("cause", value)?),
             "show" => self.show = read("show", value)?,
+            "listeners" => self.no_listeners = !read::<bool>("listeners", value)?,
             other => self.place.0.push(place(other, value)?),
         }
         Ok(())
@@ -156,7 +159,7 @@ impl Filter {
 
     /// The query string that [`Self::parse`] reads back.
     pub fn to_query(&self) -> String {
-        let Self { netns, address, port, pid, comm, kind, event, cause, place, show } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, place, show, no_listeners } = self;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(netns.iter().map(|netns| ("netns", netns.to_string())));
         query.extend_pairs(address.iter().map(|network| ("address", network.0.to_string())));
@@ -168,14 +171,16 @@ impl Filter {
         query.extend_pairs(cause.iter().map(|cause| ("cause", cause.as_str())));
         query.extend_pairs(place.0.iter().map(|one| (one.parameter(), one.to_string())));
         query.extend_pairs((*show != Show::All).then(|| ("show", show.as_str())));
+        query.extend_pairs(no_listeners.then_some(("listeners", "false")));
         query.finish()
     }
 
     /// Whether the reader wants this event.
     pub fn matches(&self, observed: &Observed) -> bool {
-        let Self { netns, address, port, pid, comm, kind, event, cause, place, show } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, place, show, no_listeners } = self;
         let ends = [observed.event.endpoint.local, observed.event.endpoint.remote];
         *show != Show::Diagnoses
+            && !(*no_listeners && is_of_listener(&observed.event))
             && cause.is_empty()
             && place.matches(&observed.place)
             && wants(netns, |&netns| netns == observed.event.endpoint.netns)
@@ -191,7 +196,7 @@ impl Filter {
 impl Filter {
     /// Whether the reader wants this diagnosis: who asks for some events or kinds wants events.
     pub fn wants_diagnosis(&self, diagnosed: &Diagnosed) -> bool {
-        let Self { netns, address, port, pid, comm, kind, event, cause, place, show } = self;
+        let Self { netns, address, port, pid, comm, kind, event, cause, place, show, no_listeners: _ } = self;
         let ends = [diagnosed.local, diagnosed.remote];
         let processes = || diagnosed.owner.iter().map(|owner| &owner.process).chain(&diagnosed.ended_by);
         *show != Show::Events
@@ -219,6 +224,12 @@ impl Filter {
 
 fn wants<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(holds)
+}
+
+/// It opens, or closes.
+fn is_of_listener(event: &KernelEvent) -> bool {
+    let Detail::StateChanged { old, new, .. } = event.detail else { return false };
+    [old, new].contains(&TcpState::Listen)
 }
 
 fn kind_of(event: &KernelEvent) -> Option<RetransmitKind> {

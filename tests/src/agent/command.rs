@@ -1,6 +1,7 @@
 //! The program's commands, run beside the agent.
 
 use std::io::{BufRead, BufReader, Lines, Read};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -44,6 +45,8 @@ impl Running {
         let mut command = Command::new(program());
         command.envs(variables);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A terminal's Ctrl-C is for who started it.
+        command.process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let lines = BufReader::new(child.stdout.take().expect("its standard output")).lines();
         let (sender, receiver) = mpsc::channel();

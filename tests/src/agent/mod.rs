@@ -169,7 +169,8 @@ fn supervise(
 }
 
 fn spawn(mut command: Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // In a process group of its own: a terminal's Ctrl-C is for who started it.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
     // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
     unsafe { command.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)) };
     command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"))

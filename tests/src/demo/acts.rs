@@ -105,16 +105,6 @@ pub const ACTS: [Act; 10] = [
         play: |pair| Box::new(retransmit::spurious(pair, Family::V4)),
     },
     Act {
-        title: "A reader that stops",
-        happens: "The receiving program hangs: its buffer fills up, its window shuts over data that is on its way, \
-            and the sender tries again and again.",
-        look: "\"zero_window\", though it looks like a loss at first: the network is fine and the peer's kernel \
-            answers, its program does not read. Such a wait has no end: nobody is given up who answers.",
-        says: &["zero_window"],
-        hosts: Pair::without_probes,
-        play: |pair| Box::new(retransmit::shrunk_window(pair, Family::V4, 3)),
-    },
-    Act {
         title: "A host that does not answer",
         happens: "A client connects to a host behind a firewall that drops in silence; it gives up after one more \
             SYN (tcp_syn_retries is set to 1).",
@@ -123,6 +113,16 @@ pub const ACTS: [Act; 10] = [
         says: &["connect_timeout", "gave up with ETIMEDOUT"],
         hosts: Pair::new,
         play: |pair| Box::new(death::connect(pair, Family::V4, 1)),
+    },
+    Act {
+        title: "A reader that stops",
+        happens: "The receiving program hangs: its buffer fills up, its window shuts over data that is on its way, \
+            and the sender tries again and again.",
+        look: "\"zero_window\", though it looks like a loss at first: the network is fine and the peer's kernel \
+            answers, its program does not read. Such a wait has no end: nobody is given up who answers.",
+        says: &["zero_window"],
+        hosts: Pair::without_probes,
+        play: |pair| Box::new(retransmit::shrunk_window(pair, Family::V4, 3)),
     },
 ];
 

@@ -56,7 +56,8 @@ pub fn play(to: &mut impl Write, more: &[&str]) -> io::Result<Play> {
     let netns = netns.map(|inode| inode.to_string()).collect::<Vec<_>>().join(",");
     let socket = agent.socket().to_str().expect("a path of plain text");
     let colour = colour().then_some(("CLICOLOR_FORCE", "1"));
-    let tail = Running::start_with(&["tail", "--socket", socket, "--netns", &netns], colour);
+    let tail =
+        Running::start_with(&["tail", "--no-listeners", "--socket", socket, "--netns", &netns], colour);
     writeln!(to, "{}", tail.wait_for("header", |line| line.contains("TIME")))?;
     let result = Stage { to, tail: &tail, left: Vec::new() }.acts(hosts);
     // Before what the scenes left open ends: that is no part of the show.
@@ -68,7 +69,10 @@ pub fn play(to: &mut impl Write, more: &[&str]) -> io::Result<Play> {
     if play != Play::Ended
         && let ["--record", file, ..] = more
     {
-        write_own(to, &format!("To see these lines again: tcpwhy replay --netns {netns} {file}"))?;
+        write_own(
+            to,
+            &format!("To see these lines again: tcpwhy replay --no-listeners --netns {netns} {file}"),
+        )?;
     }
     Ok(play)
 }

@@ -13,12 +13,11 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
         _ => None,
     };
     let unread = story.tcp().map_or(0, Tcp::unread_bytes);
-    let summary = format!(
-        "the peer reset the connection of {} in {}, {} not delivered",
-        owner(story),
-        state(at),
-        bytes(story.undelivered())
-    );
+    let lost_here = match story.undelivered() {
+        0 => "all that it wrote had arrived there".to_owned(),
+        lost => format!("{} not delivered", bytes(lost)),
+    };
+    let summary = format!("the peer reset the connection of {} in {}, {lost_here}", owner(story), state(at));
     let finding = Finding::new(Cause::PeerReset, summary)
         .saw(format!("a RST was accepted in {}", state(at)))
         .saw_if(sent(story))
