@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::image::{Platform, Profile, program};
 use crate::{process, report};
 
 /// What the bench needs.
@@ -20,10 +21,9 @@ pub struct ForBench {
     pub noop: PathBuf,
 }
 
-/// Builds `tcpwhy` as it is shipped.
+/// Builds `tcpwhy` as it is shipped, that is static, but not as slowly.
 pub fn tcpwhy() -> Result<PathBuf> {
-    let messages = release("agent", "tcpwhy")?;
-    executable(&messages, "tcpwhy").context("build tcpwhy: cargo named no executable")
+    program::build(Platform::host(), Profile::Release)
 }
 
 /// Builds the demo, with the processes that it starts.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::artifact;
 use crate::image::{self, Platform, Profile, Request};
 
 /// The agent's name in the manifests, as a container runtime completes it.
@@ -24,6 +25,6 @@ pub fn ensure(dir: &Path) -> Result<[PathBuf; 2]> {
     request.write()?;
     image::write_busybox(OTHERS, &dir.join("bin/busybox"), &others)?;
     let plugin = dir.join("bin/kubectl-tcpwhy");
-    fs::copy(image::program_for_tests()?, &plugin).with_context(|| format!("copy {}", plugin.display()))?;
+    fs::copy(artifact::tcpwhy()?, &plugin).with_context(|| format!("copy {}", plugin.display()))?;
     Ok([agent, others])
 }

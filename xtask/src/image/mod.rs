@@ -4,7 +4,7 @@
 mod layer;
 mod layout;
 mod platform;
-mod program;
+pub mod program;
 mod sbom;
 
 use std::fs::{self, File};
@@ -89,11 +89,6 @@ pub fn write_busybox(name: &str, busybox: &Path, output: &Path) -> Result<()> {
     let command = Command { entrypoint: &["/bin/busybox"], arguments: &["sleep", "infinity"] };
     let image = Image { platform: Platform::host(), layer: layer.finish()?, command };
     save(&[image], name, 0, output)
-}
-
-/// Builds the program that tests run, for this machine.
-pub fn program_for_tests() -> Result<PathBuf> {
-    program::build(Platform::host(), Profile::Release)
 }
 
 /// The image that tests run: of this machine's platform, quickly built.
