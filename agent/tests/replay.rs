@@ -51,6 +51,25 @@ fn a_recording_tells_what_happened() {
     );
 }
 
+/// A few stalls and one reset are no reason to change a host, and a recording says so each time alike.
+#[test]
+fn a_recording_advises_by_what_is_in_it() {
+    let advise = |form| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tcpwhy"));
+        command.args(["advise", "-o", form, RECORDING]).env_remove("TCPWHY_SOCKET").stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (text, json) = (advise("text"), advise("json"));
+    assert!(text.starts_with("Nothing to change."), "{text}");
+    let report: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(report["advice"], Value::Array(Vec::new()));
+    let looked_at = report["looked_at"].to_string();
+    assert!(looked_at.contains("of history") && !looked_at.contains("no history"), "{looked_at}");
+    assert_eq!((advise("text"), advise("json")), (text, json));
+}
+
 #[test]
 fn filters_are_those_of_tail() {
     let address = ["--address", "198.51.100.0/24", "--no-diagnoses"];

@@ -1,7 +1,9 @@
 //! Advice from what really happened: stalls that recovered and connections that died.
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
-use tests::agent::{agent, command};
+use tests::agent::{Agent, agent, command, folder, program};
 use tests::link::{Family, Pair};
 use tests::live;
 use tests::scenes::{death, retransmit};
@@ -63,6 +65,49 @@ fn a_namespace_whose_lowered_retries_killed_is_advised_to_raise_them() {
 fn seconds_after(text: &str, words: &str) -> f64 {
     let (_, rest) = text.split_once(words).unwrap_or_else(|| panic!("no {words:?} in {text}"));
     rest.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_recording_of_an_agent_advises_as_the_agent_did() {
+    live::insist(|| {
+        let file = folder().join("advise.rec");
+        let path = file.to_str().expect("a path of plain text");
+        let _ = std::fs::remove_file(&file);
+        let own = Agent::start("advise", &["--record", path]);
+        let pair = Pair::without_probes();
+        drop(retransmit::timeouts(&pair, Family::V4, 2));
+        death::silence(&pair, Family::V4, 2);
+        let netns = pair.client.inode().to_string();
+        let ask = |more: &[&str]| {
+            let told = command::run(&[&["advise", "--netns", &netns, "-o", "json"], more].concat());
+            assert!(told.status.success(), "{told:?}");
+            serde_json::from_slice::<Value>(&told.stdout).expect("a report")
+        };
+        let live = ask(&["--socket", own.socket().to_str().expect("a path of plain text")]);
+        assert!(own.end().success());
+        let replayed = ask(&[path]);
+        if !live["looked_at"].to_string().contains("1 recovered stall, 1 death") {
+            return Err(live::Silent);
+        }
+        let [told, again] = [&live, &replayed].map(|report| of_namespace(report)[0]);
+        for field in ["setting", "now", "proposed", "observation", "effect", "risk"] {
+            assert_eq!(told[field], again[field], "{field}");
+        }
+        assert_eq!(told["setting"], "net.ipv4.tcp_retries2");
+        Ok(())
+    });
+}
+
+/// Of a fresh namespace, with no agent to ask: all that is to be seen are its own counters and the host's.
+#[test]
+fn nothing_to_change_is_said_where_it_is_so() {
+    let pair = Pair::new();
+    let mut command = Command::new(program());
+    command.args(["advise"]).env_remove("TCPWHY_SOCKET").env("XDG_RUNTIME_DIR", folder());
+    let told = pair.client.start(command.stdout(Stdio::piped())).wait_with_output().expect("run advise");
+    let text = String::from_utf8(told.stdout).expect("plain text");
+    assert!(told.status.success() && text.starts_with("Nothing to change."), "{text}");
+    assert!(text.contains("no history"), "{text}");
 }
 
 #[test]

@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::*;
 use crate::diagnose::lessons::{Loss, Retries};
 use crate::event::{LogLines, Process, TcpMemory};
+use crate::export::families::{Family, Listens};
+use crate::export::line::End;
 
 const NETNS: u32 = 4_026_531_840;
 
@@ -181,6 +183,93 @@ fn segments_thrown_away_with_memory_to_spare_ask_for_larger_buffers() {
     assert_eq!(told(&report, "net.ipv4.tcp_rmem").proposed, "4096 131072 12582912");
     assert_eq!(told(&report, "net.core.rmem_max").proposed, "851968");
     assert_eq!(report.advice.len(), 2);
+}
+
+#[test]
+fn connects_that_hardly_try_try_more() {
+    let lesson = lesson(Vec::new(), [loss(Cause::ConnectTimeout, Waiting::Syn, 3000)]);
+    let mut gathered = Gathered { lessons: vec![lesson], ..untouched() };
+    gathered.settings[0].values.insert("net.ipv4.tcp_syn_retries".into(), vec![1]);
+    gathered.settings[0].values.insert("net.ipv4.tcp_syn_linear_timeouts".into(), vec![0]);
+    let report = advise(&gathered, None);
+    let advice = told(&report, "net.ipv4.tcp_syn_retries");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("1"), "3"));
+    assert_eq!(advice.observation, "1 connect waited 3.0 s in vain");
+    // 1 + 2 + 4 + 8 s.
+    let effect = "no stall of the kind recovered; tcp_syn_retries=3 gives a connect up after 15 s";
+    assert_eq!(advice.effect, effect);
+}
+
+#[test]
+fn closed_sockets_that_crowd_out_others_are_given_up_sooner() {
+    let dead = || loss(Cause::OrphanTimeout, Waiting::Orphan, 104_000);
+    let lesson = lesson(Vec::new(), [dead(), dead()]);
+    let mut gathered = Gathered { lessons: vec![lesson], ..untouched() };
+    assert!(advise(&gathered, None).advice.is_empty(), "there is room for more of them");
+    gathered.memory.as_mut().unwrap().orphans = 32_768;
+    let report = advise(&gathered, None);
+    let advice = told(&report, "net.ipv4.tcp_orphan_retries");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("0"), "3"));
+    assert!(advice.observation.starts_with("2 closed sockets held memory for 104 s"), "{advice:#?}");
+    // From 204 ms: 0.2, 0.6, 1.4, 3.1 and 6.3 s, the first past T(3) = 3.0 s after the first of them.
+    assert_eq!(advice.effect, "no stall of the kind recovered; each would be gone after 6.3 s");
+}
+
+/// A server whose listener holds `backlog`.
+fn server(backlog: u32, waiting: u32) -> Family {
+    let local = End::from("192.0.2.1:80".parse::<std::net::SocketAddr>().unwrap());
+    Family {
+        process: Process { pid: 100, comm: "httpd".into() },
+        listens: vec![Listens { netns: NETNS, local, accept_queue: waiting, backlog }],
+        connections: 0,
+        sockets: 1,
+        shared_sockets: 0,
+        memory_bytes: 0,
+        peak_memory_bytes: 0,
+        memory_each_bytes: 0,
+        peak_connections: 0,
+        growth_per_second: None,
+        children: 0,
+        others: 0,
+        forks_per_connection: false,
+        forked: None,
+        exited: None,
+        members: Vec::new(),
+        forecast: Vec::new(),
+    }
+}
+
+#[test]
+fn a_queue_that_overflowed_is_lengthened_where_it_is_set() {
+    let mut gathered = Gathered { families: vec![server(128, 3)], ..untouched() };
+    gathered.memory.as_mut().unwrap().counters = [("ListenOverflows".into(), 12)].into();
+    let report = advise(&gathered, None);
+    let advice = told(&report, "backlog of httpd");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("128 (somaxconn 4096)"), "1024"));
+    assert_eq!(
+        advice.observation,
+        "12 overflows of an accept queue; that of httpd on 192.0.2.1:80 has 3 of 128"
+    );
+    assert_eq!(advice.effect, "a burst 8 times as large waits instead of being dropped");
+    assert_eq!(advice.command, "in httpd: listen(fd, 1024)");
+    gathered.families = vec![server(4096, 4097)];
+    let report = advise(&gathered, None);
+    let advice = told(&report, "net.core.somaxconn");
+    assert!(advice.observation.ends_with("full now: it accepts too slowly, which no queue cures"));
+    assert_eq!(
+        advice.command,
+        "sysctl -w net.core.somaxconn=32768 && restart httpd (in httpd: listen(fd, 32768))"
+    );
+}
+
+#[test]
+fn programs_that_asked_for_more_than_they_may_have_get_more() {
+    let report = advise(&Gathered { capped: [0, 3], ..untouched() }, None);
+    let advice = told(&report, "net.core.wmem_max");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("212992"), "851968"));
+    assert!(advice.observation.starts_with("3 connections in trouble whose SO_SNDBUF is exactly"));
+    assert!(advice.effect.starts_with("SO_SNDBUF up to 832.0 KiB is granted"), "{advice:#?}");
+    assert_eq!(report.advice.len(), 1);
 }
 
 #[test]

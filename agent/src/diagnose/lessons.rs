@@ -113,7 +113,10 @@ pub struct Lesson {
 
 /// Lessons by namespace.
 #[derive(Clone, Debug, Default)]
-pub struct Lessons(BTreeMap<u32, Lesson>);
+pub struct Lessons {
+    known: BTreeMap<u32, Lesson>,
+    left_out: u64,
+}
 
 impl Start {
     /// Of a connection that stalls.
@@ -183,7 +186,12 @@ impl Lessons {
 
     /// All, by namespace.
     pub fn iter(&self) -> impl Iterator<Item = &Lesson> {
-        self.0.values()
+        self.known.values()
+    }
+
+    /// Stalls and deaths of namespaces for which there was no room.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     fn of(&mut self, connection: &Connection, hz: u32) -> Option<&mut Lesson> {
@@ -195,10 +203,11 @@ impl Lessons {
     }
 
     fn namespace(&mut self, netns: u32) -> Option<&mut Lesson> {
-        if self.0.len() >= NAMESPACES && !self.0.contains_key(&netns) {
+        if self.known.len() >= NAMESPACES && !self.known.contains_key(&netns) {
+            self.left_out += 1;
             return None;
         }
-        Some(self.0.entry(netns).or_insert_with(|| Lesson { netns, ..Lesson::default() }))
+        Some(self.known.entry(netns).or_insert_with(|| Lesson { netns, ..Lesson::default() }))
     }
 }
 
@@ -238,4 +247,19 @@ fn is_of_silence(cause: Cause) -> bool {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_namespaces_without_room_teach_is_counted() {
+        let mut lessons = Lessons::default();
+        for netns in 0..NAMESPACES as u32 + 3 {
+            lessons.failed(netns, Cause::ConnectionRefused, 1);
+        }
+        lessons.failed(0, Cause::ConnectionRefused, 1);
+        assert_eq!((lessons.iter().count(), lessons.left_out()), (NAMESPACES, 3));
+    }
 }
