@@ -33,6 +33,24 @@ mod hooks {
         0
     }
 
+    /// Beside `hooks::sched::process_forked`.
+    #[btf_tracepoint(function = "sched_process_fork")]
+    pub fn process_forked(_ctx: BtfTracePointContext) -> i32 {
+        0
+    }
+
+    /// Beside `hooks::sched::process_exited`.
+    #[btf_tracepoint(function = "sched_process_exit")]
+    pub fn process_exited(_ctx: BtfTracePointContext) -> i32 {
+        0
+    }
+
+    /// Beside `hooks::skb::packet_dropped`.
+    #[btf_tracepoint(function = "kfree_skb")]
+    pub fn packet_dropped(_ctx: BtfTracePointContext) -> i32 {
+        0
+    }
+
     /// Beside `hooks::inet::sock_destroyed`.
     #[btf_tracepoint(function = "tcp_destroy_sock")]
     pub fn sock_destroyed(_ctx: BtfTracePointContext) -> i32 {

@@ -6,6 +6,7 @@
 
 mod agent;
 mod bpftrace;
+mod families;
 mod load;
 mod machine;
 mod noop;
@@ -36,11 +37,12 @@ struct Subject {
 type Measure = fn(&Subject, &mut Table) -> Result<()>;
 
 /// All that is measured; who names parts gets these alone.
-const PARTS: [(&str, Measure); 4] = [
+const PARTS: [(&str, Measure); 5] = [
     ("programs", programs::measure),
     ("slowdown", slowdown::measure),
     ("storm", storm::measure),
     ("resident", resident::measure),
+    ("families", families::measure),
 ];
 
 fn main() -> ExitCode {

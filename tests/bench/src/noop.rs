@@ -11,12 +11,15 @@ use crate::Subject;
 use crate::agent::{Cost, cost};
 
 /// Hooks by the word of their signal; the kernel keeps 15 letters of a program's name.
-pub const HOOKS: [(&str, &str); 5] = [
+pub const HOOKS: [(&str, &str); 8] = [
     ("retransmit", "tcp_retransmit_skb"),
     ("reset_sent", "tcp_send_reset"),
     ("reset_received", "tcp_receive_reset"),
     ("state_changed", "inet_sock_set_state"),
     ("sock_destroyed", "tcp_destroy_sock"),
+    ("process_forked", "sched_process_fork"),
+    ("process_exited", "sched_process_exit"),
+    ("packet_dropped", "kfree_skb"),
 ];
 
 /// They are attached for as long as this lives.
