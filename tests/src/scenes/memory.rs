@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::cgroup::MemoryCgroup;
 use crate::link::{Family, Host, Pair};
 use crate::scenes::accept_queue::FullAcceptQueue;
+use crate::scenes::retransmit::{self, Resent};
 use crate::snmp::Meter;
 use crate::tcp::{self, Connection, Side};
 use crate::wait;
@@ -151,6 +152,19 @@ pub fn receive_buffer_full(pair: &Pair, family: Family) -> Unread {
         meter.get("TcpExtTCPRcvQDrop") > 0
     });
     Unread { connection, sent, dropped: meter.get("TcpExtTCPRcvQDrop") }
+}
+
+/// SO_SNDBUF of [`send_buffer_full`], of which the kernel makes twice as much.
+const SMALL: usize = 16 << 10;
+
+/// A writer with a small buffer on a slow path: what it writes waits in its buffer though the peer's window is
+/// open. It had one timeout before, which the agent remembers it by.
+pub fn send_buffer_full(pair: &Pair, family: Family) -> Resent {
+    let resent = retransmit::timeouts(pair, family, 1);
+    SockRef::from(&resent.socket).set_send_buffer_size(SMALL).expect("SO_SNDBUF");
+    pair.client.slow(16, 60_000);
+    tcp::fill(&resent.socket);
+    resent
 }
 
 /// The side of a client whose handshake ends at a full accept queue, and what was held for it; the last ACK

@@ -51,9 +51,31 @@ impl Drop for Setting {
     }
 }
 
+/// All that was said of it; printed, so that pages of docs/causes can show it.
 fn evidence(told: &Diagnosed) -> String {
-    let lines = told.diagnosis.evidence.iter().map(|one| format!("{:?}: {}", one.certainty, one.text));
-    lines.collect::<Vec<_>>().join("\n")
+    let Diagnosed { diagnosis, local, remote, .. } = told;
+    let lines = diagnosis.evidence.iter().map(|one| format!("{:?}: {}", one.certainty, one.text));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let advice = diagnosis.advice.join("\n");
+    println!(
+        "why {}: {} ({local} -- {remote})\n{text}\n{advice}",
+        diagnosis.cause.as_str(),
+        diagnosis.summary
+    );
+    text
+}
+
+/// This process holds nearly all of TCP's memory, and is named for it with what its connections would fill.
+fn names_this_process(told: &Diagnosed) {
+    let Some(again) = watch().said_after_walk(told) else { return };
+    let text = &evidence(&again);
+    let pid = format!("[{}]", std::process::id());
+    let most = text.lines().find(|line| line.contains("most of TCP's memory on this host: "));
+    let (_, first) = most.unwrap_or_else(|| panic!("no holder in {text}")).split_once("host: ").expect("who");
+    let first = first.split(',').next().expect("a holder");
+    assert!(first.contains(&pid), "{first}");
+    let share = text.lines().find(|line| line.contains("% of tcp_mem's high, which "));
+    assert!(share.is_some_and(|line| line.contains(&pid) && line.starts_with("Inferred")), "{text}");
 }
 
 /// Waits for `cause` at the client's side.
@@ -102,6 +124,7 @@ fn above_high_it_is_tcp_that_is_out_of_memory() {
         told.diagnosis.advice.iter().any(|advice| advice.contains("tcp_mem='2000 4000 6000'")),
         "{told:#?}"
     );
+    names_this_process(&told);
 }
 
 #[test]
@@ -123,6 +146,7 @@ fn under_pressure_a_socket_beyond_its_share_is_refused() {
     let told = cause(&pair, Cause::MemoryPressure);
     let observed = told.diagnosis.evidence.iter().find(|one| one.text.contains("more than its share"));
     assert_eq!(observed.map(|one| one.certainty), Some(Certainty::Observed), "{told:#?}");
+    names_this_process(&told);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::thread;
 use agent::correlate::limits::Limits;
 use agent::correlate::observed::Observed;
 use agent::decode::decode;
+use agent::diagnose::diagnose;
 use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
 use agent::export::line::Gap;
 use agent::export::metrics::Counters as _;
@@ -140,6 +141,20 @@ impl Watch {
         })
     }
 
+    /// What is to be said of the same connection after a walk over open files; `None` on a kernel without.
+    pub fn said_after_walk(&self, told: &Diagnosed) -> Option<Diagnosed> {
+        if !self.has("sock_held") {
+            return None;
+        }
+        self.walk();
+        let heard = self.heard();
+        let correlator = heard.pipeline.correlator();
+        let id = told.diagnosis.connection.expect("a connection");
+        let connection = correlator.connection_by_id(id).expect("it is remembered");
+        let diagnosis = diagnose(&correlator.story(connection, told.diagnosis.phase, None));
+        Some(Diagnosed { diagnosis: diagnosis.expect("a cause still"), ..told.clone() })
+    }
+
     /// TCP's memory as it was told last.
     pub fn tcp_memory(&self) -> TcpMemory {
         self.heard().pipeline.correlator().tcp_memory().expect("a kernel that tells it").clone()
@@ -197,6 +212,7 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
                 }
                 // Who asked may have given up.
                 let _ = reply.send(walked.iter().map(event).collect());
+                frames.append(&mut walked);
             }
         }
         let mut heard = heard.lock().expect("no test panicked with what was heard");
