@@ -161,20 +161,16 @@ pub struct Socket {
     pub totals: Totals,
 }
 
-/// Value of the hash `FORKS`, keyed by the parent's process id; removed when the parent ends.
+/// Value of the per-CPU hash `FORKS`, keyed by the process id of a parent that listens, or of whose children a walk
+/// found sockets; removed when the parent ends.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forks {
-    /// Processes it forked since the programs were attached; threads do not count.
+    /// Processes it forked since it was entered; threads do not count.
     pub forked: u64,
-    /// Children that ended while it lived, adopted ones and those forked before included.
+    /// Children that ended since, adopted ones and those forked before included.
     pub exited: u64,
-    /// When it forked last, ns of `CLOCK_MONOTONIC`.
-    pub last: u64,
 }
-
-/// Key of `FORKS` that takes the forks of parents that do not fit the map: the idle task, which never forks.
-pub const OTHER_PARENTS: u32 = 0;
 
 impl Task {
     /// Nobody.
@@ -190,5 +186,5 @@ const _: () = {
     assert!(size_of::<Limits>() == 32);
     assert!(size_of::<Health>() == 48);
     assert!(size_of::<Socket>() == 80);
-    assert!(size_of::<Forks>() == 24);
+    assert!(size_of::<Forks>() == 16);
 };

@@ -26,8 +26,8 @@ pub static HEALTH: PerCpuArray<Health> = PerCpuArray::with_max_entries(signal::E
 #[map]
 pub static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(65_536, 0);
 
-/// Forks by parent. Per CPU, since the children of one parent end on all of them at once. Not LRU, as above;
-/// a parent's entry goes with it, so only living parents take room.
+/// Forks by parent, of the parents of process families. Per CPU, since the children of one parent end on all of
+/// them at once. Not LRU, as above; a parent's entry goes with it, so only living parents take room.
 #[map]
 pub static FORKS: PerCpuHashMap<u32, Forks> = PerCpuHashMap::with_max_entries(2048, 0);
 

@@ -154,6 +154,20 @@ pub fn cgroup(sk: *const u8) -> u64 {
     probe(tagged, fact!(layout.cgroup_kn)).and_then(|kn| probe(kn, fact!(layout.kn_id))).unwrap_or(0)
 }
 
+/// The cgroup that `mem_cgroup_sk_charge` charges: of the hierarchy that has the memory controller, which is
+/// that of version 1 where it is mounted. A socket of the root cgroup has none (`mem_cgroup_sk_alloc`).
+#[inline(always)]
+pub fn memory_cgroup(sk: *const u8) -> u64 {
+    if fact!(layout.memcg_cgroup) == agent_common::layout::ABSENT {
+        return 0;
+    }
+    let memcg = field!(sk, sk_memcg, *const u8, else core::ptr::null());
+    if memcg.is_null() {
+        return 0;
+    }
+    field!(field!(field!(memcg, memcg_cgroup, *const u8), cgroup_kn, *const u8), kn_id, u64)
+}
+
 #[inline(always)]
 fn probe(base: u64, offset: u16) -> Option<u64> {
     // SAFETY: probe reads check the address.

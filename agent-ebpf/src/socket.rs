@@ -66,10 +66,14 @@ unsafe fn without_totals(socket: &mut MaybeUninit<Socket>, write: impl FnOnce(*m
 /// what is remembered here is forgotten at its `tcp_destroy_sock`.
 #[inline(always)]
 pub fn found(sk: *const u8, holder: Task) {
+    // To look takes no lock.
+    if find(sk).is_some() {
+        return;
+    }
     let mut socket = MaybeUninit::uninit();
     // SAFETY: a whole owner is written.
     let found = unsafe { without_totals(&mut socket, |owner| owner.write(holder)) };
-    // Refused if it is known already; a full map is told by sockets that have trouble.
+    // Refused if it became known meanwhile; a full map is told by sockets that have trouble.
     let _ = SOCKETS.insert(sk as u64, found, u64::from(BPF_NOEXIST));
 }
 

@@ -125,7 +125,7 @@ fn sized(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
 }
 
 fn held(bytes: &[u8], record: &record::Record, tcp: &Tcp) -> Result<Event, DecodeError> {
-    let record::SockHeld { inode, fd, parent, accept_queue, backlog } = read_detail(bytes)?;
+    let record::SockHeld { inode, fd, parent, accept_queue, backlog, memory_cgroup } = read_detail(bytes)?;
     Ok(Event::Held(Box::new(Held {
         time: record.header.time,
         endpoint: endpoint(record)?,
@@ -135,6 +135,7 @@ fn held(bytes: &[u8], record: &record::Record, tcp: &Tcp) -> Result<Event, Decod
         fd,
         accept_queue,
         backlog,
+        memory_cgroup: nonzero(memory_cgroup),
         owner: owner(&record.owner)?,
         tcp: *tcp,
     })))
@@ -318,7 +319,7 @@ fn buf_limit_exceeded(raw: record::BufLimitExceeded) -> Result<Detail, DecodeErr
         allocated: allocated.into(),
         protocol: text(&protocol),
         pressure: (pressure != ABSENT8).then_some(pressure != 0),
-        memory_cgroup: (memory_cgroup != 0).then_some(memory_cgroup),
+        memory_cgroup: nonzero(memory_cgroup),
     })
 }
 

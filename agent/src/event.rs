@@ -12,7 +12,7 @@ mod memory;
 mod pod;
 mod tcp;
 
-pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Settings, Usage};
+pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Room, Settings, Usage};
 pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, Snmp, TcpMemory};
 pub use pod::{Owned, Pod};
 pub use tcp::Tcp;
@@ -308,6 +308,8 @@ pub struct Held {
     pub accept_queue: u32,
     /// Limit of the accept queue, of a listener.
     pub backlog: u32,
+    /// Kernel id of the memory cgroup that the socket is charged to; `None` if to none.
+    pub memory_cgroup: Option<u64>,
     /// What the kernel side had learnt of the owner.
     pub owner: Option<Owner>,
     /// What the socket knew.

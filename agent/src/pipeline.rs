@@ -216,6 +216,7 @@ impl<S: Sink> Pipeline<S> {
                 ("connections", connections),
                 ("families", families),
                 ("history", history),
+                ("lessons", self.tracker.lessons().left_out()),
                 ("listeners", listeners),
                 ("requests", requests),
                 ("stacks", stacks),
@@ -226,6 +227,7 @@ impl<S: Sink> Pipeline<S> {
             stats: self.tracker.stats().clone(),
             families: metrics::process_family_tally(self.correlator.families().iter()),
             walks: self.correlator.families().walks(),
+            cgroups: metrics::cgroup_tally(self.correlator.cgroups(), self.correlator.places()),
             owners: self.correlator.places().workloads(),
         }
     }

@@ -137,6 +137,8 @@ pub struct SockHeld {
     pub accept_queue: u32,
     /// Backlog of listen(), if it listens.
     pub backlog: u32,
+    /// Kernel id of the memory cgroup that the socket is charged to (inode of its directory); 0 is none.
+    pub memory_cgroup: u64,
 }
 
 /// What only one signal has to tell; [`super::Header::signal`] says which member holds.
@@ -171,6 +173,6 @@ const _: () = {
     assert!(size_of::<RcvqueueFull>() == 16);
     assert!(size_of::<PacketDropped>() == 16);
     assert!(size_of::<StateChanged>() == 16);
-    assert!(size_of::<SockHeld>() == 24);
+    assert!(size_of::<SockHeld>() == 32);
     assert!(size_of::<Detail>() == 32);
 };

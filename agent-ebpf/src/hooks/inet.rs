@@ -9,7 +9,7 @@ use agent_common::{owner, signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use super::IPPROTO_TCP;
+use super::{IPPROTO_TCP, sched};
 use crate::kernel::{fact, field};
 use crate::snapshot::Full;
 use crate::storm::Permit;
@@ -42,7 +42,10 @@ pub fn state_changed(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         // So does listen().
-        (TCP_CLOSE, TCP_LISTEN) => socket::begin(sk, owner::LISTEN, signal::STATE_CHANGED),
+        (TCP_CLOSE, TCP_LISTEN) => {
+            socket::begin(sk, owner::LISTEN, signal::STATE_CHANGED);
+            sched::watch_current();
+        }
         // And close(), when it sends the FIN.
         (_, TCP_FIN_WAIT1 | TCP_LAST_ACK) => socket::learn_holder(sk, signal::STATE_CHANGED),
         _ => (),

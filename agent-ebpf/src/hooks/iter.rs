@@ -61,6 +61,7 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
         parent: field!(field!(task, task_real_parent, *const u8), task_tgid, u32),
         accept_queue: field!(tp, sk_ack_backlog, u32),
         backlog: field!(tp, sk_max_ack_backlog, u32),
+        memory_cgroup: snapshot::memory_cgroup(tp),
     };
     // SAFETY: `record` is this CPU's scratch value.
     unsafe {

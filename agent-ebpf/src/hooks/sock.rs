@@ -1,6 +1,5 @@
 //! Socket memory: `net/core/sock.c`.
 
-use agent_common::layout::ABSENT;
 use agent_common::record::{ABSENT8, BufLimitExceeded, RcvqueueFull};
 use agent_common::signal;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
@@ -21,7 +20,7 @@ pub fn buf_limit_exceeded(ctx: BtfTracePointContext) -> i32 {
     let (allocated, direction): (i64, i32) = (ctx.arg(2), ctx.arg(3));
     let counted = hooks::count_socket(sk, signal::BUF_LIMIT_EXCEEDED, direction as u16, &hooks::ONE);
     let detail = BufLimitExceeded {
-        memory_cgroup: memory_cgroup(sk),
+        memory_cgroup: snapshot::memory_cgroup(sk),
         allocated: allocated.clamp(0, i64::from(u32::MAX)) as u32,
         direction: direction as u8,
         pressure: pressure(prot),
@@ -58,20 +57,6 @@ fn other_protocol(sk: *const u8, counted: Counted, detail: &BufLimitExceeded) {
     // SAFETY: reserved space for a `Record`.
     unsafe { (*entry.as_mut_ptr()).detail.buf_limit_exceeded = *detail };
     emit::submit(signal::BUF_LIMIT_EXCEEDED, entry);
-}
-
-/// The cgroup that `mem_cgroup_sk_charge` charges: of the hierarchy that has the memory controller, which is
-/// that of version 1 where it is mounted. A socket of the root cgroup has none (`mem_cgroup_sk_alloc`).
-#[inline(always)]
-fn memory_cgroup(sk: *const u8) -> u64 {
-    if fact!(layout.memcg_cgroup) == ABSENT {
-        return 0;
-    }
-    let memcg = field!(sk, sk_memcg, *const u8, else core::ptr::null());
-    if memcg.is_null() {
-        return 0;
-    }
-    field!(field!(field!(memcg, memcg_cgroup, *const u8), cgroup_kn, *const u8), kn_id, u64)
 }
 
 /// `*prot->memory_pressure`, the flag that `tcp_enter_memory_pressure` sets; protocols without one have null.

@@ -23,6 +23,8 @@ pub struct Host {
     span: Option<(u64, u64)>,
     /// By the cgroup of the socket.
     cgroups: BTreeMap<u64, CgroupMemory>,
+    /// When the last two walks over open files ended, the older first.
+    walks: [u64; 2],
 }
 
 impl Default for Host {
@@ -39,6 +41,7 @@ impl Default for Host {
             settings: None,
             span: None,
             cgroups: BTreeMap::new(),
+            walks: [0; 2],
         }
     }
 }
@@ -104,6 +107,17 @@ impl Host {
             self.cgroups.remove(&oldest.unwrap_or_default());
         }
         self.cgroups.insert(memory.cgroup, memory);
+    }
+
+    /// A walk over open files ended.
+    pub fn walked(&mut self, time: u64) {
+        self.saw(time);
+        self.walks = [self.walks[1], time];
+    }
+
+    /// Memory of the cgroups with the most socket memory, as the last walk found them.
+    pub fn cgroups(&self) -> impl Iterator<Item = &CgroupMemory> {
+        self.cgroups.values().filter(|memory| memory.time > self.walks[0])
     }
 
     /// Memory of a socket's cgroup when it was told last.

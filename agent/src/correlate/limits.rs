@@ -47,6 +47,9 @@ pub const FAMILIES: usize = 64;
 /// Places named where a family listens.
 pub const FAMILY_LISTENERS: usize = 8;
 
+/// Memory cgroups that a family's sockets are charged to: one, as a rule.
+pub const FAMILY_CGROUPS: usize = 4;
+
 /// Processes of which forks and limits are remembered during a walk; as many as one tells.
 pub const PROCESSES: usize = 1024;
 

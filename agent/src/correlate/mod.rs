@@ -152,7 +152,7 @@ impl Correlator {
     }
 
     fn end_walk(&mut self, time: u64) {
-        self.host.saw(time);
+        self.host.walked(time);
         let walk = self.walks.end(time);
         self.listeners.end_walk(walk);
         self.families.end_walk(time);

@@ -260,6 +260,11 @@ impl Places {
         Some(&known.pod)
     }
 
+    /// Where the processes of a cgroup with this path live, whatever its hierarchy.
+    pub fn place_of_path(&self, path: &str) -> Place {
+        self.named(Lineage::parse(path), false)
+    }
+
     /// Whose counter it is.
     pub fn whose(&self, cgroup: u64, netns: u32) -> Whose {
         let gone = match cgroup {

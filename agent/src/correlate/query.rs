@@ -11,7 +11,7 @@ use super::listeners::Listener;
 use super::observed::ConnectionId;
 use super::place::{Place, Places};
 use super::{Correlator, HalfOpen};
-use crate::event::{HostFacts, Process, Settings, TcpMemory, Usage};
+use crate::event::{CgroupMemory, HostFacts, Process, Settings, TcpMemory, Usage};
 
 /// One condition on a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,11 @@ impl Correlator {
         let Identity { netns, .. } = connection.identity;
         let peers = self.table.by_ends(connection.identity.remote(), connection.identity.local());
         peers.min_by_key(|peer| peer.identity.netns != netns)
+    }
+
+    /// Memory of the cgroups with the most socket memory, as the last walk over open files found them.
+    pub fn cgroups(&self) -> impl Iterator<Item = &CgroupMemory> {
+        self.host.cgroups()
     }
 
     /// Where a connection lives, or lived.

@@ -10,7 +10,7 @@ use crate::diagnose::deadline::Outlook;
 use crate::diagnose::forecast::{Forecast, Surroundings, forecast};
 use crate::diagnose::story::Relatives;
 use crate::diagnose::{Cause, Diagnosis, Phase, Story};
-use crate::event::{Detail, Endpoint};
+use crate::event::{Detail, Endpoint, Room};
 use crate::pipeline::Diagnosed;
 
 /// How far apart the last events of two ends may be, ns: a slowest retransmission.
@@ -31,6 +31,7 @@ impl Correlator {
         Story {
             phase,
             time: connection.died.unwrap_or(connection.last),
+            looked: false,
             connection: Some(connection),
             peer: self.other_end(connection),
             stray: None,
@@ -40,6 +41,7 @@ impl Correlator {
             outlook,
             memory: self.tcp_memory(),
             family: self.family_of(connection).map(|family| self.relatives(family)),
+            families: self.families(),
             cgroup: connection.memory_cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
         }
     }
@@ -50,6 +52,7 @@ impl Correlator {
         Story {
             phase: if observed.stage.is_some() || is_drop(observed) { Phase::Stalled } else { Phase::Died },
             time: observed.event.time,
+            looked: false,
             connection: None,
             peer: self
                 .table
@@ -62,6 +65,7 @@ impl Correlator {
             outlook: observed.outlook,
             memory: self.tcp_memory(),
             family: self.family_listening(&observed.listener).map(|family| self.relatives(family)),
+            families: self.families(),
             cgroup: None,
         }
     }
@@ -78,11 +82,11 @@ impl Correlator {
 
     /// Limits that a family reaches if it goes on as it does, the first one first.
     pub fn forecast(&self, family: &Family) -> Vec<Forecast> {
-        let cgroup = family.listens.iter().find_map(|place| self.host.cgroup_memory(place.cgroup?));
+        let cgroup = family.cgroups.first().and_then(|(id, _)| self.host.cgroup_memory(*id));
         let around = Surroundings {
             memory: self.tcp_memory(),
             usage: self.host.usage(),
-            cgroup: cgroup.and_then(|cgroup| Some((cgroup.used, cgroup.limit?))),
+            cgroup: cgroup.and_then(|cgroup| Some(Room { used: cgroup.used, limit: cgroup.limit? })),
             page_size: self.host().page_size,
         };
         forecast(family, &around)

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::correlate::families::Family;
-use crate::event::{TcpMemory, Usage};
+use crate::event::{Room, TcpMemory, Usage};
 
 /// A limit that connections use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub enum Bound {
     ThreadsMax,
     /// `RLIMIT_NPROC` of the family, if root does not run it.
     Nproc,
+    /// `pids.max` of the family's cgroup: tasks of all inside, threads included.
+    Pids,
     /// `fs.file-max`: open files of the whole host.
     FileMax,
     /// `RLIMIT_NOFILE`: open files of one process.
@@ -57,8 +59,8 @@ pub struct Surroundings<'a> {
     pub memory: Option<&'a TcpMemory>,
     /// Tasks and files.
     pub usage: Option<&'a Usage>,
-    /// Used and limit of the cgroup's memory, bytes.
-    pub cgroup: Option<(u64, u64)>,
+    /// Memory of the family's cgroup, or of the one above it whose limit is nearest, bytes.
+    pub cgroup: Option<Room>,
     /// Bytes of a page.
     pub page_size: u32,
 }
@@ -94,7 +96,7 @@ fn bounds(family: &Family, around: &Surroundings, connections: f64) -> Vec<(Boun
         let used = memory.orphans + u64::from(family.connections());
         bounds.push((Bound::TcpMaxOrphans, memory.max_orphans, used, 1.0));
     }
-    bounds.extend(around.cgroup.map(|(used, limit)| (Bound::Cgroup, limit, used, memory_each)));
+    bounds.extend(around.cgroup.map(|Room { used, limit }| (Bound::Cgroup, limit, used, memory_each)));
     let children = f64::from(family.counts.children) / connections;
     if let Some(usage) = around.usage {
         let files = f64::from(family.counts.sockets) / connections;
@@ -104,6 +106,7 @@ fn bounds(family: &Family, around: &Surroundings, connections: f64) -> Vec<(Boun
     }
     let members = u64::from(family.counts.children) + 1;
     bounds.extend(family.nproc.map(|limit| (Bound::Nproc, limit, members, children)));
+    bounds.extend(family.pids.map(|Room { used, limit }| (Bound::Pids, limit, used, children)));
     let held = u64::from(family.counts.most_held);
     if family.counts.children_with_one == 0 {
         bounds.extend(family.nofile.map(|limit| (Bound::Nofile, limit, held, held as f64 / connections)));
@@ -126,6 +129,7 @@ impl Bound {
             Self::PidMax => "kernel.pid_max",
             Self::ThreadsMax => "kernel.threads-max",
             Self::Nproc => "RLIMIT_NPROC",
+            Self::Pids => "pids.max of the cgroup",
             Self::FileMax => "fs.file-max",
             Self::Nofile => "RLIMIT_NOFILE",
             Self::Backlog => "the backlog of listen()",
@@ -171,6 +175,8 @@ mod tests {
             forks: None,
             nofile: Some(1024),
             nproc: None,
+            pids: None,
+            cgroups: Vec::new(),
             growth: Growth::default(),
         };
         family.growth = Growth::of(&[(0, connections / 2, memory / 2), (10, connections, memory)]);
@@ -204,6 +210,22 @@ mod tests {
             all.iter().all(|forecast| forecast.bound != Bound::Nofile),
             "each child has files of its own"
         );
+    }
+
+    #[test]
+    fn what_the_cgroup_and_the_user_may_fork_is_a_limit() {
+        let mut family = family(1000, 32 * KIB * 1000);
+        family.pids = Some(Room { used: 1100, limit: 4915 });
+        family.nproc = Some(2000);
+        let cgroup = Some(Room { used: 40 << 20, limit: 64 << 20 });
+        let all = forecast(&family, &Surroundings { cgroup, page_size: 4096, ..Surroundings::default() });
+        let of = |bound| all.iter().find(|forecast| forecast.bound == bound).map(|one| one.connections);
+        // 24 MiB more at 32 KiB each; 2000 processes of which one is the parent; 3815 tasks more.
+        assert_eq!(
+            (of(Bound::Cgroup), of(Bound::Nproc), of(Bound::Pids)),
+            (Some(1768), Some(1999), Some(4815))
+        );
+        assert_eq!(all[0].bound, Bound::Cgroup);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::deadline::{Moment, Outlook};
 use super::forecast::Forecast;
 use super::{Certainty, Phase, path};
 use crate::correlate::connection::Connection;
-use crate::correlate::families::Family;
+use crate::correlate::families::{Families, Family};
 use crate::correlate::listeners::{Listener, Listening};
 use crate::correlate::observed::Observed;
 use crate::correlate::timeline::{Entry, What};
@@ -29,6 +29,8 @@ pub struct Story<'a> {
     pub phase: Phase,
     /// When, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
+    /// The socket's numbers are of a walk over open files that came after all events: they are as they stand now.
+    pub looked: bool,
     /// The connection; `None` if there is none: a segment for a closed port, a half-open connection.
     pub connection: Option<&'a Connection>,
     /// Its other end, if it lives on this host.
@@ -47,7 +49,9 @@ pub struct Story<'a> {
     pub memory: Option<&'a TcpMemory>,
     /// The processes that share its server's sockets, as the last walk over open files found them.
     pub family: Option<Relatives<'a>>,
-    /// Memory of its socket's cgroup, likewise.
+    /// All of the host, as that walk found them.
+    pub families: &'a Families,
+    /// Memory of its socket's cgroup; `None` where it is not told.
     pub cgroup: Option<&'a CgroupMemory>,
 }
 

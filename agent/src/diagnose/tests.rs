@@ -14,6 +14,7 @@ use crate::fixture::{ESTABLISHED, RecordBytes, put};
 use crate::pipeline::{Diagnosed, Pipeline, Sink};
 use crate::source::frame::Frame;
 
+mod holders;
 mod living;
 mod pages;
 mod recording;

@@ -37,7 +37,7 @@ pub enum Fact {
         time: u64,
         /// Many come in several facts.
         rows: Vec<ProcessRow>,
-        /// Forks so far of parents for which the kernel side had no room.
+        /// How many of them the kernel side has no room to count the forks of.
         uncounted: u64,
     },
     /// How much the live run remembers: a replay remembers as much.
@@ -162,20 +162,30 @@ pub struct ProcessRow {
     /// `RLIMIT_NOFILE`, soft; `None` for no limit, and if it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nofile: Option<u64>,
-    /// `RLIMIT_NPROC`, likewise: processes of its user, where that is not root.
+    /// `RLIMIT_NPROC`, likewise: processes of its user; `None` also where it does not bind (root).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nproc: Option<u64>,
+    /// Tasks of its cgroup; `None` without a limit, and where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<Room>,
+}
+
+/// What is used of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Room {
+    /// By whomever.
+    pub used: u64,
+    /// Of how much.
+    pub limit: u64,
 }
 
 /// A row of the map `FORKS`, all CPUs together: [`agent_common::count::Forks`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkCount {
-    /// Processes forked since the programs were attached.
+    /// Processes forked since it was first seen, at its `listen()` or by a walk.
     pub forked: u64,
     /// Children that ended since.
     pub exited: u64,
-    /// When it forked last, ns of `CLOCK_MONOTONIC`; 0 never.
-    pub last: u64,
 }
 
 /// A row of the map `COUNTS`, all CPUs together: [`agent_common::count::CountKey`] and `Count`.

@@ -118,7 +118,10 @@ pub struct CgroupMemory {
     pub cgroup: u64,
     /// Hierarchy of the limit: 1 or 2.
     pub version: u8,
-    /// Path below the hierarchy's root of the cgroup whose limit is nearest to what it uses.
+    /// Its path below the hierarchy's root.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub own: Box<str>,
+    /// The same of the cgroup whose limit is nearest to what it uses: itself, or one above it.
     pub path: Box<str>,
     /// Bytes of sockets: `sock` of `memory.stat`, or (v1) `memory.kmem.tcp.usage_in_bytes`.
     pub socket: u64,

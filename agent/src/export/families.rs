@@ -51,7 +51,7 @@ pub struct Family {
     pub others: u32,
     /// It forks a child for each connection.
     pub forks_per_connection: bool,
-    /// What its first process forked since the agent started.
+    /// What its first process forked since it was first seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forked: Option<u64>,
     /// Children of its first process that ended since.
@@ -105,11 +105,10 @@ pub fn listing(correlator: &Correlator, now: u64) -> Listing {
 
 impl Family {
     fn new(family: &families::Family, forecast: Vec<Forecast>) -> Self {
-        let families::Family { root, listens, members, counts, memory, forks, nofile: _, nproc: _, growth } =
-            family;
+        let families::Family { root, listens, members, counts, memory, forks, growth, .. } = family;
         let Counts { sockets, accepted: _, shared, children, children_with_one: _, others, most_held: _ } =
             *counts;
-        let (forked, exited) = forks.map(|ForkCount { forked, exited, last: _ }| (forked, exited)).unzip();
+        let (forked, exited) = forks.map(|ForkCount { forked, exited }| (forked, exited)).unzip();
         Self {
             process: root.clone(),
             listens: listens.iter().map(Listens::from).collect(),

@@ -196,6 +196,10 @@ pub(super) fn judge(
     let mut story = correlator.story(connection, phase, outlook);
     if let Some(sight) = sight {
         story.time = sight.time;
+    } else if let Some(walked) = correlator.families().time().filter(|time| *time > connection.last)
+        && connection.is_live()
+    {
+        (story.time, story.looked) = (walked, true);
     }
     let diagnosed = correlator.name(diagnose(&story)?, None)?;
     Some(Diagnosis::new(&diagnosed))

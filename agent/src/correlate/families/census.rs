@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use super::{Counts, Family, Growth, Kinship, Member, Place, rank};
-use crate::correlate::limits::{CENSUS_FILES, CENSUS_SOCKETS};
+use crate::correlate::limits::{CENSUS_FILES, CENSUS_SOCKETS, FAMILY_CGROUPS};
 use crate::correlate::listeners::fits;
 use crate::event::{Held, OwnerSource, Process, TcpState};
 
@@ -31,6 +31,7 @@ struct Socket {
     /// A listener's queue and its limit.
     queue: (u32, u32),
     memory: u64,
+    memory_cgroup: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -167,6 +168,7 @@ impl Socket {
             caller: caller.map(|owner| owner.process.pid),
             queue: (held.accept_queue, held.backlog),
             memory: u64::from(raw.rmem_alloc) + u64::from(raw.wmem_queued) + u64::from(ahead),
+            memory_cgroup: held.memory_cgroup,
         }
     }
 }
@@ -178,6 +180,8 @@ struct Building {
     members: BTreeMap<u32, Share>,
     counts: Counts,
     memory: u64,
+    /// Memory by the cgroup that it is charged to.
+    cgroups: BTreeMap<u64, u64>,
 }
 
 /// What one process holds.
@@ -190,12 +194,15 @@ struct Share {
 
 impl Building {
     fn take(&mut self, socket: &Socket, holders: &[(u32, u32)], accepted: bool) {
-        let Socket { netns, cgroup, local, listens, caller: _, queue: (accept_queue, backlog), memory } =
-            *socket;
+        let Socket { netns, cgroup, local, listens, caller: _, queue, memory, memory_cgroup } = *socket;
+        let (accept_queue, backlog) = queue;
         if listens {
             self.listens.push(Place { netns, cgroup, local, accept_queue, backlog });
         }
         self.memory += memory;
+        if let Some(id) = memory_cgroup {
+            *self.cgroups.entry(id).or_default() += memory;
+        }
         self.counts.sockets += 1;
         self.counts.accepted += u32::from(accepted);
         self.counts.shared += u32::from(holders.len() > 1);
@@ -209,7 +216,7 @@ impl Building {
 
     /// With the process ids of all members.
     fn build(self, root: u32, people: &HashMap<u32, Person>) -> Option<(Family, Vec<u32>)> {
-        let Self { listens, members: shares, mut counts, memory } = self;
+        let Self { listens, members: shares, mut counts, memory, cgroups } = self;
         let mut members = Vec::new();
         for (pid, share) in &shares {
             let Person { comm, parent } = people.get(pid)?;
@@ -236,8 +243,18 @@ impl Building {
             forks: None,
             nofile: None,
             nproc: None,
+            pids: None,
+            cgroups: most(cgroups),
             growth: Growth::default(),
         };
         Some((family, shares.into_keys().collect()))
     }
+}
+
+/// Those with the most memory.
+fn most(cgroups: BTreeMap<u64, u64>) -> Vec<(u64, u64)> {
+    let mut all: Vec<_> = cgroups.into_iter().collect();
+    all.sort_by_key(|(_, memory)| std::cmp::Reverse(*memory));
+    all.truncate(FAMILY_CGROUPS);
+    all
 }

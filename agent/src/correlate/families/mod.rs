@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use self::census::Census;
 pub use self::growth::{Growth, Sample};
 use super::limits::{FAMILIES, FAMILY_LISTENERS, HOLDERS, PROCESSES};
-use crate::event::{ForkCount, Held, Process, ProcessRow};
+use crate::event::{ForkCount, Held, Process, ProcessRow, Room};
 
 /// Connections of which a family must have this many before its way to serve them is told.
 const ENOUGH: u32 = 3;
@@ -39,8 +39,13 @@ pub struct Family {
     pub forks: Option<ForkCount>,
     /// `RLIMIT_NOFILE` of the root, if it is known and there is one.
     pub nofile: Option<u64>,
-    /// `RLIMIT_NPROC` of the root, likewise.
+    /// `RLIMIT_NPROC` of the root, if it binds it.
     pub nproc: Option<u64>,
+    /// Tasks of the root's cgroup, and its `pids.max`, if there is one.
+    pub pids: Option<Room>,
+    /// Kernel ids of the memory cgroups that its memory is charged to, with the bytes, the most first; at most
+    /// [`FAMILY_CGROUPS`](super::limits::FAMILY_CGROUPS).
+    pub cgroups: Vec<(u64, u64)>,
     /// How it grew.
     pub growth: Growth,
 }
@@ -180,7 +185,8 @@ impl Families {
         (self.found, self.by_pid) = census.families();
         for family in &mut self.found {
             if let Some(row) = rows.get(&family.root.pid) {
-                (family.forks, family.nofile, family.nproc) = (row.forks, row.nofile, row.nproc);
+                let ProcessRow { pid: _, forks, nofile, nproc, pids } = *row;
+                (family.forks, family.nofile, family.nproc, family.pids) = (forks, nofile, nproc, pids);
             }
             let known = before.iter_mut().find(|known| known.root == family.root);
             family.growth = known.map(|known| std::mem::take(&mut known.growth)).unwrap_or_default();
@@ -204,7 +210,8 @@ impl Families {
         self.found.get(*self.by_pid.get(&pid)?)
     }
 
-    /// Sockets that no family counts, for want of space, and forks that the kernel side had none for.
+    /// Sockets that no family counts, for want of space, and the most parents at a walk that the kernel side had
+    /// none for.
     pub fn left_out(&self) -> u64 {
         self.left_out + self.uncounted
     }

@@ -61,8 +61,8 @@ fn a_child_for_each_connection_is_recognised() {
     for record in &records {
         bench.push(record);
     }
-    let forks = ForkCount { forked: 700, exited: 200, last: 5 };
-    let row = ProcessRow { pid: 100, forks: Some(forks), nofile: Some(1024), nproc: None };
+    let forks = ForkCount { forked: 700, exited: 200 };
+    let row = ProcessRow { pid: 100, forks: Some(forks), nofile: Some(1024), nproc: None, pids: None };
     bench.fact(&Fact::Processes { time: SECOND, rows: vec![row], uncounted: 0 });
     bench.fact(&Fact::WalkDone { time: SECOND });
     let all = families(&bench);

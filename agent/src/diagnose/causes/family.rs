@@ -79,7 +79,7 @@ fn who(family: &Family) -> String {
     parts.extend((shared > 0).then(|| plural(shared, "socket") + " held by several"));
     parts.extend(
         family.forks.map(|forks| {
-            format!("{} forked and {} ended since the agent started", forks.forked, forks.exited)
+            format!("{} forked and {} ended since it was first seen", forks.forked, forks.exited)
         }),
     );
     format!("family of {}: {}", process(&family.root), parts.join(", "))

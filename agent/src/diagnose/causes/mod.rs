@@ -11,6 +11,7 @@ mod connection_refused;
 mod data_after_close;
 mod disconnect;
 mod family;
+mod holders;
 mod keepalive_timeout;
 mod killed;
 mod linger_abort;
@@ -81,6 +82,7 @@ pub fn find(story: &Story) -> Option<Finding> {
         Some(relatives) => family::name(finding, relatives),
         None => finding,
     };
+    let finding = holders::name(finding, story);
     let stage = story.recovered().filter(|_| story.phase == Phase::Recovered);
     let Some(stage) = stage else { return Some(finding) };
     let summary = format!("goes on after {}; {}", plural(stage, "timeout"), finding.summary);

@@ -18,7 +18,8 @@ impl Page {
         bytes.div_ceil(self.0)
     }
 
-    fn bytes(self, pages: u64) -> u64 {
+    /// Bytes of so many pages.
+    pub fn bytes(self, pages: u64) -> u64 {
         pages.saturating_mul(self.0)
     }
 }

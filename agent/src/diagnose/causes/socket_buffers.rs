@@ -1,11 +1,15 @@
 //! A queue of this socket is at its limit: the application does not read, or writes faster than the peer
 //! takes.
 
-use super::common::owner;
-use super::shortage::host;
+use std::time::Duration;
+
+use agent_common::record;
+
+use super::common::{holders, owner};
+use super::shortage::{Page, host};
 use super::{Finding, Story};
 use crate::correlate::timeline::What;
-use crate::diagnose::wording::{bytes, jiffies, plural, size};
+use crate::diagnose::wording::{bytes, jiffies, plural, size, time};
 use crate::diagnose::{Cause, Phase};
 use crate::event::Tcp;
 
@@ -28,6 +32,7 @@ pub(super) fn receive(story: &Story) -> Option<Finding> {
             raw.rmem_alloc, raw.rcvbuf, raw.backlog, raw.rcv_wnd
         ))
         .saw(receive_limit(story, tcp))
+        .saw_if(holders(story))
         .saw_if(drops(story))
         .saw_if(story.memory.filter(|memory| memory.pressure).and_then(|_| host(story)))
         .infer("further segments are dropped, which the peer sees as loss or as a shut window")
@@ -66,19 +71,17 @@ fn receive_limit(story: &Story, tcp: &Tcp) -> String {
 }
 
 fn larger_receive(story: &Story, tcp: &Tcp) -> String {
-    let cost = story.memory.map_or_else(String::new, |memory| {
-        let all = memory.sockets.saturating_mul(tcp.raw.rcvbuf.into());
-        format!("; as much for each of the host's {} is {}", plural(memory.sockets, "socket"), size(all))
-    });
     format!(
         "if it reads in bursts: a larger tcp_rmem[2] or SO_RCVBUF; every such connection may then take that \
-        much memory{cost}"
+        much memory{}",
+        all_sockets(story, tcp.raw.rcvbuf)
     )
 }
 
-/// Not of a stall that is over, during which it had to fill up: that is told by what caused the stall.
+/// Not of a stall that is over, during which it had to fill up: that is told by what caused the stall. Unless
+/// somebody looks, and it is full now.
 pub(super) fn send(story: &Story) -> Option<Finding> {
-    let waits = story.phase == Phase::Stalled;
+    let waits = story.phase == Phase::Stalled || story.looked;
     let tcp =
         story.tcp().filter(|tcp| waits && tcp.raw.sndbuf > 0 && tcp.raw.wmem_queued >= tcp.raw.sndbuf)?;
     let raw = &tcp.raw;
@@ -96,13 +99,37 @@ pub(super) fn send(story: &Story) -> Option<Finding> {
             raw.wmem_queued, raw.sndbuf, raw.snd_cwnd, raw.snd_wnd
         ))
         .saw(send_limit(story, tcp))
+        .saw_if(holders(story))
         .saw_if(held_up(story))
         .infer("write() waits, or gives EAGAIN; that alone is no fault")
-        .advise(
+        .advise(format!(
             "if the path could take more: SO_SNDBUF unset (autotuning up to tcp_wmem[2]) or tcp_wmem[2] at \
-            least bandwidth times round trip; memory for every such connection",
-        ),
+            least bandwidth times round trip{}; every such connection may then take that much memory{}",
+            needed(raw),
+            all_sockets(story, raw.sndbuf)
+        )),
     )
+}
+
+/// Bytes that fill the path at its rate now: the congestion window each round trip.
+fn needed(raw: &record::Tcp) -> String {
+    let window = u64::from(raw.snd_cwnd) * u64::from(raw.mss);
+    let rtt = Duration::from_micros(u64::from(raw.srtt_us) / 8);
+    if window == 0 || rtt.is_zero() {
+        return String::new();
+    }
+    format!(" (the window now is {} each {})", size(window), time(rtt))
+}
+
+/// What it is if all have as much.
+fn all_sockets(story: &Story, each: u32) -> String {
+    let Some(memory) = story.memory.filter(|memory| memory.sockets > 0) else { return String::new() };
+    let all = memory.sockets.saturating_mul(each.into());
+    let high = Page::of(story).bytes(memory.limits[2]);
+    let share = all.saturating_mul(100).checked_div(high);
+    let share = share.map_or_else(String::new, |percent| format!(", {percent} % of tcp_mem's high"));
+    let (sockets, each) = (plural(memory.sockets, "socket"), size(each.into()));
+    format!(": {each} for each of the host's {sockets} are {}{share}", size(all))
 }
 
 fn send_limit(story: &Story, tcp: &Tcp) -> String {

@@ -61,6 +61,13 @@ fn buffers_that_are_full() {
     let now = told_in(Phase::Stalled, &send, &[]).unwrap();
     assert_eq!(now.cause, Cause::SendBufferFull, "it is full, and one loss was some time ago");
     assert_eq!(cause(&send), Some(Cause::LossyPath), "it filled up during the stall that is over");
+    let facts = TcpMemory { limits: [1000, 2000, 10_000], sockets: 100, ..TcpMemory::default() };
+    put!(send, tcp.snd_cwnd, 10_u32);
+    put!(send, tcp.mss, 1448_u32);
+    put!(send, tcp.srtt_us, 800_000_u32);
+    let told = told_in(Phase::Stalled, &send, &[Fact::TcpMemory(facts)]).unwrap();
+    says(&told, "the window now is 14.1 KiB each 100ms");
+    says(&told, "85.0 KiB for each of the host's 100 sockets are 8.3 MiB, 21 % of tcp_mem's high");
 }
 
 fn refused() -> RecordBytes {

@@ -95,6 +95,22 @@ families! {
         "Time under pressure; the kernel adds it when pressure ends (TCPMemoryPressuresChrono)";
     KERNEL_LOG_LINES: Counter "kernel_log_lines" { ("line", "`out_of_memory`: tcp_mem is used up, `too_many_orphans`: tcp_max_orphans is") }
         "Lines of the kernel log about TCP's memory since the agent started, of which the kernel writes at most 10 in 5 s; absent where the log may not be read";
+    #[Bytes]
+    CGROUP_SOCKETS: Gauge "cgroup_sockets" {}
+        "Memory of the sockets of a workload, at the walk after the scrape before; of the 64 cgroups of the host that have most";
+    #[Bytes]
+    CGROUP_MEMORY: Gauge "cgroup_memory" {}
+        "What counts against the limit that is nearest to a workload's sockets (`memory.current`; v1: TCP's own)";
+    #[Bytes]
+    CGROUP_MEMORY_LIMIT: Gauge "cgroup_memory_limit" {}
+        "That limit (`memory.max`; v1: `memory.kmem.tcp.limit_in_bytes`); absent without one";
+    CGROUP_LIMIT_HITS: Counter "cgroup_memory_limit_hits" {}
+        "Times that it was hit (`memory.events`; v1: `memory.kmem.tcp.failcnt`)";
+    CGROUP_THROTTLED: Counter "cgroup_sockets_throttled" {}
+        "Times that a workload's sockets were held back (`sock_throttled`); kernel 7.1 and later, cgroup v2";
+    #[Seconds]
+    CGROUP_STALL: Counter "cgroup_memory_stall" {}
+        "Time that tasks waited for memory below that limit (`memory.pressure`, some); cgroup v2 with PSI";
     RECORDS: Counter "records" { SIGNAL }
         "Records that the kernel side handed to the agent";
     RECORDS_LOST: Counter "records_lost" {

@@ -1,6 +1,7 @@
 //! What Prometheus scrapes. The kernel's exact counters are read at the scrape: no second copy of them is
 //! kept, and what the ring loses they still have.
 
+mod cgroup;
 mod classic;
 mod family;
 mod memory;
@@ -24,6 +25,8 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 
+pub use self::cgroup::CgroupTally;
+pub(crate) use self::cgroup::tally as cgroup_tally;
 pub use self::family::{FAMILIES, Family};
 use self::page::Page;
 pub use self::process_family::FamilyTally;
@@ -93,6 +96,8 @@ pub struct Tally {
     pub families: Vec<FamilyTally>,
     /// What the walks over open files cost.
     pub walks: Walks,
+    /// Socket memory of workloads.
+    pub cgroups: BTreeMap<Workload, CgroupTally>,
     /// What living pods belong to, by namespace and name.
     pub owners: BTreeMap<(Box<str>, Box<str>), Owned>,
 }

@@ -13,9 +13,9 @@ use prometheus_client::encoding::{
 };
 
 use super::family::{self, Family};
-use super::memory;
 use super::workload::{Counts, Workload, add};
 use super::{DIAGNOSIS, HealthTable, Probe, ProgramStats, Tally};
+use super::{cgroup, memory};
 use crate::diagnose::Cause;
 use crate::diagnose::stats::{Histogram, STAGE_WORDS, Stats};
 use crate::event::{HostFacts, Owned, TcpMemory};
@@ -54,6 +54,7 @@ impl Collector for Page {
         self.resets(&mut to)?;
         self.memory(&mut to)?;
         memory::encode(self.tcp_memory.as_ref(), &self.host, &mut to)?;
+        cgroup::encode(&self.tally.cgroups, &mut to)?;
         self.losses(&mut to)?;
         self.agent(&mut to)?;
         self.programs(&mut to)?;

@@ -75,6 +75,8 @@ mod tests {
             forks: None,
             nofile: None,
             nproc: None,
+            pids: None,
+            cgroups: Vec::new(),
             growth: Growth::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agent_common::count::{Count, CountKey, FAILED, Health, OTHER_CGROUP, REASON_ABSENT};
 use agent_common::{retransmit, signal};
 
+use super::CgroupTally;
 use super::{
     Counters, FAMILIES, Family, FamilyTally, Format, HealthTable, Metrics, Probe, ProgramStats, Reading,
     Tallies, Tally, Workload,
@@ -77,6 +78,17 @@ impl Tallies for Fake {
                 memory: 45_000_000,
             }],
             walks: Walks { count: 3, time: Duration::from_millis(12) },
+            cgroups: [(
+                Workload::of(2, &Whose::Of(sample::place())).unwrap(),
+                CgroupTally {
+                    sockets: 3 << 20,
+                    limit: Some((200 << 20, 256 << 20)),
+                    hits: 7,
+                    throttled: None,
+                    stalled_us: Some(1_500_000),
+                },
+            )]
+            .into(),
             owners: [(
                 ("shop".into(), "web-7d9f4c-x2v5p".into()),
                 Owned { kind: "Deployment".into(), name: "web".into() },

@@ -1,6 +1,6 @@
 //! Memory of a cgroup's sockets, and the limit that stands nearest above it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::DirEntryExt as _;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ const V1: &str = "/sys/fs/cgroup/memory";
 /// Where version 2 is mounted: alone, or beside version 1.
 const V2: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// Paths remembered; those of cgroups that ran short.
-const PATHS: usize = 256;
+/// Paths remembered: those of cgroups with sockets.
+const PATHS: usize = 1024;
 
-/// Directories looked at for one id: a host with more is not searched to its end.
+/// Directories looked at in one search: a host with more is not searched to its end.
 const DIRECTORIES: usize = 16_384;
 
 /// The hierarchy that the memory controller is in.
@@ -30,7 +30,8 @@ enum Version {
 #[derive(Debug, Default)]
 pub struct Cgroups {
     root: Option<(Version, PathBuf)>,
-    paths: BTreeMap<u64, PathBuf>,
+    /// `None` of an id that was not found.
+    paths: BTreeMap<u64, Option<PathBuf>>,
 }
 
 impl Cgroups {
@@ -42,44 +43,56 @@ impl Cgroups {
         Self { root: v1.or(v2.map(|root| (Version::Two, root.into()))), paths: BTreeMap::new() }
     }
 
-    /// The memory of the cgroup with this id at `time`; `None` if it is gone, or another namespace hides it.
-    pub fn memory(&mut self, id: u64, time: u64) -> Option<CgroupMemory> {
-        let (version, root) = self.root.clone()?;
-        let folder = self.folder(id, &root)?;
-        let memory = match version {
-            Version::One => v1(&folder, &root),
-            Version::Two => v2(&folder, &root),
-        };
-        Some(CgroupMemory { time, cgroup: id, ..memory })
+    /// The memory of the cgroups with these ids at `time`, but for those that are gone, or hidden by another
+    /// namespace.
+    pub fn memory(&mut self, ids: &[u64], time: u64) -> Vec<CgroupMemory> {
+        let Some((version, root)) = self.root.clone() else { return Vec::new() };
+        self.learn(ids, &root);
+        let found = ids.iter().filter_map(|id| Some((*id, self.paths.get(id)?.as_ref()?)));
+        let living = found.filter(|(_, folder)| folder.is_dir());
+        let all = living.map(|(cgroup, folder)| {
+            let memory = match version {
+                Version::One => v1(folder, &root),
+                Version::Two => v2(folder, &root),
+            };
+            CgroupMemory { time, cgroup, own: below(folder, &root), ..memory }
+        });
+        all.collect()
     }
 
-    fn folder(&mut self, id: u64, root: &Path) -> Option<PathBuf> {
-        if let Some(known) = self.paths.get(&id).filter(|path| path.is_dir()) {
-            return Some(known.clone());
+    /// Searches once for all that are new.
+    fn learn(&mut self, ids: &[u64], root: &Path) {
+        let new: BTreeSet<_> = ids.iter().copied().filter(|id| !self.paths.contains_key(id)).collect();
+        if new.is_empty() {
+            return;
         }
-        let found = find(id, root)?;
-        if self.paths.len() >= PATHS {
+        if self.paths.len() + new.len() > PATHS {
             self.paths.clear();
+            return self.learn(ids, root);
         }
-        self.paths.insert(id, found.clone());
-        Some(found)
+        let mut found = find(&new, root);
+        self.paths.extend(new.into_iter().map(|id| (id, found.remove(&id))));
     }
 }
 
-fn find(id: u64, root: &Path) -> Option<PathBuf> {
+fn find(ids: &BTreeSet<u64>, root: &Path) -> BTreeMap<u64, PathBuf> {
     let (mut folders, mut left) = (vec![root.to_owned()], DIRECTORIES);
+    let mut found = BTreeMap::new();
     while let Some(folder) = folders.pop() {
         // It may be gone by now.
         let Ok(entries) = fs::read_dir(folder) else { continue };
         for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            if entry.ino() == id {
-                return Some(entry.path());
+            if ids.contains(&entry.ino()) {
+                found.insert(entry.ino(), entry.path());
             }
-            left = left.checked_sub(1)?;
+            left = left.saturating_sub(1);
+            if left == 0 || found.len() == ids.len() {
+                return found;
+            }
             folders.push(entry.path());
         }
     }
-    None
+    found
 }
 
 /// The folder and those above it, the root of the hierarchy left out: it has no limits.
@@ -88,7 +101,12 @@ fn upwards<'a>(folder: &'a Path, root: &Path) -> impl Iterator<Item = &'a Path> 
 }
 
 /// The one of these whose limit leaves least room.
-fn narrowest<'a>(folder: &'a Path, root: &Path, used: &str, limit: &str) -> Option<(&'a Path, u64, u64)> {
+pub(super) fn narrowest<'a>(
+    folder: &'a Path,
+    root: &Path,
+    used: &str,
+    limit: &str,
+) -> Option<(&'a Path, u64, u64)> {
     let known = upwards(folder, root).filter_map(|above| {
         Some((above, number(above, used)?, number(above, limit).filter(|limit| *limit < UNLIMITED)?))
     });
@@ -179,7 +197,7 @@ mod tests {
         fn memory(&self, version: Version, folder: &str) -> CgroupMemory {
             let id = fs::metadata(self.0.join(folder)).unwrap().ino();
             let mut cgroups = Cgroups { root: Some((version, self.0.clone())), paths: BTreeMap::new() };
-            cgroups.memory(id, 7).unwrap()
+            cgroups.memory(&[id], 7).remove(0)
         }
     }
 
@@ -204,7 +222,7 @@ mod tests {
             ],
         );
         let told = tree.memory(Version::Two, "pod/app");
-        assert_eq!((told.version, &*told.path, told.time), (2, "/pod", 7));
+        assert_eq!((told.version, &*told.own, &*told.path, told.time), (2, "/pod/app", "/pod", 7));
         assert_eq!((told.socket, told.used, told.limit, told.hits), (640, 900, Some(1000), 12));
         assert_eq!((told.throttled, told.stalled_us), (None, Some(55)));
     }
@@ -231,6 +249,6 @@ mod tests {
     fn nobody_has_an_id_that_is_not_there() {
         let tree = Tree::new("none", &[("a/b", "")]);
         let mut cgroups = Cgroups { root: Some((Version::Two, tree.0.clone())), paths: BTreeMap::new() };
-        assert_eq!(cgroups.memory(u64::MAX, 0), None);
+        assert_eq!(cgroups.memory(&[u64::MAX, 1], 0), []);
     }
 }

@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod kernel_log;
+pub mod pids;
 mod proc_net;
 pub mod settings;
 mod snmp;
@@ -31,10 +32,10 @@ impl HostMemory {
         Self { log: Mutex::new(KernelLog::open()), cgroups: Mutex::new(Cgroups::new()) }
     }
 
-    /// Memory of the sockets of the cgroup with this kernel id, in the hierarchy of the memory controller.
-    pub fn cgroup(&self, id: u64) -> Option<CgroupMemory> {
-        let time = facts::monotonic().ok()?;
-        self.cgroups.lock().unwrap_or_else(PoisonError::into_inner).memory(id, time)
+    /// Memory of the sockets of the cgroups with these kernel ids, in the hierarchy of the memory controller.
+    pub fn cgroups(&self, ids: &[u64]) -> Vec<CgroupMemory> {
+        let Ok(time) = facts::monotonic() else { return Vec::new() };
+        self.cgroups.lock().unwrap_or_else(PoisonError::into_inner).memory(ids, time)
     }
 
     /// TCP's memory now. A setting that can't be read is 0.

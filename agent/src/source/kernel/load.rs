@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use agent_common::count::{Forks, Limits, OTHER_PARENTS};
-use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf, StackTraceMap};
+use agent_common::count::{Forks, Limits};
+use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
 use thiserror::Error;
@@ -170,9 +170,8 @@ fn attach(options: Options) -> Result<Loaded, LoadError> {
         .map_err(refused)?;
     let mut counters = counters(&mut ebpf)?;
     counters.reserve_other().map_err(|error| LoadError::Map("COUNTS", Box::new(error)))?;
-    let mut forks =
+    let forks =
         PerCpuHashMap::try_from(map(&mut ebpf, "FORKS")?).map_err(|error| map_error("FORKS", error))?;
-    reserve_other_parents(&mut forks).map_err(|error| map_error("FORKS", error))?;
     spawn_logger(&mut ebpf)?;
     counters.probes = probes::attach_all(&mut ebpf, &btf, &Btf::from_sys_fs()?);
     counters.lost = losses::of(&kernel, &counters.probes);
@@ -229,12 +228,6 @@ fn counters(ebpf: &mut Ebpf) -> Result<Counters, LoadError> {
         lost: Vec::new(),
         memory: Arc::new(HostMemory::new()),
     })
-}
-
-/// Makes the entry that takes the forks of parents that do not fit, while the map has room.
-fn reserve_other_parents(forks: &mut PerCpuHashMap<MapData, u32, Forks>) -> Result<(), MapError> {
-    let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
-    forks.insert(OTHER_PARENTS, PerCpuValues::try_from(vec![Forks::default(); cpus])?, 0)
 }
 
 /// Messages of the kernel side come out through `log`. The logger must live before any program is loaded.

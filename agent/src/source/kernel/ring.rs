@@ -227,6 +227,7 @@ impl Ring {
         let time = facts::monotonic()?;
         let took = time.saturating_sub(walk.began());
         let facts = self.processes.tell(walk.processes(), time).into_iter();
+        frames.extend(self.shortage.tell_cgroups(&walk.cgroups()));
         frames.extend(self.settings());
         let end = [Fact::Usage(processes::usage(time, took)), Fact::WalkDone { time }];
         frames.extend(facts.chain(end).map(|fact| Frame::fact(&fact)));

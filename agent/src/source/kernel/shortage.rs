@@ -82,7 +82,12 @@ impl Shortage {
         self.told_cgroups.retain(|_, told| told.elapsed() < INTERVAL);
         let new = short.into_iter().filter(|id| !self.told_cgroups.contains_key(id)).collect::<Vec<_>>();
         self.told_cgroups.extend(new.iter().map(|id| (*id, Instant::now())));
-        let facts = new.into_iter().filter_map(|id| self.memory.cgroup(id)).map(Fact::CgroupMemory);
+        self.tell_cgroups(&new)
+    }
+
+    /// Memory of cgroups now.
+    pub fn tell_cgroups(&self, ids: &[u64]) -> Vec<Frame> {
+        let facts = self.memory.cgroups(ids).into_iter().map(Fact::CgroupMemory);
         facts.map(|fact| Frame::fact(&fact)).collect()
     }
 

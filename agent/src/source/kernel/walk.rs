@@ -1,12 +1,13 @@
 //! A walk over the open files of every process (`agent-ebpf/src/hooks/iter.rs`), a piece at a time: a host
 //! with 100,000 sockets would fill 50 MB at once.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::mem::{offset_of, size_of};
 
-use agent_common::record::{Endpoint, Record, SockHeld, Task, TcpRecord};
+use agent_common::record::{Endpoint, Record, SockHeld, Task, Tcp, TcpRecord};
 use bytes::BytesMut;
 
 use super::ring::read;
@@ -18,6 +19,10 @@ const PIECE: usize = 32 << 10;
 /// Processes of which more is told at the end of a walk. A forking server is one.
 const PROCESSES: usize = 1024;
 
+/// Memory cgroups that are told apart, and those of them that are told: the ones with most socket memory.
+const CGROUPS: usize = 1024;
+const TOLD_CGROUPS: usize = 64;
+
 /// State number of a listener.
 const TCP_LISTEN: u8 = 10;
 
@@ -27,12 +32,15 @@ pub struct Walk {
     file: File,
     arena: BytesMut,
     processes: BTreeSet<u32>,
+    /// Bytes of sockets by the memory cgroup; what several hold counts for each.
+    cgroups: BTreeMap<u64, u64>,
     began: u64,
 }
 
 impl Walk {
     pub(super) fn new(file: File, began: u64) -> Self {
-        Self { file, arena: BytesMut::new(), processes: BTreeSet::new(), began }
+        let (processes, cgroups) = (BTreeSet::new(), BTreeMap::new());
+        Self { file, arena: BytesMut::new(), processes, cgroups, began }
     }
 
     /// Appends the next findings to `frames`; false at the end.
@@ -61,6 +69,28 @@ impl Walk {
                 self.processes.extend(process);
             }
         }
+        self.charge(record);
+    }
+
+    /// Notes whose memory it is.
+    fn charge(&mut self, record: &[u8]) {
+        let at = offset_of!(Record, detail) + offset_of!(SockHeld, memory_cgroup);
+        let cgroup = read(record, at).map(u64::from_ne_bytes).filter(|id| *id != 0);
+        let Some(id) = cgroup.filter(|id| self.cgroups.len() < CGROUPS || self.cgroups.contains_key(id))
+        else {
+            return;
+        };
+        let bytes =
+            |at| u64::from(read(record, offset_of!(TcpRecord, tcp) + at).map_or(0, u32::from_ne_bytes));
+        let memory = bytes(offset_of!(Tcp, rmem_alloc)) + bytes(offset_of!(Tcp, wmem_queued));
+        *self.cgroups.entry(id).or_default() += memory;
+    }
+
+    /// Kernel ids of the memory cgroups with the most socket memory.
+    pub(super) fn cgroups(&self) -> Vec<u64> {
+        let mut all: Vec<_> = self.cgroups.iter().map(|(id, memory)| (Reverse(*memory), *id)).collect();
+        all.sort_unstable();
+        all.into_iter().take(TOLD_CGROUPS).map(|(_, id)| id).collect()
     }
 
     /// When it began, ns of `CLOCK_MONOTONIC`.
