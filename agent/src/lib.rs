@@ -11,6 +11,8 @@ pub mod decode;
 pub mod diagnose;
 pub mod event;
 pub mod export;
+#[doc(hidden)]
+pub mod hostile;
 pub mod live;
 pub mod pipeline;
 pub mod source;

@@ -11,7 +11,7 @@ pub mod holders;
 mod host;
 pub mod identity;
 pub mod limits;
-mod lineage;
+pub(crate) mod lineage;
 pub mod listeners;
 pub mod observed;
 mod owner;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod fuzz;
 mod image;
 mod lint;
 mod run;
@@ -22,6 +23,7 @@ pub enum Task {
     Lint(lint::Lint),
     Vm(vm::Vm),
     Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
     Image(image::Image),
     Cluster(cluster::Cluster),
 }
@@ -36,6 +38,7 @@ impl Task {
             Self::Lint(task) => task.run(),
             Self::Vm(task) => task.run(),
             Self::Bench(task) => task.run(),
+            Self::Fuzz(task) => task.run(),
             Self::Image(task) => task.run(),
             Self::Cluster(task) => task.run(),
         }

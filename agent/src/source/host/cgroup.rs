@@ -164,12 +164,12 @@ fn number(folder: &Path, file: &str) -> Option<u64> {
 }
 
 /// `sock 4096`
-fn row(text: &str, name: &str) -> Option<u64> {
+pub(super) fn row(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=1234`, µs.
-fn waited(pressure: &str) -> Option<u64> {
+pub(super) fn waited(pressure: &str) -> Option<u64> {
     let some = pressure.lines().find(|line| line.starts_with("some "))?;
     some.rsplit_once("total=")?.1.parse().ok()
 }

@@ -51,7 +51,7 @@ impl KernelLog {
 }
 
 /// `PRIORITY,NUMBER,TIME,FLAGS;TEXT`, one read a record. Only the kernel's own: facility 0.
-fn count(lines: &mut LogLines, record: &[u8]) {
+pub(super) fn count(lines: &mut LogLines, record: &[u8]) {
     let Some(at) = record.iter().position(|&byte| byte == b';') else { return };
     let (head, text) = (&record[..at], &record[at + 1..]);
     if !is_of_kernel(head) {

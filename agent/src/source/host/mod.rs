@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use self::cgroup::Cgroups;
 use self::kernel_log::KernelLog;
 pub use self::snmp::snmp;
-use crate::event::{Buffers, CgroupMemory, TcpMemory};
+use crate::event::{Buffers, CgroupMemory, LogLines, TcpMemory};
 use crate::source::kernel::facts;
 
 /// Reads TCP's memory.
@@ -56,6 +56,14 @@ impl HostMemory {
             log: self.log.lock().unwrap_or_else(PoisonError::into_inner).lines(),
         })
     }
+}
+
+/// Takes any bytes for each of the texts that are read here (`hostile`).
+pub(crate) fn read_any(bytes: &[u8]) {
+    let text = &String::from_utf8_lossy(bytes);
+    let _ = (proc_net::sockets(text, text), proc_net::is_under_pressure(text), proc_net::counters(text));
+    let _ = (snmp::pairs(text, "Tcp:"), cgroup::row(text, "sock"), cgroup::waited(text));
+    kernel_log::count(&mut LogLines::default(), bytes);
 }
 
 fn buffers() -> Buffers {

@@ -19,7 +19,7 @@ pub fn snmp() -> Option<Snmp> {
 }
 
 /// A line of names and a line of values, each behind the same prefix.
-fn pairs(text: &str, prefix: &str) -> BTreeMap<String, u64> {
+pub(super) fn pairs(text: &str, prefix: &str) -> BTreeMap<String, u64> {
     let mut rows = text.lines().filter_map(|line| line.strip_prefix(prefix));
     let (names, values) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
     let pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
