@@ -41,7 +41,7 @@ pub(super) fn spurious_retransmit(story: &Story) -> Option<Finding> {
 pub(super) fn reordering(story: &Story) -> Option<Finding> {
     let (raw, again) = (story.raw()?, again(story)?);
     let by_timer = story.segments(Kind::Reorder);
-    (by_timer > 0 && by_timer * 2 >= again).then_some(())?;
+    (by_timer > 0 && by_timer.saturating_mul(2) >= again).then_some(())?;
     Some(
         Finding::new(
             Cause::Reordering,
@@ -72,7 +72,7 @@ pub(super) fn reordering(story: &Story) -> Option<Finding> {
 pub(super) fn tail_loss(story: &Story) -> Option<Finding> {
     let again = again(story)?;
     let probes = story.segments(Kind::TailLossProbe);
-    (probes > 0 && probes * 2 >= again).then_some(())?;
+    (probes > 0 && probes.saturating_mul(2) >= again).then_some(())?;
     Some(
         Finding::new(
             Cause::TailLoss,

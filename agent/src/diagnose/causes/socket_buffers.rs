@@ -147,7 +147,8 @@ fn autotuned(sysctl: &str, most: Option<u32>) -> String {
 /// The kernel doubles what the application asks for.
 fn fixed(option: &str, sysctl: &str, most: Option<u64>) -> String {
     let most = most.filter(|most| *most > 0);
-    let most = most.map_or_else(String::new, |most| format!(", at most {} (twice {sysctl})", most * 2));
+    let most = most
+        .map_or_else(String::new, |most| format!(", at most {} (twice {sysctl})", most.saturating_mul(2)));
     format!("the application fixed {option}: no autotuning{most}")
 }
 
