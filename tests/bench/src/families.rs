@@ -80,6 +80,7 @@ fn hooks(subject: &Subject, table: &mut Table) -> Result<()> {
                 ours: format!("{ours:.0} ns"),
                 ratio: Some(ours - noop),
                 budget: Some(HOOK),
+                ..Row::default()
             });
         }
     }

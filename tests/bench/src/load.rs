@@ -74,6 +74,16 @@ impl Stalled {
         Self { pair, clients, servers }
     }
 
+    /// Where the clients are.
+    pub fn client(&self) -> &Netns {
+        &self.pair.client
+    }
+
+    /// Segments that the clients' kernel sent again.
+    pub fn resent(&self) -> u64 {
+        tests::snmp::Snmp::read(&self.pair.client).get("TcpRetransSegs")
+    }
+
     /// Writes into each, loses all that arrives, and waits until each was sent again `times` times.
     pub fn resend(&mut self, times: u64) {
         self.pair.server.drop_incoming(&Loss::all());

@@ -6,6 +6,7 @@
 
 mod agent;
 mod bpftrace;
+mod crowd;
 mod families;
 mod load;
 mod machine;
@@ -37,20 +38,25 @@ struct Subject {
 type Measure = fn(&Subject, &mut Table) -> Result<()>;
 
 /// All that is measured; who names parts gets these alone.
-const PARTS: [(&str, Measure); 5] = [
+const PARTS: [(&str, Measure); 6] = [
     ("programs", programs::measure),
     ("slowdown", slowdown::measure),
     ("storm", storm::measure),
     ("resident", resident::measure),
+    ("crowd", crowd::measure),
     ("families", families::measure),
 ];
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(table) => {
-            print!("{}\n{table}", machine::facts());
-            ExitCode::SUCCESS
-        }
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let done = match words[..] {
+        ["hold", to, count] => hold(to, count),
+        ["refused"] => refused(),
+        _ => measure().map(|table| print!("{}\n{table}", machine::facts())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -58,12 +64,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// Part of `crowd`, in a process of its own.
+fn hold(to: &str, count: &str) -> Result<()> {
+    raise_limit()?;
+    crowd::hold(to.parse().context("an address")?, count.parse().context("a number")?)
+}
+
+/// Likewise: one connect to a closed port.
+fn refused() -> Result<()> {
+    let told = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, 1));
+    told.map_or(Ok(()), |_| anyhow::bail!("somebody listens"))
+}
+
+fn raise_limit() -> Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("ask how many files may be open")?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("let many files be open")
+}
+
 fn measure() -> Result<Table> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
     let mut next = || arguments.next().context("usage: bench TCPWHY NOOP-OBJECT [PART...]");
     let subject = Subject { tcpwhy: next()?, noop: next()? };
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("ask how many files may be open")?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("let many files be open")?;
+    raise_limit()?;
     let mut table = Table::default();
     let parts: Vec<_> = arguments.collect();
     for (name, measure) in PARTS {

@@ -23,6 +23,10 @@ const STALLED: (usize, u64) = (800, 3);
 /// Times a program that does nothing, for a record.
 const BUDGET: f64 = 6.0;
 
+const WHY: &str = "half of what a program that does nothing costs is the kernel's own timing of it; a record is \
+    two or three look-ups in maps (the count, the socket's owner and totals, the limits), room in the ring and, of a full \
+    socket, some hundred fields read at that instant, of a reset by its own side the kernel's stack too";
+
 /// Programs by name, with what they may cost.
 type Programs = &'static [(&'static str, Option<f64>)];
 
@@ -124,6 +128,7 @@ fn report(
             reference: format!("{noop:.0} ns, does nothing"),
             ours: format!("{ours:.0} ns"),
             ratio: Some(ours / noop),
+            why: WHY,
             // While the agent reads, waking it is in the number too.
             budget: budget.filter(|_| reader == READERS[0]),
         });

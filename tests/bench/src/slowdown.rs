@@ -24,6 +24,9 @@ const LOADS: [(&str, Load, Option<f64>); 2] = [
     ("connect, accept, close", load::short, None),
 ];
 
+const WHY: &str = "a refused connect runs five of the programs, and so does the whole of its life on loopback: a \
+    client, a reset and its end in some 14 µs of one CPU";
+
 /// What is attached, in the order of the turns.
 const SIDES: [&str; 4] = ["nothing", "programs that do nothing", "agent, asleep", "agent, reading"];
 
@@ -44,6 +47,7 @@ pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
                 reference: format!("{:.2} µs, nothing attached", bare / 1000.0),
                 ours: format!("{:.2} µs", time / 1000.0),
                 ratio: Some(ratio),
+                why: WHY,
                 budget: budget.filter(|_| side == SIDES.len() - 1),
             });
         }

@@ -15,6 +15,8 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// The most that [`Self::ratio`] may be.
     pub budget: Option<f64>,
+    /// Why it may be more.
+    pub why: &'static str,
 }
 
 /// Rows in the order they were measured.
@@ -30,18 +32,22 @@ impl Table {
 }
 
 impl Row {
-    fn verdict(&self) -> &'static str {
+    fn verdict(&self) -> String {
         match (self.ratio, self.budget) {
-            (Some(ratio), Some(budget)) if ratio <= budget => "kept",
-            (Some(_), Some(_)) => "**missed**",
-            _ => "",
+            (Some(ratio), Some(budget)) if ratio <= budget => "kept".to_owned(),
+            (Some(ratio), Some(budget)) => format!("**missed** by {:.0} %", (ratio / budget - 1.0) * 100.0),
+            _ => String::new(),
         }
+    }
+
+    fn is_missed(&self) -> bool {
+        self.ratio.zip(self.budget).is_some_and(|(ratio, budget)| ratio > budget)
     }
 }
 
 impl Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, reference, ours, ratio, budget } = self;
+        let Self { what, reference, ours, ratio, budget, why: _ } = self;
         let number = |value: &Option<f64>| value.map(|value| format!("{value:.2}")).unwrap_or_default();
         let verdict = self.verdict();
         write!(f, "| {what} | {reference} | {ours} | {} | {} | {verdict} |", number(ratio), number(budget))
@@ -53,7 +59,12 @@ impl Display for Table {
         f.write_str(
             "| what | compared with | tcpwhy | ratio | budget | verdict |\n|---|---|---|---|---|---|\n",
         )?;
-        self.0.iter().try_for_each(|row| writeln!(f, "{row}"))
+        self.0.iter().try_for_each(|row| writeln!(f, "{row}"))?;
+        let missed = self.0.iter().filter(|row| row.is_missed() && !row.why.is_empty());
+        missed.enumerate().try_for_each(|(number, Row { what, why, .. })| {
+            let head = if number == 0 { "\nWhy what is missed is missed:\n\n" } else { "" };
+            writeln!(f, "{head}- {what}: {why}.")
+        })
     }
 }
 
@@ -75,7 +86,7 @@ mod tests {
     #[test]
     fn a_row_judges_itself() {
         let row = |ratio| Row { ratio: Some(ratio), budget: Some(6.0), ..Row::default() };
-        assert_eq!((row(6.0).verdict(), row(6.1).verdict()), ("kept", "**missed**"));
+        assert_eq!((&*row(6.0).verdict(), &*row(12.0).verdict()), ("kept", "**missed** by 100 %"));
         assert_eq!(Row::default().verdict(), "");
     }
 }
