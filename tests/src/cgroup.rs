@@ -24,6 +24,11 @@ pub struct MemoryCgroup {
 impl MemoryCgroup {
     /// With `limit` bytes for the buffers of TCP sockets created inside; the reason if there is no way here.
     pub fn with_tcp_limit(limit: u64) -> Result<Self, String> {
+        if !fs::exists(ROOT).unwrap_or(false) {
+            return Err(
+                "no memory cgroups of version 1 here; version 2 has no limit for TCP alone".to_owned()
+            );
+        }
         remove_stale();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("{ROOT}/{PREFIX}{}-{number}", std::process::id()));
