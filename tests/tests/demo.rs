@@ -54,7 +54,11 @@ fn every_scene_is_told_and_replays() {
         let replay = command::run(&hint(&text));
         assert!(replay.status.success(), "{replay:?}");
         let replayed = String::from_utf8(replay.stdout).expect("text");
-        assert_eq!(told(&text), told(&replayed));
+        // The recording begins before the first scene, and a namespace's number may have been another's until then.
+        let (live, mut replayed) = (told(&text), told(&replayed));
+        let before = replayed.iter().skip(1).take_while(|line| Some(*line) != live.get(1)).count();
+        replayed.drain(1..=before);
+        assert_eq!(live, replayed);
         return;
     }
     panic!("not told {ATTEMPTS} times in a row");

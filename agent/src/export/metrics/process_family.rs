@@ -9,6 +9,7 @@ use super::Tally;
 use super::family;
 use super::page::{Labels, counters, gauges};
 use crate::correlate::families::{Family, Walks};
+use crate::export::escape::Escaped;
 
 /// Names with series of their own; a host that runs more servers than this has its largest here.
 const NAMES: usize = 20;
@@ -19,7 +20,7 @@ const OTHER: &str = "other";
 /// All families of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FamilyTally {
-    /// `/proc/PID/comm` of who listens.
+    /// `/proc/PID/comm` of who listens, escaped: a page of metrics may be looked at in a terminal.
     pub comm: Box<str>,
     /// Sockets, listeners included.
     pub sockets: u64,
@@ -35,11 +36,9 @@ pub struct FamilyTally {
 pub(crate) fn tally<'a>(families: impl Iterator<Item = &'a Family>) -> Vec<FamilyTally> {
     let mut names = BTreeMap::<Box<str>, FamilyTally>::new();
     for family in families {
-        let known = names.len() < NAMES || names.contains_key(&family.root.comm);
-        let comm = if known { &*family.root.comm } else { OTHER };
-        let sum = names
-            .entry(comm.into())
-            .or_insert_with(|| FamilyTally { comm: comm.into(), ..FamilyTally::default() });
+        let name: Box<str> = Escaped(&family.root.comm).to_string().into();
+        let comm = if names.len() < NAMES || names.contains_key(&name) { name } else { OTHER.into() };
+        let sum = names.entry(comm.clone()).or_insert_with(|| FamilyTally { comm, ..FamilyTally::default() });
         sum.sockets += u64::from(family.counts.sockets);
         sum.connections += u64::from(family.connections());
         sum.children += u64::from(family.counts.children);
