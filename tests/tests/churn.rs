@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -75,7 +76,7 @@ const HOSTILE: &[u8] = b"a\"\\\n}\x1b[31m\xff";
 /// The program under another name, which the kernel takes over as the process's.
 fn hostile_program() -> PathBuf {
     let path = folder().join(OsStr::from_bytes(HOSTILE));
-    fs::copy(binary(), &path).expect("copy a program");
+    symlink(binary(), &path).expect("link a program");
     path
 }
 
