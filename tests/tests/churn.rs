@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tests::actor::binary;
@@ -22,6 +23,12 @@ const MANY: usize = 500;
 
 /// KiB that the events of other tests, which every agent sees, may take meanwhile.
 const OTHERS: u64 = 16 << 10;
+
+/// A test at a time: every agent sees what all of them do.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// KiB resident.
 fn memory(agent: &Agent) -> u64 {
@@ -40,6 +47,7 @@ fn refuse() {
 
 #[test]
 fn namespaces_that_come_and_go_are_counted_and_forgotten() {
+    let _alone = alone();
     let agent = Agent::start("namespaces", &[]);
     let resets = || agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]);
     let come_and_go = |count| (0..count).for_each(|_| Netns::new().run(refuse));
@@ -53,6 +61,7 @@ fn namespaces_that_come_and_go_are_counted_and_forgotten() {
 
 #[test]
 fn cgroups_that_come_and_go_are_forgotten() {
+    let _alone = alone();
     let Ok(root) = pod::root() else { return skip("cgroups_that_come_and_go", "no cgroup v2") };
     let agent = Agent::start("cgroups", &[]);
     let folder = |n: usize| root.join(format!("tcpwhy-lab-{}-churn-{n}.service", std::process::id()));
@@ -82,6 +91,7 @@ fn hostile_program() -> PathBuf {
 
 #[test]
 fn hostile_names_of_processes_break_no_line() {
+    let _alone = alone();
     let agent = Agent::start("names", &[]);
     let netns = Netns::new();
     let tail = agent.tail(&netns);
@@ -115,6 +125,7 @@ fn hostile_unit() -> Vec<u8> {
 
 #[test]
 fn hostile_names_of_cgroups_break_no_page() {
+    let _alone = alone();
     let Ok(root) = pod::root() else { return skip("hostile_names_of_cgroups", "no cgroup v2") };
     let folder = root.join(OsStr::from_bytes(&hostile_unit()));
     // A killed test may have left it.
@@ -136,6 +147,7 @@ fn hostile_names_of_cgroups_break_no_page() {
 fn a_busy_agent_grows_no_more() {
     const WARM: Duration = Duration::from_secs(10);
     const SOAK: Duration = Duration::from_secs(20);
+    let _alone = alone();
     let agent = Agent::start("soak", &["--max-connections", "1000", "--history", "1000"]);
     let netns = Netns::new();
     let work_for = |time| {

@@ -8,83 +8,83 @@ use tests::agent::event::Event;
 use tests::agent::{agent, command};
 use tests::foreseen::{Foreseen, assert_probes_foreseen, monotonic};
 use tests::link::{Family, Pair};
-use tests::live::{Silent, Watched, insist, named};
+use tests::live::{Silent, Watched, each, insist, named};
 use tests::scenes::request::Unanswered;
 use tests::scenes::{death, request};
 use tests::wait;
 
 #[test]
 fn the_end_by_retries2_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::silence(pair, family, 3);
-        let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout");
-        foreseen.assert_held("tcp_retries2", 3);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout")?;
+        foreseen.assert_held("tcp_retries2", 3)
     });
 }
 
 #[test]
 fn the_end_by_user_timeout_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::user_timeout(pair, family, Duration::from_millis(1500));
-        let foreseen = Foreseen::new(Pair::without_probes(), scene, "user_timeout");
-        foreseen.assert_held("tcp_user_timeout", 2);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "user_timeout")?;
+        foreseen.assert_held("tcp_user_timeout", 2)
     });
 }
 
 #[test]
 fn the_end_of_a_connect_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::connect(pair, family, 1);
-        Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 1);
+        Foreseen::new(Pair::new(), scene, "connect_timeout")?.assert_held("tcp_syn_retries", 1)
     });
 }
 
 #[test]
 fn the_end_of_an_orphan_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::orphan(pair, family, 2);
-        let foreseen = Foreseen::new(Pair::without_probes(), scene, "orphan_timeout");
-        foreseen.assert_held("tcp_orphan_retries", 2);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "orphan_timeout")?;
+        foreseen.assert_held("tcp_orphan_retries", 2)
     });
 }
 
 #[test]
 fn the_end_of_a_connect_with_linear_timeouts_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::connect_linear(pair, family, 3, 2);
-        Foreseen::new(Pair::new(), scene, "connect_timeout").assert_held("tcp_syn_retries", 3);
+        Foreseen::new(Pair::new(), scene, "connect_timeout")?.assert_held("tcp_syn_retries", 3)
     });
 }
 
 #[test]
 fn the_end_by_keepalive_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::keepalive(pair, family, 4);
-        assert_probes_foreseen(scene, "keepalive_timeout", "keepalive", 2);
+        assert_probes_foreseen(scene, "keepalive_timeout", "keepalive", 2)
     });
 }
 
 #[test]
 fn the_end_of_idleness_by_user_timeout_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::keepalive_user_timeout(pair, family, Duration::from_millis(4500));
-        assert_probes_foreseen(scene, "keepalive_timeout", "tcp_user_timeout", 2);
+        assert_probes_foreseen(scene, "keepalive_timeout", "tcp_user_timeout", 2)
     });
 }
 
 #[test]
 fn the_end_by_zero_window_probes_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::zero_window(pair, family, 4, None);
-        assert_probes_foreseen(scene, "zero_window_timeout", "zero_window_probes", 2);
+        assert_probes_foreseen(scene, "zero_window_timeout", "zero_window_probes", 2)
     });
 }
 
 #[test]
 fn the_end_of_a_shut_window_by_user_timeout_lies_within_each_prediction() {
-    Family::each(|family| {
+    each(|family| {
         let scene = |pair: &Pair| death::zero_window(pair, family, 15, Some(Duration::from_millis(4500)));
-        assert_probes_foreseen(scene, "user_timeout", "tcp_user_timeout", 2);
+        assert_probes_foreseen(scene, "user_timeout", "tcp_user_timeout", 2)
     });
 }
 

@@ -243,15 +243,19 @@ fn why(more: &[&str]) -> String {
 
 #[test]
 fn why_tells_of_the_dead() {
-    let scene = |pair: &Pair| death::silence(pair, Family::V4, 1);
-    let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout");
-    let netns = foreseen.watched.pair.client.inode().to_string();
-    let port = foreseen.side.local.port().to_string();
-    for wanted in [["--last"].as_slice(), &["--port", &port]] {
-        let wanted = [wanted, &["--netns", &netns]].concat();
-        assert_says(&why(&wanted), &["retransmission_timeout", "tcp_retries2"]);
-        let json: Value = serde_json::from_str(&why(&[&wanted[..], &["-o", "json"]].concat())).expect("JSON");
-        assert_eq!(json["diagnosis"]["cause"], "retransmission_timeout", "{json:#}");
-        assert_eq!(json["alive"], false);
-    }
+    live::insist(|| {
+        let scene = |pair: &Pair| death::silence(pair, Family::V4, 1);
+        let foreseen = Foreseen::new(Pair::without_probes(), scene, "retransmission_timeout")?;
+        let netns = foreseen.watched.pair.client.inode().to_string();
+        let port = foreseen.side.local.port().to_string();
+        for wanted in [["--last"].as_slice(), &["--port", &port]] {
+            let wanted = [wanted, &["--netns", &netns]].concat();
+            assert_says(&why(&wanted), &["retransmission_timeout", "tcp_retries2"]);
+            let json: Value =
+                serde_json::from_str(&why(&[&wanted[..], &["-o", "json"]].concat())).expect("JSON");
+            assert_eq!(json["diagnosis"]["cause"], "retransmission_timeout", "{json:#}");
+            assert_eq!(json["alive"], false);
+        }
+        Ok(())
+    });
 }

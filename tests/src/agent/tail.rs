@@ -8,11 +8,15 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::http;
+use crate::live::Silent;
 use crate::wait::PATIENCE;
+
+/// Far longer than the agent keeps an event.
+const SOON: Duration = Duration::from_secs(10);
 
 /// Events of one network namespace, from the moment this was made.
 #[derive(Debug)]
@@ -64,6 +68,16 @@ impl Tail {
         let mut events: Vec<Event> = self.passed.borrow_mut().drain(..).collect();
         events.push(end);
         events
+    }
+
+    /// The same of what a timer caused, soon after its scene.
+    pub fn told(&self, last: impl Fn(&Event) -> bool) -> Result<Vec<Event>, Silent> {
+        let mut events: Vec<Event> = self.passed.borrow_mut().drain(..).collect();
+        let deadline = Instant::now() + SOON;
+        while !events.iter().any(&last) {
+            events.push(self.next(deadline).ok_or(Silent)?);
+        }
+        Ok(events)
     }
 
     /// What has come by now.
