@@ -19,15 +19,19 @@ fn play(file: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8(output.stdout).expect("text"))
 }
 
+/// How the demo's last line begins.
+const HINT: &str = "    tcpwhy ";
+
 /// The agent's lines, without the demo's own.
 fn told(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect()
+    let own = |line: &str| line.starts_with('#') || line.starts_with(HINT) || line.is_empty();
+    text.lines().filter(|line| !own(line)).collect()
 }
 
-/// The command that the demo's last line names, in words; long arguments wrap.
+/// The command that the last line is, in words.
 fn hint(text: &str) -> Vec<&str> {
-    let (_, hint) = text.rsplit_once("# To see these lines again: tcpwhy ").expect("how to replay it");
-    hint.split_whitespace().filter(|word| *word != "#").collect()
+    let (_, hint) = text.rsplit_once(HINT).expect("how to replay it");
+    hint.split_whitespace().collect()
 }
 
 #[test]

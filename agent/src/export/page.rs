@@ -63,7 +63,7 @@ fn page() -> Response<TextBody> {
         return text(StatusCode::INTERNAL_SERVER_ERROR, "read /dev/urandom\n");
     };
     let policy = format!(
-        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self'; \
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
     let mut response = typed(StatusCode::OK, "text/html; charset=utf-8", PAGE.replace(NONCE, &nonce));

@@ -69,10 +69,9 @@ pub fn play(to: &mut impl Write, more: &[&str]) -> io::Result<Play> {
     if play != Play::Ended
         && let ["--record", file, ..] = more
     {
-        write_own(
-            to,
-            &format!("To see these lines again: tcpwhy replay --no-listeners --netns {netns} {file}"),
-        )?;
+        write_own(to, "To see these lines again:")?;
+        // On one line, to be copied.
+        writeln!(to, "    tcpwhy replay --no-listeners --netns {netns} {file}")?;
     }
     Ok(play)
 }
