@@ -26,6 +26,7 @@ use crate::correlate::Correlator;
 use crate::correlate::limits::{Evicted, Limits};
 use crate::correlate::observed::Observed;
 use crate::correlate::place::Place;
+use crate::correlate::shared::SharedId;
 use crate::decode::{DecodeError, decode};
 use crate::diagnose::Diagnosis;
 use crate::diagnose::tracker::Tracker;
@@ -53,6 +54,8 @@ pub struct Diagnosed {
     pub diagnosis: Diagnosis,
     /// Wall clock then, ns since 1970 UTC.
     pub realtime: i64,
+    /// What both hosts call the connection.
+    pub shared: Option<SharedId>,
     /// Inode of the network namespace.
     pub netns: u32,
     /// This host's side.

@@ -110,6 +110,17 @@ impl Host {
         self.drop_in("type filter hook output priority 0", "outgoing", loss);
     }
 
+    /// Sends what this host sends to `service` to `to`, and back, as a Service's address is translated on a node.
+    pub fn translate(&self, service: SocketAddr, to: SocketAddr) {
+        self.command(&format!("ip route add {} dev {DEVICE}", service.ip()));
+        self.command("nft add table inet lab");
+        self.command("nft add chain inet lab services { type nat hook output priority -100 ; }");
+        let (address, port) = (service.ip(), service.port());
+        self.command(&format!(
+            "nft add rule inet lab services ip daddr {address} tcp dport {port} dnat ip to {to}"
+        ));
+    }
+
     fn drop_in(&self, hook: &str, chain: &str, loss: &Loss) {
         self.command("nft add table inet lab");
         self.command(&format!("nft add chain inet lab {chain} {{ {hook} ; }}"));

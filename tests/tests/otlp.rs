@@ -109,6 +109,7 @@ fn a_diagnosis_arrives_though_the_receiver_was_away() {
     assert_eq!(text(of, "tcpwhy.cause"), "closed_with_unread_data");
     assert_eq!(text(of, "tcpwhy.phase"), "died");
     assert!(text(of, "network.community_id").starts_with("1:"));
+    assert_eq!(text(of, "tcpwhy.connection.shared_id").len(), 16);
     assert_eq!(text(of, "network.peer.address"), reset.sender.remote.ip().to_string());
     assert_eq!(int(of, "process.pid"), Some(i64::from(std::process::id())));
     assert!(matches!(&record.body, Some(AnyValue { value: Some(Value::StringValue(_)) })), "{record:?}");

@@ -14,6 +14,7 @@ use super::place::PlaceArgs;
 use super::{filter, paths, printer};
 use crate::correlate::observed::ConnectionId;
 use crate::correlate::query::Selector;
+use crate::correlate::shared::SharedId;
 use crate::export::why::{Report, Wanted, svg};
 
 pub(super) mod text;
@@ -44,6 +45,9 @@ pub(super) struct Why {
     /// Its name in `tcpwhy tail -o json`: the socket cookie, hexadecimal as `ss -e` has it.
     #[arg(long, alias = "cookie", group = "which", value_parser = id)]
     id: Option<ConnectionId>,
+    /// What both of its hosts call it (`shared_id`), hexadecimal.
+    #[arg(long, group = "which", value_name = "ID")]
+    shared_id: Option<SharedId>,
     /// Process that owns it, holds it or ended it.
     #[arg(long, group = "which")]
     pid: Option<u32>,
@@ -92,6 +96,7 @@ impl Why {
             self.connection.clone(),
             self.port.map(Selector::Port),
             self.id.map(Selector::Id),
+            self.shared_id.map(Selector::Shared),
             self.pid.map(Selector::Pid),
             comm,
             self.netns.map(Selector::Netns),

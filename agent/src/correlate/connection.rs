@@ -8,6 +8,7 @@ use agent_common::record::Totals;
 use super::holders::Holders;
 use super::identity::Identity;
 use super::observed::ConnectionId;
+use super::shared::{Began, Initials};
 use super::timeline::{Entry, Room, Timeline};
 use super::{owner, state};
 use crate::diagnose::Cause;
@@ -18,6 +19,8 @@ use crate::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Proc
 pub struct Connection {
     /// Its name.
     pub id: ConnectionId,
+    /// What both of its hosts know it by.
+    pub initials: Option<Initials>,
     /// Its ends and where it lives.
     pub identity: Identity,
     /// First event, ns of `CLOCK_MONOTONIC`.
@@ -63,6 +66,7 @@ impl Connection {
     pub(super) fn new(id: ConnectionId, endpoint: &Endpoint, time: u64) -> Self {
         Self {
             id,
+            initials: None,
             identity: Identity::new(endpoint),
             first: time,
             last: time,
@@ -121,7 +125,7 @@ impl Connection {
     /// `connect()` on a closed socket: what was known of its end and its numbers is of an earlier life.
     fn begin_again(&mut self) {
         (self.died, self.tcp, self.ended_by, self.error) = (None, None, None, 0);
-        self.verdict = None;
+        (self.verdict, self.initials) = (None, None);
     }
 
     fn learn_owner(&mut self, event: &KernelEvent) {
@@ -140,6 +144,13 @@ impl Connection {
         if let Some(listener) = listener.filter(|_| owner::is_weak(self.owner.as_deref())) {
             owner::learn(&mut self.owner, &owner::as_listener(listener));
         }
+    }
+
+    /// Learns what both hosts know it by, from the first event that tells it.
+    pub(super) fn name(&mut self, event: &KernelEvent) {
+        let connected = self.owner.as_ref().is_some_and(|owner| owner.source == OwnerSource::Connect);
+        let began = if connected { Some(Began::Connected) } else { self.accepted.then_some(Began::Accepted) };
+        self.initials = self.initials.or_else(|| Initials::of(event, began));
     }
 
     /// Adds an entry if the stall that was known is over.

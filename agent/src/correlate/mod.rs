@@ -18,6 +18,7 @@ mod owner;
 pub mod place;
 pub mod query;
 mod requests;
+pub mod shared;
 mod stage;
 mod state;
 mod stories;
@@ -197,6 +198,7 @@ impl Correlator {
         if let Some(id) = connection {
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
             self.accept(id, &event.endpoint);
+            self.table.name(id, &event);
             self.settle(id, &event);
             self.ask_for_walk(id, None);
         }

@@ -10,6 +10,7 @@ use super::limits::Limits;
 use super::listeners::Listener;
 use super::observed::ConnectionId;
 use super::place::{Place, Places};
+use super::shared::SharedId;
 use super::{Correlator, HalfOpen};
 use crate::event::{CgroupMemory, HostFacts, Process, Settings, TcpMemory, Usage};
 
@@ -18,6 +19,8 @@ use crate::event::{CgroupMemory, HostFacts, Process, Settings, TcpMemory, Usage}
 pub enum Selector {
     /// Its name.
     Id(ConnectionId),
+    /// What both of its hosts call it.
+    Shared(SharedId),
     /// Address and port of either end.
     End(SocketAddr),
     /// The address of either end.
@@ -38,6 +41,7 @@ impl Selector {
         let ends = [connection.identity.local(), connection.identity.remote()];
         match self {
             Self::Id(id) => connection.id == *id,
+            Self::Shared(id) => connection.initials.is_some_and(|initials| initials.id() == *id),
             Self::End(end) => ends.contains(end),
             Self::Address(address) => ends.iter().any(|end| end.ip() == *address),
             Self::Port(port) => ends.iter().any(|end| end.port() == *port),

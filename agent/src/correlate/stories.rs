@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::families::Family;
 use super::listeners::Listening;
 use super::observed::{ConnectionId, Observed};
+use super::shared::Initials;
 use super::timeline::What;
 use crate::diagnose::deadline::Outlook;
 use crate::diagnose::forecast::{Forecast, Surroundings, forecast};
@@ -122,6 +123,7 @@ impl Correlator {
             return Some(Diagnosed {
                 diagnosis,
                 realtime,
+                shared: None,
                 netns,
                 local,
                 remote,
@@ -130,11 +132,12 @@ impl Correlator {
                 place: place.clone(),
             });
         };
-        let Connection { identity, owner, ended_by, .. } = connection;
+        let Connection { identity, initials, owner, ended_by, .. } = connection;
+        let shared = initials.map(Initials::id);
         let (netns, local, remote) = (identity.netns, identity.local(), identity.remote());
         let owner = owner.as_deref().cloned();
         let (ended_by, place) = (ended_by.as_deref().cloned(), self.place(connection));
-        Some(Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by, place })
+        Some(Diagnosed { diagnosis, realtime, shared, netns, local, remote, owner, ended_by, place })
     }
 
     /// Keeps why a connection died.

@@ -14,7 +14,7 @@ use super::owner::Owners;
 use super::timeline::Room;
 use crate::diagnose::Cause;
 use crate::diagnose::tracker::{HELD, HOLD};
-use crate::event::Endpoint;
+use crate::event::{Endpoint, KernelEvent};
 
 /// A living connection's rank is brought up to date when it is older than this, ns.
 const RANK_STEP: u64 = 1_000_000_000;
@@ -178,6 +178,13 @@ impl Table {
             self.reindex(id);
         }
         self.rerank(id);
+    }
+
+    /// Learns what both hosts know it by, once that can be told.
+    pub fn name(&mut self, id: ConnectionId, event: &KernelEvent) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.name(event);
+        }
     }
 
     /// Keeps why it died.

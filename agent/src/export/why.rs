@@ -47,6 +47,9 @@ pub struct Report {
     pub matches: usize,
     /// Names the connection for the host's uptime, hexadecimal.
     pub connection: String,
+    /// What both of its hosts call it, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_id: Option<String>,
     /// Inode of the network namespace.
     pub netns: u32,
     /// cgroup v2 id.
@@ -212,6 +215,7 @@ fn plain(correlator: &Correlator, connection: &Connection) -> Report {
         v: VERSION,
         matches: 1,
         connection: connection.id.to_string(),
+        shared_id: connection.initials.map(|initials| initials.id().to_string()),
         netns: identity.netns,
         cgroup: identity.cgroup.map(Into::into),
         place: Place::new(&correlator.place(connection)),

@@ -63,6 +63,20 @@ pub fn abort_on_close(pair: &Pair, family: Family, unread: usize) -> Reset {
     Reset { unread: unread as u64, ..by_server(pair, connection, "TCP_ABORT_ON_CLOSE", drop) }
 }
 
+/// The client closes with unread data: the end that connected sends it.
+pub fn abort_of_client(pair: &Pair, family: Family) -> Reset {
+    let Connection { client, server, client_side, server_side, listener: _listener } =
+        Connection::open(pair, family);
+    let meter = Meter::new(&pair.client);
+    tcp::send(&server, 100);
+    tcp::readable(&client, 100);
+    drop(client);
+    let errno = tcp::death(&server);
+    let reason = "TCP_ABORT_ON_CLOSE";
+    let (sender, receiver, errno) = (client_side, Some(server_side), Some(errno));
+    Reset { sender, reason, active: true, unread: 100, receiver, errno, snmp: meter.read(), held: Vec::new() }
+}
+
 /// The server closes with unread data while the client has more to send, so that both lose some.
 pub fn by_peer(pair: &Pair, family: Family) -> Reset {
     let connection = Connection::open(pair, family);

@@ -1,6 +1,7 @@
 //! `tcpwhy kubectl`, which as `kubectl-tcpwhy` is a plugin of kubectl: `kubectl tcpwhy tail pod/web-0 -n shop`.
 
 mod cluster;
+mod ends;
 mod merge;
 mod tail;
 mod target;

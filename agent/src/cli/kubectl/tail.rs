@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::cluster::{Cluster, Pod};
+use super::ends::Ends;
 use super::merge::Merge;
 use super::target::Target;
 use crate::cli::filter::FilterArgs;
@@ -32,8 +33,8 @@ const IDLE: Duration = Duration::from_hours(1);
 /// Print events of a cluster as they happen, and why connections stalled or died.
 ///
 /// Of a pod, from the agent of its node; of a workload or without either, from all of them, in the order of the
-/// nodes' clocks. JSON lines begin with `node` and with `flow`, the Community ID of the connection: the same at
-/// both ends.
+/// nodes' clocks. Of two diagnoses of one connection, from both of its ends, the second one says so. JSON lines begin
+/// with `node` and with `flow`, the Community ID of the connection: the same at both ends.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   kubectl tcpwhy tail pod/web-7d9f4c-x2v5p -n shop
@@ -76,11 +77,13 @@ enum Heard {
 }
 
 /// What a line is put in order and named by.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Head {
     time: Option<String>,
     local: Option<End>,
     remote: Option<End>,
+    /// Of a diagnosis.
+    shared_id: Option<String>,
 }
 
 impl Tail {
@@ -200,18 +203,18 @@ fn follow(heard: &Receiver<Heard>, print: &mut Print, questions: &[Question]) ->
             Ok(Heard::Line(index, line)) => {
                 let name = Head::of(&line);
                 let time = name.time().unwrap_or_else(Timestamp::now);
-                merge.put(time, Instant::now(), (index, name.flow(), line));
+                merge.put(time, Instant::now(), (index, name, line));
             }
             Ok(Heard::End(index)) => log::warn!("the stream of node {} ended", questions[index].agent.node()),
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        for (index, flow, line) in merge.ready(Instant::now()) {
-            print.line(index, flow.as_deref(), &line)?;
+        for (index, name, line) in merge.ready(Instant::now()) {
+            print.line(index, &name, &line)?;
         }
     }
-    for (index, flow, line) in merge.rest() {
-        print.line(index, flow.as_deref(), &line)?;
+    for (index, name, line) in merge.rest() {
+        print.line(index, &name, &line)?;
     }
     bail!("all streams ended")
 }
@@ -219,7 +222,7 @@ fn follow(heard: &Receiver<Heard>, print: &mut Print, questions: &[Question]) ->
 impl Head {
     /// A line that is none of ours has neither time nor ends.
     fn of(line: &str) -> Self {
-        serde_json::from_str(line).unwrap_or(Self { time: None, local: None, remote: None })
+        serde_json::from_str(line).unwrap_or_default()
     }
 
     fn time(&self) -> Option<Timestamp> {
@@ -238,13 +241,14 @@ struct Print {
     width: usize,
     formatter: Formatter,
     output: Output,
+    ends: Ends,
 }
 
 impl Print {
     fn new(questions: &[Question], formatter: Formatter, output: Output) -> Self {
         let nodes: Vec<_> = questions.iter().map(|question| question.agent.node().to_owned()).collect();
         let width = nodes.iter().map(|node| node.chars().count()).max().unwrap_or(0).max("NODE".len());
-        Self { nodes, width, formatter, output }
+        Self { nodes, width, formatter, output, ends: Ends::default() }
     }
 
     fn header(&self) -> anyhow::Result<()> {
@@ -252,16 +256,18 @@ impl Print {
         if header.is_empty() { Ok(()) } else { write(&self.named("NODE", &header)) }
     }
 
-    fn line(&mut self, index: usize, flow: Option<&str>, line: &str) -> anyhow::Result<()> {
+    fn line(&mut self, index: usize, head: &Head, line: &str) -> anyhow::Result<()> {
         let text = self.formatter.line(line)?;
-        let node = &self.nodes[index];
-        match (self.output, text.strip_prefix('{')) {
-            (Output::Json, Some(rest)) => {
-                let flow = flow.map_or(String::new(), |flow| format!("\"flow\":\"{flow}\","));
-                write(&format!("{{\"node\":{},{flow}{rest}", serde_json::to_string(node)?))
-            }
-            _ => write(&self.named(node, &text)),
+        let other = head.shared_id.as_ref().and_then(|id| self.ends.other(id, index));
+        let (node, other) = (&self.nodes[index], other.map(|other| &*self.nodes[other]));
+        if let (Output::Json, Some(rest)) = (self.output, text.strip_prefix('{')) {
+            let flow = head.flow();
+            let of = [("node", Some(&**node)), ("flow", flow.as_deref()), ("other_end", other)];
+            return write(&format!("{{{}{rest}", members(of)?));
         }
+        let text = text.trim_end_matches('\n');
+        let other = other.map_or(String::new(), |other| format!("; the other end of {other}'s"));
+        write(&self.named(node, &format!("{text}{other}\n")))
     }
 
     /// Of a single node there is no need to name it.
@@ -272,6 +278,12 @@ impl Print {
             text.to_owned()
         }
     }
+}
+
+/// As they begin a JSON object that has more.
+fn members<const N: usize>(all: [(&str, Option<&str>); N]) -> serde_json::Result<String> {
+    let some = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    some.map(|(name, value)| Ok(format!("\"{name}\":{},", serde_json::to_string(value)?))).collect()
 }
 
 pub(super) fn write(text: &str) -> anyhow::Result<()> {

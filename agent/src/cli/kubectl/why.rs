@@ -48,6 +48,8 @@ pub(in crate::cli) struct Told {
 #[derive(Serialize)]
 struct Both<'a> {
     v: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_id: Option<&'a str>,
     flow: String,
     ends: &'a [Told],
 }
@@ -61,9 +63,10 @@ impl Why {
         let text = match self.output {
             Output::Text => why::told(&ends),
             Output::Json => {
-                let Report { local, remote, .. } = &ends[0].report;
+                let Report { local, remote, shared_id, .. } = &ends[0].report;
                 let flow = community_id(local.socket_address(), remote.socket_address());
-                serde_json::to_string(&Both { v: VERSION, flow, ends: &ends })? + "\n"
+                let shared_id = shared_id.as_deref();
+                serde_json::to_string(&Both { v: VERSION, shared_id, flow, ends: &ends })? + "\n"
             }
         };
         printer::end(super::tail::write(&text))
@@ -91,13 +94,25 @@ impl Why {
 
     /// The other end's story, if it lives on another node whose agent remembers it.
     fn second(&self, first: &Told, agents: &[Pod]) -> anyhow::Result<Option<Told>> {
-        let Report { local, remote, .. } = &first.report;
-        let Some(node) = self.node_of(remote.address, agents)? else { return Ok(None) };
-        let others = agents.iter().filter(|agent| agent.node() == node && node != first.node);
+        let Report { local, remote, shared_id, .. } = &first.report;
+        let node = self.node_of(remote.address, agents)?;
+        let others = agents.iter().filter(|agent| agent.node() != first.node);
+        if let Some(id) = shared_id {
+            // An address of no pod and no node is a Service's, translated on its way: any node may have the other end.
+            let others = others.clone().filter(|agent| node.as_ref().is_none_or(|node| node == agent.node()));
+            if let Some(told) = self.ask(others, &[format!("--shared-id={id}")]).pop() {
+                return Ok(Some(told));
+            }
+        }
+        let Some(node) = node else { return Ok(None) };
+        let others = others.filter(|agent| agent.node() == node);
         // One of the ends is shared by many connections, a server's; the other is not.
         let ends = [local, remote].map(|end| end.socket_address().to_string());
         let told = ends.iter().flat_map(|end| self.ask(others.clone(), std::slice::from_ref(end)));
-        Ok(told.into_iter().find(|told| told.report.local == *remote && told.report.remote == *local))
+        // Two names are two connections, of which one had the ends before the other.
+        let fits = |told: &Told| told.report.shared_id.is_none() || shared_id.is_none();
+        let is_turned = |told: &Told| told.report.local == *remote && told.report.remote == *local;
+        Ok(told.into_iter().find(|told| is_turned(told) && fits(told)))
     }
 
     /// The node with an agent that has this address, or a pod with it.

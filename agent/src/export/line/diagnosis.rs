@@ -40,6 +40,9 @@ pub struct Diagnosis {
     /// Names the connection for the host's uptime, hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// What both of its hosts call it, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_id: Option<String>,
     /// The other end, if it lives on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
@@ -106,7 +109,8 @@ fn one() -> u32 {
 impl Diagnosis {
     /// The line of a diagnosis.
     pub fn new(diagnosed: &Diagnosed) -> Self {
-        let Diagnosed { diagnosis, realtime, netns, local, remote, owner, ended_by, place } = diagnosed;
+        let Diagnosed { diagnosis, realtime, shared, netns, local, remote, owner, ended_by, place } =
+            diagnosed;
         let offset = realtime.wrapping_sub(diagnosis.time.cast_signed());
         Self {
             v: VERSION,
@@ -121,6 +125,7 @@ impl Diagnosis {
             outlook: diagnosis.outlook.map(|outlook| Outlook::new(&outlook, offset)),
             advice: diagnosis.advice.clone(),
             connection: diagnosis.connection.map(|id| id.to_string()),
+            shared_id: shared.map(|id| id.to_string()),
             peer: diagnosis.peer.map(|id| id.to_string()),
             netns: *netns,
             local: (*local).into(),

@@ -335,6 +335,7 @@ pub(crate) fn diagnosed() -> Diagnosed {
     Diagnosed {
         diagnosis,
         realtime: 1_795_308_063_123_456_789,
+        shared: "7c2e40a1d3f5b698".parse().ok(),
         netns: 4_026_531_840,
         local: address("198.51.100.1:40000"),
         remote: address("198.51.100.2:5001"),

@@ -64,6 +64,7 @@ fn attributes(diagnosis: &Diagnosis) -> Attributes {
     to.text("tcpwhy.cause", diagnosis.cause.as_str());
     to.text("tcpwhy.phase", phase(diagnosis.phase));
     to.some("tcpwhy.connection.id", diagnosis.connection.as_deref());
+    to.some("tcpwhy.connection.shared_id", diagnosis.shared_id.as_deref());
     to.some("tcpwhy.connection.peer_id", diagnosis.peer.as_deref());
     to.text("network.community_id", &community_id(local.socket_address(), remote.socket_address()));
     to.text("network.transport", "tcp");

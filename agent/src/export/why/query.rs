@@ -31,7 +31,7 @@ pub enum WhyError {
     },
     /// No parameter of that name.
     #[error(
-        "{0:?} is no parameter; there are end, address, port, id, pid, comm, netns, namespace, pod, container, \
+        "{0:?} is no parameter; there are end, address, port, id, shared_id, pid, comm, netns, namespace, pod, container, \
         workload, selector and last"
     )]
     Parameter(String),
@@ -62,6 +62,7 @@ impl Wanted {
 fn pair(selector: &Selector) -> (&'static str, String) {
     match selector {
         Selector::Id(id) => ("id", id.to_string()),
+        Selector::Shared(id) => ("shared_id", id.to_string()),
         Selector::End(end) => ("end", end.to_string()),
         Selector::Address(address) => ("address", address.to_string()),
         Selector::Port(port) => ("port", port.to_string()),
@@ -73,6 +74,7 @@ fn pair(selector: &Selector) -> (&'static str, String) {
 
 fn selector(name: &str, value: &str) -> Result<Option<Selector>, WhyError> {
     let selector = match name {
+        "shared_id" => Selector::Shared(read(name, value)?),
         "end" => Selector::End(read::<SocketAddr>(name, value)?),
         "address" => Selector::Address(read::<IpAddr>(name, value)?.to_canonical()),
         "port" => Selector::Port(read(name, value)?),
