@@ -27,8 +27,8 @@ pub struct Connection {
     pub first: u64,
     /// Last event, likewise.
     pub last: u64,
-    /// When it went to CLOSE; else when its socket was destroyed or found replaced.
-    pub died: Option<u64>,
+    /// See [`Self::died`]; 8 bytes, where an `Option<u64>` has 16.
+    died: Option<NonZero<u64>>,
     /// It is history: its end is known, and only stragglers can follow.
     pub gone: bool,
     /// Newest state. CLOSE for the dead, but `TIME_WAIT` if that is all that was ever seen of it.
@@ -87,6 +87,16 @@ impl Connection {
             ranked: time,
             ends: 0,
         }
+    }
+
+    /// When it went to CLOSE; else when its socket was destroyed or found replaced. Ns of `CLOCK_MONOTONIC`.
+    pub fn died(&self) -> Option<u64> {
+        self.died.map(NonZero::get)
+    }
+
+    /// Keeps when it died, the first time that it is told.
+    pub(super) fn die(&mut self, time: u64) {
+        self.died = self.died.or(NonZero::new(time.max(1)));
     }
 
     /// Neither closed nor destroyed.
@@ -200,7 +210,7 @@ impl Connection {
             }
         }
         if after == Some(TcpState::Close) || matches!(event.detail, Detail::SockDestroyed) {
-            self.died.get_or_insert(event.time);
+            self.die(event.time);
         }
     }
 

@@ -274,7 +274,7 @@ impl Correlator {
     /// for; a closed socket can connect again all the same.
     fn settle(&mut self, id: ConnectionId, event: &KernelEvent) {
         let Some(connection) = self.table.get(id) else { return };
-        match (connection.died.is_some(), connection.gone) {
+        match (connection.died().is_some(), connection.gone) {
             (true, false) => self.table.retire(id, event.time),
             (false, true) => self.table.revive(id, event.time),
             (true, true) | (false, false) => (),

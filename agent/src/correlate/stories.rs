@@ -31,7 +31,7 @@ impl Correlator {
         });
         Story {
             phase,
-            time: connection.died.unwrap_or(connection.last),
+            time: connection.died().unwrap_or(connection.last),
             looked: false,
             connection: Some(connection),
             peer: self.other_end(connection),

@@ -228,7 +228,7 @@ impl Table {
         let Some(connection) = self.connections.get_mut(&id).filter(|known| !known.gone) else { return };
         self.idle.remove(&(connection.ranked, id));
         connection.gone = true;
-        connection.died.get_or_insert(time);
+        connection.die(time);
         self.dead.push_back((time, id));
         while self.dead.len() > self.limits.history && self.is_judged(time) {
             self.evicted.history += 1;

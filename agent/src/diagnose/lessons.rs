@@ -159,7 +159,8 @@ impl Lessons {
     pub fn died(&mut self, connection: &Connection, cause: Cause, stall: Option<(Start, u64, u32)>, hz: u32) {
         let Some(lesson) = self.of(connection, hz) else { return };
         *lesson.deaths.entry(cause).or_default() += 1;
-        let Some(((start, since, stage), died)) = stall.zip(connection.died).filter(|_| is_of_silence(cause))
+        let Some(((start, since, stage), died)) =
+            stall.zip(connection.died()).filter(|_| is_of_silence(cause))
         else {
             return;
         };

@@ -126,7 +126,7 @@ impl Tracker {
     /// Follows a kernel event, which correlation has taken in.
     pub fn follow(&mut self, correlator: &mut Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
         let Some(id) = observed.connection else { return self.follow_stray(correlator, observed) };
-        let ended = correlator.connection_by_id(id).is_some_and(|known| known.died.is_some());
+        let ended = correlator.connection_by_id(id).is_some_and(|known| known.died().is_some());
         let group = Group::of(&observed.event);
         if !ended {
             self.count(group, None);
@@ -178,7 +178,7 @@ impl Tracker {
 
     fn death(&mut self, correlator: &mut Correlator, id: ConnectionId, group: Group) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
-        let (died, told) = (connection.died?, connection.verdict.is_some());
+        let (died, told) = (connection.died()?, connection.verdict.is_some());
         let stall = self.end(connection, died);
         let diagnosis = diagnose(&correlator.story(connection, Phase::Died, None)).filter(|_| !told);
         let Identity { cgroup, netns, .. } = connection.identity;

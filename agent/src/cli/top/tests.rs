@@ -63,7 +63,7 @@ fn model() -> Model {
     let bench = bench();
     let mut model = Model::new(String::new(), Timestamp::UNIX_EPOCH);
     model.apply(look(&bench));
-    let died = bench.0.correlator().connections().find(|known| known.died.is_some()).unwrap();
+    let died = bench.0.correlator().connections().find(|known| known.died().is_some()).unwrap();
     let wanted = Wanted::parse(&format!("id={}", died.id)).unwrap();
     let report = why::report(bench.0.correlator(), bench.0.tracker(), &wanted).unwrap();
     model.apply(Message::Told(Box::new(report.diagnosis.unwrap())));

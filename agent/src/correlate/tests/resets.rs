@@ -61,7 +61,7 @@ fn a_close_with_unread_data() {
     let connection = bench.only();
     assert_eq!(connection.ended_by.as_ref().unwrap().pid, 55);
     assert_eq!(connection.timeline.entries()[0].unread, 300);
-    assert_eq!((connection.died, connection.gone), (Some(SECOND), true), "nothing more will be told");
+    assert_eq!((connection.died(), connection.gone), (Some(SECOND), true), "nothing more will be told");
     assert_eq!(bench.0.correlator().sizes().history, 1);
 }
 
@@ -90,7 +90,7 @@ fn a_reset_from_the_peer_is_an_end() {
     let observed = bench.see(&record(signal::RESET_RECEIVED, SECOND));
     let connection = bench.only();
     assert_eq!(observed.connection, Some(connection.id));
-    assert_eq!((connection.error, connection.died, connection.gone), (104, Some(SECOND), true));
+    assert_eq!((connection.error, connection.died(), connection.gone), (104, Some(SECOND), true));
     assert_eq!(connection.live_state, Some(TcpState::Established));
     assert_eq!(connection.state, Some(TcpState::Close));
 }
@@ -111,7 +111,7 @@ fn our_reset_after_the_peers_is_the_same_story() {
     bench.push(&record(signal::RESET_RECEIVED, SECOND).state(FIN_WAIT2));
     bench.push(&record(signal::RESET_SENT, SECOND + 1).reset(8, false).state(CLOSE));
     let connection = bench.only();
-    assert_eq!((connection.events, connection.gone, connection.died), (2, true, Some(SECOND)));
+    assert_eq!((connection.events, connection.gone, connection.died()), (2, true, Some(SECOND)));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_reset_in_time_wait_goes_to_the_connection_that_died() {
     let last = connection.timeline.entries().last().unwrap().what;
     let state = Some(TcpState::TimeWait);
     assert_eq!(last, What::ResetSent { reason: Some(9), stack: None, active: false, state });
-    assert!(connection.died.is_some(), "TIME_WAIT is no life");
+    assert!(connection.died().is_some(), "TIME_WAIT is no life");
 }
 
 #[test]

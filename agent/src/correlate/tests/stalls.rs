@@ -66,7 +66,7 @@ fn a_syn_without_an_answer() {
     put!(end, tcp.total_retrans, 1_u32);
     bench.push(&end);
     let connection = bench.only();
-    assert_eq!((connection.error, connection.died), (110, Some(3 * SECOND)));
+    assert_eq!((connection.error, connection.died()), (110, Some(3 * SECOND)));
     assert_eq!(connection.live_state, Some(TcpState::SynSent));
     assert_eq!(connection.state, Some(TcpState::Close));
 }

@@ -30,7 +30,8 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
 
 /// A segment that finds no socket any more, of a connection that ended here.
 fn late(story: &Story) -> Option<Certainty> {
-    let ended = story.connection.is_some_and(|connection| connection.error == 0 && connection.died.is_some());
+    let ended =
+        story.connection.is_some_and(|connection| connection.error == 0 && connection.died().is_some());
     went(story, Path::NoSocket).filter(|_| ended).map(|_| Certainty::Inferred)
 }
 
