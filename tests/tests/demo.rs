@@ -22,9 +22,12 @@ fn play(file: &str) -> (bool, String) {
 /// How the demo's last line begins.
 const HINT: &str = "    tcpwhy ";
 
+/// What the demo's end says to run next.
+const NEXT: &str = "    cargo xtask run";
+
 /// The agent's lines, without the demo's own.
 fn told(text: &str) -> Vec<&str> {
-    let own = |line: &str| line.starts_with('#') || line.starts_with(HINT) || line.is_empty();
+    let own = |line: &str| line.starts_with('#') || line.starts_with(HINT) || line == NEXT || line.is_empty();
     text.lines().filter(|line| !own(line)).collect()
 }
 

@@ -160,7 +160,9 @@ fn supervise(
         }
     }
     let status = child.wait().expect("wait for the agent");
-    eprintln!("the agent ended: {status}");
+    if !status.success() {
+        eprintln!("the agent ended: {status}");
+    }
     // Nobody may wait for it.
     let _ = ended.send(status);
     loop {

@@ -66,9 +66,15 @@ pub fn play(to: &mut impl Write, more: &[&str]) -> io::Result<Play> {
     for line in tail.rest() {
         writeln!(to, "{line}")?;
     }
-    if play != Play::Ended
-        && let ["--record", file, ..] = more
-    {
+    if play == Play::Ended {
+        return Ok(play);
+    }
+    write_own(
+        to,
+        "Each of these causes has its page in docs/causes. For what happens on this machine itself:",
+    )?;
+    writeln!(to, "    cargo xtask run")?;
+    if let ["--record", file, ..] = more {
         write_own(to, "To see these lines again:")?;
         // On one line, to be copied.
         writeln!(to, "    tcpwhy replay --no-listeners --netns {netns} {file}")?;
