@@ -186,8 +186,8 @@ impl Clock {
     /// take a timer into a finer level.
     pub fn arm(&self, at: Span, jiffies: (u64, u64)) -> Span {
         let from = (self.jiffy(at.early), self.jiffy(at.late));
-        let early = self.bucket(from.0 + jiffies.0, jiffies.0.saturating_sub(1)).0;
-        let late = self.bucket(from.1 + jiffies.1, jiffies.1).1;
+        let early = self.bucket(from.0.saturating_add(jiffies.0), jiffies.0.saturating_sub(1)).0;
+        let late = self.bucket(from.1.saturating_add(jiffies.1), jiffies.1).1;
         self.runs(early, late)
     }
 
@@ -221,15 +221,16 @@ impl Clock {
         if self.wheel == Wheel::Aligned { self.tick() } else { 0 }
     }
 
+    /// Saturates: jiffies count up from 2^32 less five minutes, so only a record that is wrong comes that far.
     fn bucket(&self, expires: u64, delta: u64) -> (u64, u64) {
         let granularity = 1 << (LVL_CLK_SHIFT * level(delta, self.hz));
         match self.wheel {
             Wheel::Exact => (expires, expires),
             Wheel::Aligned => {
-                let bucket = (expires / granularity + 1) * granularity;
+                let bucket = (expires / granularity).saturating_add(1).saturating_mul(granularity);
                 (bucket, bucket)
             }
-            Wheel::Unaligned => (expires + 1, expires + granularity),
+            Wheel::Unaligned => (expires.saturating_add(1), expires.saturating_add(granularity)),
         }
     }
 }
@@ -286,6 +287,16 @@ mod tests {
         for jiffies in 1_000_000..1_000_600 {
             let span = Clock::new(0, jiffies, 250).arm(Span::exact(0), (1632, 1632));
             assert!(unaligned.early <= span.early && span.late <= unaligned.late);
+        }
+    }
+
+    #[test]
+    fn jiffies_of_a_wrong_record_overflow_nothing() {
+        for jiffies in [u64::MAX, u64::MAX - 1, 0] {
+            let clock = Clock::new(0, jiffies, 1000);
+            let span = clock.arm(Span { early: 0, late: FAR }, (1, u64::MAX));
+            assert!(span.early <= span.late, "{span:?}");
+            assert!(clock.pending(u64::MAX, (0, u64::MAX)).late >= 0);
         }
     }
 
