@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
@@ -26,8 +27,8 @@ pub struct Fuzz {
     /// For how long each target runs.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Targets of agent/src/hostile.rs.
-    #[arg(value_name = "TARGET", required = true)]
+    /// Targets of agent/src/hostile.rs; all of them if none is named.
+    #[arg(value_name = "TARGET")]
     targets: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ impl Fuzz {
         process::run(build.arg("--target-dir").arg(&folder).env("RUSTFLAGS", COVERAGE))?;
         let corpora = folder.join("corpus");
         seed(&corpora)?;
-        for target in targets {
+        for target in if targets.is_empty() { all(&corpora)? } else { targets } {
             let corpus = corpora.join(&target);
             fs::create_dir_all(&corpus).with_context(|| format!("make {}", corpus.display()))?;
             report::status("Fuzzing", &target);
@@ -55,8 +56,17 @@ impl Fuzz {
 }
 
 /// Has the short run write what it begins with.
-fn seed(corpora: &std::path::Path) -> Result<()> {
+fn seed(corpora: &Path) -> Result<()> {
     let mut command = process::cargo();
     command.args(["test", "--quiet", "--package", "agent", "--test", "hostile"]);
     process::run(command.env("TCPWHY_FUZZ_SEEDS", corpora))
+}
+
+/// Each target has seeds.
+fn all(corpora: &Path) -> Result<Vec<String>> {
+    let folders = fs::read_dir(corpora).with_context(|| format!("list {}", corpora.display()))?;
+    let mut targets: Vec<_> =
+        folders.flatten().map(|folder| folder.file_name().to_string_lossy().into_owned()).collect();
+    targets.sort();
+    Ok(targets)
 }
