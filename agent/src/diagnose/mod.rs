@@ -9,6 +9,7 @@ use crate::correlate::observed::ConnectionId;
 use crate::event::HostFacts;
 use deadline::{Era, Facts, Outlook};
 
+pub(crate) mod backlog;
 pub mod cause;
 mod causes;
 pub mod deadline;

@@ -1,7 +1,7 @@
 //! The backlog of `listen()` and its limit `somaxconn`: where connections did not fit the accept queue.
 
 use crate::advise::{Advice, Place, plural};
-use crate::diagnose::{Cause, escaped};
+use crate::diagnose::{Cause, backlog, escaped};
 use crate::export::families::{Family, Listens};
 
 const NAME: &str = "net.core.somaxconn";
@@ -32,7 +32,7 @@ pub(super) fn rule(place: &Place) -> Vec<Advice> {
 fn advice(place: &Place, overflows: u64, family: &Family, listens: &Listens) -> Advice {
     let somaxconn = place.value(NAME).unwrap_or(USUAL);
     let backlog = u64::from(listens.backlog);
-    let proposed = (backlog.max(1) * 8).clamp(128, 65_535);
+    let proposed = backlog::larger(backlog);
     let name = escaped(&family.process.comm);
     let program = format!("in {name}: listen(fd, {proposed})");
     let command = if proposed > somaxconn {
@@ -56,10 +56,22 @@ fn advice(place: &Place, overflows: u64, family: &Family, listens: &Listens) -> 
             listens.local,
             listens.accept_queue,
         ),
-        effect: format!("a burst {} times as large waits instead of being dropped", proposed / backlog.max(1)),
-        risk: "who waits longest may have given up by the time it is accepted; up to a socket's memory for each \
-            that waits"
-            .to_owned(),
+        effect: format!(
+            "a burst {} times as large waits instead of being dropped",
+            proposed / backlog.max(1)
+        ),
+        risk: format!(
+            "who waits longest may have given up by the time it is accepted; {}",
+            cost(place, proposed)
+        ),
         command,
     }
+}
+
+fn cost(place: &Place, waiting: u64) -> String {
+    let rcvbuf =
+        place.settings.and_then(|settings| settings.values.get("net.ipv4.tcp_rmem")?.get(1).copied());
+    let memory = place.gathered.memory.as_ref();
+    let high = memory.map_or(0, |memory| memory.limits[2] * u64::from(place.gathered.page_size));
+    backlog::cost(waiting, rcvbuf.unwrap_or(0), high)
 }

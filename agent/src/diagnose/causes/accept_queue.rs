@@ -1,8 +1,10 @@
 //! A listener's queues overflow: the accept queue (`sk_acceptq_is_full`) or that of half-open connections
 //! (`inet_csk_reqsk_queue_is_full`). Both have the backlog of `listen()` as their limit.
 
+use super::shortage::Page;
 use super::{Finding, Story};
 use crate::correlate::listeners::Listener;
+use crate::diagnose::backlog;
 use crate::diagnose::path::Path;
 use crate::diagnose::wording::{plural, process};
 use crate::diagnose::{Cause, Certainty};
@@ -73,16 +75,17 @@ fn is_reset(story: &Story) -> bool {
 fn overflow(story: &Story) -> Finding {
     let who = who(story);
     let remote = story.stray.map_or_else(String::new, |stray| format!(" of {}", stray.event.endpoint.remote));
-    let limit = story.listener().map(|listener| format!("its backlog is {}", listener.backlog));
+    let backlog = story.listener().map(|listener| listener.backlog);
     Finding::new(
         Cause::AcceptQueueFull,
         format!("{who} does not accept fast enough: the finished handshake{remote} was reset"),
     )
     .saw("the reset answers the ACK that finishes a handshake: tcp_abort_on_overflow is set")
-    .saw_if(limit)
+    .saw_if(backlog.map(|backlog| format!("its backlog is {backlog}")))
     .infer("the accept queue was full (no memory for one more socket would look the same)")
     .infer("the client was connected for a moment and gets ECONNRESET; this is no refused connection")
-    .advise(format!("in {who}: accept() sooner, or listen() with more and net.core.somaxconn as high"))
+    .advise(format!("in {who}: accept() sooner; a longer queue only hides that it is slow"))
+    .advise(longer(story, backlog.unwrap_or(0)))
     .advise(
         "net.ipv4.tcp_abort_on_overflow=0: the client's next segment then tries again, at the cost of \
             its waiting",
@@ -117,11 +120,21 @@ fn accept_full(story: &Story, queues: &Queues) -> Finding {
         "in {who}: accept() sooner (more threads or processes, or no slow work between \
             two accepts); a longer queue only hides it"
     ))
-    .advise(format!(
-        "for bursts: listen() with more than {backlog}, and net.core.somaxconn{} at least \
-            as high; each waiting connection costs some 2 KiB and its client's patience",
-        somaxconn(story)
-    ))
+    .advise(longer(story, backlog))
+}
+
+/// With what it may take of the host's memory, for whoever thinks that memory is the reason not to.
+fn longer(story: &Story, backlog: u32) -> String {
+    let proposed = backlog::larger(backlog.into());
+    let [rcvbuf, high] = story
+        .memory
+        .map_or([0; 2], |memory| [memory.buffers.tcp_rmem[1], Page::of(story).bytes(memory.limits[2])]);
+    format!(
+        "for bursts: listen() with {proposed}, and net.core.somaxconn{} at least as high; {}, and the clients' \
+            patience",
+        somaxconn(story),
+        backlog::cost(proposed, rcvbuf, high)
+    )
 }
 
 /// `, now 4096,` of the agent's network namespace.
