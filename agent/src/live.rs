@@ -241,6 +241,7 @@ impl Live {
         let (failed, began) = ("walk over the open files", facts::monotonic()?);
         self.asked = false;
         if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
+            self.frames.extend(self.ring.clock().context("read the clock")?);
             let mut held = Vec::new();
             while walk.next(&mut held).context(failed)? {
                 // What a socket told before the walk came by is told before that sight.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Heard;
 use crate::correlate::observed::Observed;
 use crate::pipeline::Diagnosed;
+use crate::source::kernel::facts;
 
 /// Events kept: minutes of an ordinary host, at most 3 MiB.
 const EVENTS: usize = 4096;
@@ -33,11 +34,15 @@ impl Recent {
         self.published += 1;
     }
 
-    /// Whatever happened at `since` or later, in the order it was published.
+    /// Whatever happened at `since` or later, in the order it was published. A clock that was set meanwhile hides
+    /// nothing: `since` is of the clock as it is now, the times of the events are not.
     pub(super) fn since(&self, since: Timestamp) -> VecDeque<Heard> {
         let since = i64::try_from(since.as_nanosecond()).unwrap_or(i64::MAX);
-        let events = self.events.iter().filter(|(_, event)| event.realtime >= since);
-        let diagnoses = self.diagnoses.iter().filter(|(_, diagnosed)| diagnosed.realtime >= since);
+        // The clocks of a running host can be read.
+        let since = facts::monotonic_at(since).unwrap_or(i64::MIN);
+        let is_wanted = |time: u64| time.cast_signed() >= since;
+        let events = self.events.iter().filter(|(_, event)| is_wanted(event.event.time));
+        let diagnoses = self.diagnoses.iter().filter(|(_, diagnosed)| is_wanted(diagnosed.diagnosis.time));
         let events = events.map(|(place, event)| (*place, Heard::Event(Arc::clone(event))));
         let diagnoses = diagnoses.map(|(place, told)| (*place, Heard::Diagnosis(Arc::clone(told))));
         let mut all: Vec<_> = events.chain(diagnoses).collect();
@@ -55,6 +60,8 @@ fn keep<T>(kept: &mut VecDeque<T>, most: usize, new: T) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
     use crate::export::line::sample;
 
@@ -76,6 +83,23 @@ mod tests {
         let times: Vec<_> = all.iter().skip(1).map(realtime).collect();
         assert!(times.is_sorted(), "{times:?}");
         assert_eq!(recent.since(Timestamp::MAX).len(), 0);
+    }
+
+    /// The clock was an hour ahead, or behind, when they happened.
+    #[test]
+    fn a_clock_that_was_set_hides_nothing() {
+        const HOUR: i64 = 3_600_000_000_000;
+        let now = Timestamp::now();
+        let here = now.as_nanosecond() as i64;
+        let mut recent = Recent::default();
+        for realtime in [here - HOUR, here + HOUR] {
+            let mut observed = sample::timeout();
+            observed.realtime = realtime;
+            observed.event.time = facts::monotonic().unwrap();
+            recent.event(&Arc::new(observed));
+        }
+        assert_eq!(recent.since(now - SignedDuration::from_mins(1)).len(), 2);
+        assert_eq!(recent.since(now + SignedDuration::from_mins(1)).len(), 0);
     }
 
     fn realtime(heard: &Heard) -> i64 {

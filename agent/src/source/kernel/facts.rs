@@ -32,6 +32,18 @@ pub fn monotonic() -> io::Result<u64> {
     clock(libc::clock_gettime, libc::CLOCK_MONOTONIC).map(i64::cast_unsigned)
 }
 
+/// What the monotonic clock showed, or will show, when the wall clock as it is set now shows `realtime`; ns. Below 0
+/// before the host began.
+pub fn monotonic_at(realtime: i64) -> io::Result<i64> {
+    Ok(realtime.saturating_sub(offset()?))
+}
+
+/// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
+fn offset() -> io::Result<i64> {
+    let realtime = clock(libc::clock_gettime, libc::CLOCK_REALTIME)?;
+    Ok(realtime - clock(libc::clock_gettime, libc::CLOCK_MONOTONIC)?)
+}
+
 fn clock(
     ask: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int,
     id: libc::clockid_t,
@@ -53,8 +65,7 @@ pub struct Clock {
 impl Clock {
     /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, if it was never told or the wall clock was set since.
     pub fn step(&mut self) -> io::Result<Option<i64>> {
-        let realtime = clock(libc::clock_gettime, libc::CLOCK_REALTIME)?;
-        let offset = realtime - clock(libc::clock_gettime, libc::CLOCK_MONOTONIC)?;
+        let offset = offset()?;
         if self.told.is_some_and(|told| told.abs_diff(offset) < CLOCK_STEP.unsigned_abs()) {
             return Ok(None);
         }

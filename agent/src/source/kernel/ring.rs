@@ -100,18 +100,20 @@ impl Ring {
             self.wait().await?;
             self.drain(frames);
         }
-        if let Some(offset) = self.clock.step()? {
-            frames.insert(0, Frame::fact(&Fact::Clock { offset }));
-        }
+        let set = self.clock()?;
+        frames.splice(..0, set);
         Ok(())
+    }
+
+    /// The wall clock, if it was never told or was set since.
+    pub fn clock(&mut self) -> io::Result<Option<Frame>> {
+        Ok(self.clock.step()?.map(|offset| Frame::fact(&Fact::Clock { offset })))
     }
 
     /// What must come first in the stream.
     pub fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
         frames.push(Frame::fact(&Fact::Host(self.host.clone())));
-        if let Some(offset) = self.clock.step()? {
-            frames.push(Frame::fact(&Fact::Clock { offset }));
-        }
+        frames.extend(self.clock()?);
         frames.extend(self.shortage.tell());
         frames.extend(self.settings());
         Ok(())
