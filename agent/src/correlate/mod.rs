@@ -14,6 +14,7 @@ pub mod limits;
 pub(crate) mod lineage;
 pub mod listeners;
 pub mod observed;
+pub mod orphans;
 mod owner;
 pub mod place;
 pub mod query;
@@ -35,6 +36,7 @@ use self::host::Host;
 use self::limits::{Evicted, Limits};
 use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
+use self::orphans::Orphans;
 use self::place::{Place, Places};
 pub use self::requests::Request as HalfOpen;
 use self::requests::Requests;
@@ -61,6 +63,7 @@ pub struct Correlator {
     requests: Requests,
     walks: Walks,
     families: Families,
+    orphans: Orphans,
     host: Host,
     places: Places,
     /// The connection that the last finding of a walk was of.
@@ -76,6 +79,7 @@ impl Correlator {
             requests: Requests::default(),
             walks: Walks::default(),
             families: Families::default(),
+            orphans: Orphans::default(),
             host: Host::default(),
             places: Places::new(limits.history_age),
             held: None,

@@ -43,6 +43,7 @@ impl Correlator {
             memory: self.tcp_memory(),
             family: self.family_of(connection).map(|family| self.relatives(family)),
             families: self.families(),
+            orphans: &self.orphans,
             cgroup: connection.memory_cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
         }
     }
@@ -67,6 +68,7 @@ impl Correlator {
             memory: self.tcp_memory(),
             family: self.family_listening(&observed.listener).map(|family| self.relatives(family)),
             families: self.families(),
+            orphans: &self.orphans,
             cgroup: None,
         }
     }
@@ -143,6 +145,9 @@ impl Correlator {
     /// Keeps why a connection died.
     pub fn judge(&mut self, id: ConnectionId, cause: Cause) {
         self.table.judge(id, cause);
+        if let Some(connection) = self.table.get(id).filter(|_| cause == Cause::TooManyOrphans) {
+            self.orphans.add(connection, &self.place(connection));
+        }
     }
 }
 

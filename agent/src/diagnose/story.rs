@@ -11,6 +11,7 @@ use crate::correlate::connection::Connection;
 use crate::correlate::families::{Families, Family};
 use crate::correlate::listeners::{Listener, Listening};
 use crate::correlate::observed::Observed;
+use crate::correlate::orphans::Orphans;
 use crate::correlate::timeline::{Entry, What};
 use crate::event::{
     CgroupMemory, Detail, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpMemory,
@@ -51,6 +52,8 @@ pub struct Story<'a> {
     pub family: Option<Relatives<'a>>,
     /// All of the host, as that walk found them.
     pub families: &'a Families,
+    /// Whose closed sockets were reset for want of memory before.
+    pub orphans: &'a Orphans,
     /// Memory of its socket's cgroup; `None` where it is not told.
     pub cgroup: Option<&'a CgroupMemory>,
 }

@@ -144,6 +144,21 @@ fn keepalive_and_memory_resets() {
 }
 
 #[test]
+fn closed_sockets_reset_for_want_of_memory_are_somebodys() {
+    let mut bench = Bench::new();
+    let mut orphan = |number: u64, comm: &str| {
+        let mut record = reset(SECOND + number, 13).socket(0x9000 + number * 64, 900 + number);
+        put!(record, tcp.wmem_queued, 4000_u32);
+        bench.push(&record.owner(100 + number as u32, comm, owner::CONNECT));
+        bench.only()
+    };
+    orphan(1, "curl");
+    orphan(2, "httpd");
+    orphan(3, "httpd");
+    says(&orphan(4, "curl"), "closed sockets reset for it since the agent's start: 2 of httpd, 1 of curl");
+}
+
+#[test]
 fn the_peers_reset_tells_what_was_lost() {
     let mut bench = Bench::new();
     bench.push(&unread(record(signal::RESET_RECEIVED, SECOND)));
