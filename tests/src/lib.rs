@@ -14,6 +14,7 @@ pub mod foreseen;
 pub mod kube;
 pub mod link;
 pub mod live;
+pub mod machine;
 pub mod netns;
 pub mod oci;
 pub mod pod;

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 
-use tests::skip::skip;
+pub use tests::machine::is_ours;
 
 /// Major and minor number.
 pub fn version() -> (u32, u32) {
@@ -39,13 +39,4 @@ pub fn hz() -> Option<u32> {
     }
     let config = fs::read_to_string(format!("/boot/config-{}", release())).ok()?;
     config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ="))?.parse().ok()
-}
-
-/// Whether the whole machine is this test's to change; if not, `test` is skipped.
-pub fn is_ours(test: &str) -> bool {
-    let ours = env::var_os("TCPWHY_VM").is_some();
-    if !ours {
-        skip(test, "changes settings of the whole host: only in a guest of `cargo xtask vm`");
-    }
-    ours
 }

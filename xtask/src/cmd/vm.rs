@@ -19,7 +19,7 @@ pub struct Vm {
     /// Kernels to boot.
     #[arg(value_name = "KERNEL", default_values = LINES)]
     lines: Vec<String>,
-    /// Guests at the same time; each takes one processor and 256 MB.
+    /// Guests at the same time; each takes one processor and 512 MB.
     #[arg(short, long, value_name = "N", default_value_t = vm::processors())]
     jobs: NonZero<usize>,
     /// Only print which kernels there are.

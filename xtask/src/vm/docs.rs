@@ -16,7 +16,7 @@ const INTRODUCTION: &str = "\
 # Kernels
 
 What holds on which kernel, as `cargo xtask vm --write-docs` found it: every kernel here was booted with
-the tests of `tests/tests/kernel` inside. Do not edit by hand.
+the tests of `tests/tests/kernel` and `tests/tests/guest` inside. Do not edit by hand.
 ";
 
 const COST: &str = "

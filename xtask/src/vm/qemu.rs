@@ -29,7 +29,7 @@ const MACHINE: [&str; 17] = [
     "-smp",
     "2",
     "-m",
-    "256",
+    "512",
     "-nodefaults",
     "-no-user-config",
     "-display",

@@ -11,9 +11,11 @@ use crate::{process, report, workspace};
 /// Named, so that the flags are the tests' only, and no build script's.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Tests of package `tests` that run inside.
-const TESTS: [&str; 1] = ["kernel"];
-/// Programs that they start.
-const HELPERS: [&str; 1] = ["lab-actor"];
+const TESTS: [&str; 2] = ["guest", "kernel"];
+/// The program under test, which `guest` starts as users do.
+pub const PROGRAM: &str = "tcpwhy";
+/// Programs that the tests start.
+const HELPERS: [&str; 2] = ["lab-actor", PROGRAM];
 
 /// A program that was built.
 #[derive(Debug)]
@@ -37,7 +39,18 @@ pub struct Suite {
 pub fn build() -> Result<Suite> {
     report::status("Building", "the tests for the guests");
     let mut command = process::cargo();
-    command.args(["test", "--no-run", "--package", "tests", "--profile", "vm", "--target", TARGET]);
+    // At once, so that both are made of the same parts. `build`, or helpers would come as tests of themselves too.
+    command.args([
+        "build",
+        "--package",
+        "tests",
+        "--package",
+        "agent",
+        "--profile",
+        "vm",
+        "--target",
+        TARGET,
+    ]);
     command.args(TESTS.iter().flat_map(|name| ["--test", name]));
     command.args(HELPERS.iter().flat_map(|name| ["--bin", name]));
     command.arg("--target-dir").arg(workspace::target().join("vm-build"));
@@ -47,15 +60,8 @@ pub fn build() -> Result<Suite> {
         bail!("build the tests for the guests: {}", output.status);
     }
     let built = programs(&String::from_utf8_lossy(&output.stdout));
-    let (tests, others): (Vec<_>, Vec<_>) =
-        built.into_iter().partition(|program| TESTS.contains(&program.name.as_str()));
-    let helpers = others.into_iter().filter(|program| !is_test(program)).collect();
+    let (tests, helpers) = built.into_iter().partition(|program| TESTS.contains(&program.name.as_str()));
     Ok(Suite { tests, helpers })
-}
-
-/// The unit tests of a helper have its name too, but lie in `deps`.
-fn is_test(program: &Program) -> bool {
-    program.path.parent().is_some_and(|folder| folder.ends_with("deps"))
 }
 
 /// Every program in cargo's messages, one JSON object a line.

@@ -1,0 +1,44 @@
+//! The agent on a machine whose settings are the test's to change: only in a guest of `cargo xtask vm`, one test
+//! after another.
+
+mod clock;
+mod cpus;
+mod workloads;
+
+use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tests::agent::Agent;
+use tests::machine;
+
+/// The agent of a test that has the machine for itself; both end with this value.
+struct Alone {
+    agent: Option<Agent>,
+    _machine: MutexGuard<'static, ()>,
+}
+
+impl Alone {
+    /// `None`, and skipped, if the machine is not ours.
+    fn new(test: &str) -> Option<Self> {
+        static MACHINE: Mutex<()> = Mutex::new(());
+        if !machine::is_ours(test) {
+            return None;
+        }
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Self { agent: Some(Agent::start("guest", &[])), _machine: machine })
+    }
+}
+
+impl Deref for Alone {
+    type Target = Agent;
+
+    fn deref(&self) -> &Agent {
+        self.agent.as_ref().expect("it ends with this value")
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.agent.take().map(Agent::end);
+    }
+}
