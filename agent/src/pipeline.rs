@@ -25,15 +25,15 @@ use agent_common::signal;
 use crate::correlate::Correlator;
 use crate::correlate::limits::{Evicted, Limits};
 use crate::correlate::observed::Observed;
-use crate::correlate::place::Place;
+use crate::correlate::place::{Place, Whose};
 use crate::correlate::shared::SharedId;
 use crate::decode::{DecodeError, decode};
-use crate::diagnose::Diagnosis;
 use crate::diagnose::tracker::Tracker;
+use crate::diagnose::{Diagnosis, Phase};
 use crate::event::{Detail, Event, Fact, Owner, Process};
 use crate::export::feed::Feed;
 use crate::export::line::Gap;
-use crate::export::metrics::{self, Tallies, Tally, Workload};
+use crate::export::metrics::{self, Examples, Tallies, Tally, Workload};
 use crate::export::words::SIGNALS;
 use crate::source::frame::Frame;
 
@@ -116,6 +116,7 @@ pub struct Pipeline<S> {
     correlator: Correlator,
     tracker: Tracker,
     counts: Counts,
+    examples: Examples,
     sink: S,
 }
 
@@ -126,6 +127,7 @@ impl<S: Sink> Pipeline<S> {
             correlator: Correlator::new(limits),
             tracker: Tracker::default(),
             counts: Counts::default(),
+            examples: Examples::default(),
             sink,
         }
     }
@@ -155,6 +157,10 @@ impl<S: Sink> Pipeline<S> {
             }
         }
         if let Some(observed) = self.correlator.apply(event) {
+            if let Some(connection) = observed.connection.and_then(|id| self.correlator.connection_by_id(id))
+            {
+                self.examples.observed(&observed, connection);
+            }
             let observed = Arc::new(observed);
             self.sink.observed(Arc::clone(&observed));
             let told = self.tracker.follow(&mut self.correlator, &observed);
@@ -163,7 +169,9 @@ impl<S: Sink> Pipeline<S> {
             }
         }
         if ends {
-            self.tracker.forget_gone(self.correlator.places());
+            let places = self.correlator.places();
+            self.tracker.forget_gone(places);
+            self.examples.retain(|cgroup, netns| places.whose(cgroup, netns) != Whose::Gone);
         }
     }
 
@@ -189,6 +197,11 @@ impl<S: Sink> Pipeline<S> {
     }
 
     fn tell(&mut self, diagnosis: Diagnosis, observed: Option<&Observed>) {
+        let connection = diagnosis.connection.and_then(|id| self.correlator.connection_by_id(id));
+        if let Some(connection) = connection.filter(|_| diagnosis.phase == Phase::Died) {
+            let realtime = self.correlator.realtime(diagnosis.time);
+            self.examples.died(connection, diagnosis.cause, realtime);
+        }
         if let Some(diagnosed) = self.correlator.name(diagnosis, observed) {
             self.sink.diagnosed(Arc::new(diagnosed));
         }
@@ -228,6 +241,7 @@ impl<S: Sink> Pipeline<S> {
             ]),
             connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
             stats: self.tracker.stats().clone(),
+            examples: self.examples.clone(),
             families: metrics::process_family_tally(self.correlator.families().iter()),
             walks: self.correlator.families().walks(),
             cgroups: metrics::cgroup_tally(self.correlator.cgroups(), self.correlator.places()),

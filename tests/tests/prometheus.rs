@@ -6,9 +6,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, process};
 
-use tests::agent::{agent, http};
+use serde_json::Value;
+use tests::agent::command;
+use tests::agent::{Agent, agent, http};
 use tests::link::{Family, Pair};
 use tests::scenes::reset;
 use tests::wait;
@@ -42,7 +45,13 @@ fn pass(program: &mut Command, input: &str) -> String {
 #[test]
 fn the_strict_parser_takes_open_metrics() {
     let python = env::var_os("TCPWHY_PYTHON").expect("TCPWHY_PYTHON (cargo xtask test sets it)");
-    let text = page("application/openmetrics-text; version=1.0.0");
+    // A death, for its exemplar.
+    let _ = agent();
+    reset::abort_on_close(&Pair::new(), Family::V4, 100);
+    let text = wait::some("an exemplar", || {
+        Some(page("application/openmetrics-text; version=1.0.0"))
+            .filter(|text| text.contains(" # {connection=\""))
+    });
     let families = pass(Command::new(python).args(["-c", STRICT]), &text);
     assert!(families.trim().parse::<u32>().expect("a number") > 15, "{families} families");
 }
@@ -62,7 +71,9 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(target: &str) -> Self {
-        let folder = env::temp_dir().join(format!("tcpwhy-prometheus-{}", process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = env::temp_dir().join(format!("tcpwhy-prometheus-{}-{number}", process::id()));
         fs::create_dir_all(&folder).expect("make a folder");
         let config = folder.join("prometheus.yml");
         let job = format!("[{{job_name: tcpwhy, static_configs: [{{targets: ['{target}']}}]}}]");
@@ -78,6 +89,7 @@ impl Prometheus {
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.arg("--enable-feature=exemplar-storage");
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
@@ -90,6 +102,22 @@ impl Prometheus {
         let text = String::from_utf8_lossy(&output.stdout);
         let value = text.split_once(" => ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok());
         value.is_some_and(|value| value >= 1.0)
+    }
+}
+
+impl Prometheus {
+    /// The exemplars that it has stored of a series.
+    fn exemplars(&self, series: &str) -> Vec<Value> {
+        // It wants a span, and takes the longest there is.
+        let span = "start=-9223309901257974&end=9223309901257974";
+        let query = series.replace('{', "%7B").replace('}', "%7D").replace('"', "%22").replace('=', "%3D");
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return Vec::new() };
+        let mut text = String::new();
+        let path = format!("/api/v1/query_exemplars?query={query}&{span}");
+        http::get(stream, &path).read_to_string(&mut text).expect("read an answer");
+        let answer: Value = serde_json::from_str(&text).expect("JSON");
+        let series = answer["data"].as_array().cloned().unwrap_or_default();
+        series.iter().flat_map(|one| one["exemplars"].as_array().cloned().unwrap_or_default()).collect()
     }
 }
 
@@ -117,4 +145,37 @@ fn prometheus_scrapes_the_agent() {
     wait::until("prometheus to find the agent up", || prometheus.holds("up"));
     let resets = "tcpwhy_resets_sent_total{reason=\"NO_SOCKET\"}";
     wait::until("prometheus to store a reset", || prometheus.holds(resets));
+}
+
+#[test]
+fn from_a_counter_in_prometheus_it_is_one_step_to_the_connection() {
+    let agent = agent();
+    let prometheus = Prometheus::start(&agent.metrics_address().to_string());
+    wait::until("prometheus to find the agent up", || prometheus.holds("up"));
+    reset::abort_on_close(&Pair::new(), Family::V4, 100);
+    // Whose the exemplar is others decide too: it is that of the last one before a scrape, on the whole host.
+    for (series, tells) in [
+        (
+            "tcpwhy_diagnoses_total{cause=\"closed_with_unread_data\"}",
+            "\"cause\":\"closed_with_unread_data\"",
+        ),
+        ("tcpwhy_resets_sent_total", "\"event\":\"reset_sent\""),
+        ("tcpwhy_resets_received_total", "\"event\":\"reset_received\""),
+    ] {
+        wait::until(&format!("an exemplar of {series}, whose connection is known"), || {
+            prometheus.exemplars(series).iter().any(|exemplar| {
+                let labels = &exemplar["labels"];
+                let story = why(agent, labels["connection"].as_str().expect("a name"));
+                let fits = |story: &Value| labels.get("shared_id") == story.get("shared_id");
+                story.is_some_and(|story| fits(&story) && story.to_string().contains(tells))
+            })
+        });
+    }
+}
+
+/// What `tcpwhy why` says of the connection with this name, if it is remembered.
+fn why(agent: &Agent, id: &str) -> Option<Value> {
+    let socket = agent.socket().to_str().expect("a path");
+    let output = command::run(&["why", "-o", "json", "--socket", socket, "--id", id]);
+    output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
 }

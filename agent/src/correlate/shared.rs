@@ -116,6 +116,13 @@ impl FromStr for SharedId {
 }
 
 #[cfg(test)]
+impl From<NonZero<u64>> for Initials {
+    fn from(pair: NonZero<u64>) -> Self {
+        Self(pair)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

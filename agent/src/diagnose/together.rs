@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use agent_common::count::REASON_ABSENT;
+use agent_common::count::{CountKey, REASON_ABSENT};
 
 use super::Cause;
 use crate::event::{Detail, Fact, KernelEvent};
@@ -14,19 +14,10 @@ use crate::pipeline::signal_of;
 /// Sources of which the last fate is known: as many as the kernel side's map of counters holds.
 const SOURCES: usize = 4096;
 
-/// What the kernel side tells together, whatever the port: the key of its counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source {
-    signal: u16,
-    detail: u16,
-    cgroup: u64,
-    netns: u32,
-}
-
 /// An event that may end a connection, and those that it stands for.
 #[derive(Clone, Copy, Debug)]
 pub struct Group {
-    source: Option<Source>,
+    source: Option<CountKey>,
     /// How many they are, at least 1.
     pub times: u32,
 }
@@ -42,36 +33,34 @@ pub struct Fate {
     pub netns: u32,
 }
 
-/// The last fate of each source; none of one that ended nothing, or nothing that was not counted elsewhere.
+/// The last fate of what the kernel side tells together, whatever the port: by the key of its counters; none of one that ended nothing, or nothing that was not counted elsewhere.
 #[derive(Debug, Default)]
-pub struct Together(HashMap<Source, Option<Fate>>);
+pub struct Together(HashMap<CountKey, Option<Fate>>);
 
 impl Group {
     /// Of an event.
     pub fn of(event: &KernelEvent) -> Self {
-        Self { source: Source::of(event), times: event.stands_for }
+        Self { source: counted_as(event), times: event.stands_for }
     }
 }
 
-impl Source {
-    /// As `count_socket` and `count_segment` name it; `None` of a signal that ends no connection.
-    fn of(event: &KernelEvent) -> Option<Self> {
-        let endpoint = &event.endpoint;
-        let detail = match event.detail {
-            Detail::ResetSent { reason, .. } => reason.map_or(REASON_ABSENT, |reason| reason as u16),
-            Detail::ResetReceived => endpoint.state? as u16,
-            Detail::StateChanged { new, .. } => new as u16,
-            Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::PacketDropped { .. }
-            | Detail::SockDestroyed => return None,
-        };
-        // A segment without a full socket is counted under its namespace alone.
-        let cgroup = endpoint.cgroup.filter(|_| !endpoint.request).unwrap_or(0);
-        Some(Self { signal: signal_of(&event.detail), detail, cgroup, netns: endpoint.netns })
-    }
+/// As `count_socket` and `count_segment` name it; `None` of a signal that ends no connection.
+pub fn counted_as(event: &KernelEvent) -> Option<CountKey> {
+    let endpoint = &event.endpoint;
+    let detail = match event.detail {
+        Detail::ResetSent { reason, .. } => reason.map_or(REASON_ABSENT, |reason| reason as u16),
+        Detail::ResetReceived => endpoint.state? as u16,
+        Detail::StateChanged { new, .. } => new as u16,
+        Detail::Retransmit { .. }
+        | Detail::SynackRetransmit { .. }
+        | Detail::BufLimitExceeded { .. }
+        | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
+        | Detail::SockDestroyed => return None,
+    };
+    // A segment without a full socket is counted under its namespace alone.
+    let cgroup = endpoint.cgroup.filter(|_| !endpoint.request).unwrap_or(0);
+    Some(CountKey { cgroup, netns: endpoint.netns, signal: signal_of(&event.detail), detail })
 }
 
 impl Together {
@@ -87,7 +76,7 @@ impl Together {
     pub fn fate(&self, fact: &Fact) -> Option<(Fate, u64)> {
         let Fact::Coalesced { signal, detail, cgroup, netns, port: _, count } = fact else { return None };
         let signal = SIGNALS.iter().position(|word| **word == **signal)? as u16;
-        let source = Source { signal, detail: *detail, cgroup: *cgroup, netns: *netns };
+        let source = CountKey { cgroup: *cgroup, netns: *netns, signal, detail: *detail };
         let fate = self.0.get(&source).copied().flatten()?;
         Some((fate, *count))
     }

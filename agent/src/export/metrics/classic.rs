@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Rewrites our own `OpenMetrics` page, which has neither exemplars nor histograms.
+/// Rewrites our own `OpenMetrics` page, made without exemplars. Its histograms are the same in both.
 pub(super) fn from_open_metrics(page: &str) -> String {
     let mut out = String::with_capacity(page.len());
     let mut help = "";

@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod classic;
+mod example;
 mod family;
 mod memory;
 mod page;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::cgroup::CgroupTally;
 pub(crate) use self::cgroup::tally as cgroup_tally;
+pub use self::example::Examples;
 pub use self::family::{FAMILIES, Family};
 use self::page::Page;
 pub use self::process_family::FamilyTally;
@@ -92,6 +94,8 @@ pub struct Tally {
     pub connections: BTreeMap<&'static str, u64>,
     /// Stalls and deaths.
     pub stats: Stats,
+    /// The connections that were counted last.
+    pub examples: Examples,
     /// Process families by name.
     pub families: Vec<FamilyTally>,
     /// What the walks over open files cost.
@@ -221,7 +225,7 @@ impl Metrics {
     /// The page. Reads the kernel's maps: not for a thread that must not wait.
     pub fn render(&self, format: Format) -> Result<String, ScrapeError> {
         let mut registry = Registry::with_prefix("tcpwhy");
-        registry.register_collector(Box::new(self.page().map_err(ScrapeError::Counters)?));
+        registry.register_collector(Box::new(self.page(format).map_err(ScrapeError::Counters)?));
         let mut text = String::with_capacity(16 << 10);
         encode(&mut text, &registry)?;
         Ok(match format {
@@ -255,8 +259,12 @@ impl Metrics {
         Ok((lost, health.iter().map(|row| row.coalesced).sum()))
     }
 
-    fn page(&self) -> Reading<Page> {
-        let tally = self.tallies.tally();
+    fn page(&self, format: Format) -> Reading<Page> {
+        let mut tally = self.tallies.tally();
+        if format == Format::Classic {
+            // It has no place for them.
+            tally.examples = Examples::default();
+        }
         let mut reconcile = self.reconcile.lock().unwrap_or_else(PoisonError::into_inner);
         let compared = Compared::read(&*self.counters)?;
         let health = self.counters.health()?;
@@ -266,7 +274,7 @@ impl Metrics {
         let of: Vec<_> = counts.iter().map(|(key, _)| (key.cgroup, key.netns)).collect();
         let workloads = self.tallies.workloads(&of);
         let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sums, gone) = workload::aggregate(&counts, &workloads, &mut admission);
+        let (sums, gone) = workload::aggregate(&counts, &workloads, &tally.examples, &mut admission);
         reconcile.forget(&counts, &gone);
         self.counters.forget(&gone);
         Ok(Page {

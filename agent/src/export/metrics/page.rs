@@ -13,7 +13,7 @@ use prometheus_client::encoding::{
 };
 
 use super::family::{self, Family};
-use super::workload::{Counts, Workload, add};
+use super::workload::{Counts, Sum, Workload};
 use super::{DIAGNOSIS, HealthTable, Probe, ProgramStats, Tally};
 use super::{cgroup, memory};
 use crate::diagnose::Cause;
@@ -46,7 +46,7 @@ pub(super) struct Page {
 pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
 
 /// Sums by workload and the value of one label.
-type Sums = BTreeMap<(Workload, Cow<'static, str>), Count>;
+type Sums = BTreeMap<(Workload, Cow<'static, str>), Sum>;
 
 impl Collector for Page {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
@@ -177,13 +177,12 @@ impl Page {
         known: impl IntoIterator<Item = Cow<'static, str>>,
         label: impl Fn(u16, u16) -> Option<Cow<'static, str>>,
     ) -> Sums {
-        let mut sums: Sums =
-            known.into_iter().map(|word| ((Workload::HOST, word), Count::default())).collect();
+        let mut sums: Sums = known.into_iter().map(|word| ((Workload::HOST, word), Sum::default())).collect();
         // The kernel side reserves rows, also for what this kernel has no word for.
-        let counted = self.counts.iter().filter(|(_, count)| **count != Count::default());
-        for ((workload, signal, detail), count) in counted {
+        let counted = self.counts.iter().filter(|(_, sum)| sum.count != Count::default());
+        for ((workload, signal, detail), sum) in counted {
             if let Some(word) = label(*signal, *detail) {
-                add(sums.entry((workload.clone(), word)).or_default(), count);
+                sums.entry((workload.clone(), word)).or_default().add(sum);
             }
         }
         sums
@@ -248,14 +247,19 @@ pub(super) fn counters<'a, V: EncodeCounterValue>(
     rows: impl IntoIterator<Item = (Labels<'a>, V)>,
 ) -> fmt::Result {
     let mut metric = descriptor(to, family)?;
-    for (labels, value) in rows {
-        if labels.is_empty() {
-            metric.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
-        } else {
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
-        }
+    rows.into_iter().try_for_each(|(labels, value)| counter(&mut metric, &labels, &value))
+}
+
+fn counter<V: EncodeCounterValue>(
+    metric: &mut MetricEncoder<'_>,
+    labels: &Labels<'_>,
+    value: &V,
+) -> fmt::Result {
+    if labels.is_empty() {
+        metric.encode_counter::<NoLabelSet, V, u64>(value, None)
+    } else {
+        metric.encode_family(labels)?.encode_counter::<NoLabelSet, V, u64>(value, None)
     }
-    Ok(())
 }
 
 pub(super) fn gauges<'a, V: EncodeGaugeValue>(
@@ -281,11 +285,15 @@ fn encode(to: &mut MetricEncoder<'_>, values: &Histogram) -> fmt::Result {
 
 /// A counter with the workload's labels and at most one of its own.
 fn sums(to: &mut DescriptorEncoder<'_>, family: &Family, sums: &Sums, of: fn(&Count) -> u64) -> fmt::Result {
-    counters(
-        to,
-        family,
-        sums.iter().map(|((workload, word), count)| (labels(family, workload, word), of(count))),
-    )
+    let mut metric = descriptor(to, family)?;
+    for ((workload, word), Sum { count, example }) in sums {
+        let labels = labels(family, workload, word);
+        match example {
+            Some(example) => example.encode(metric.encode_family(&labels)?, of(count))?,
+            None => counter(&mut metric, &labels, &of(count))?,
+        }
+    }
+    Ok(())
 }
 
 fn labels<'a>(family: &Family, workload: &'a Workload, word: &'a str) -> Labels<'a> {

@@ -70,6 +70,7 @@ impl Tallies for Fake {
             evicted: [("connections", 2)].into(),
             connections: [("dead", 4), ("live", 17)].into(),
             stats: crate::diagnose::stats::tests::some(),
+            examples: super::example::tests::some(),
             families: vec![FamilyTally {
                 comm: "httpd".into(),
                 sockets: 501,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent_common::count::{Count, CountKey, OTHER_CGROUP};
 
+use super::example::{Example, Examples};
 use crate::correlate::place::Whose;
 
 /// Workloads with series of their own; all further ones share `other`. A host runs at most a few hundred
@@ -27,8 +28,17 @@ pub(super) struct Admission {
     other: BTreeSet<Workload>,
 }
 
+/// What one series shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sum {
+    /// Added up.
+    pub(super) count: Count,
+    /// The connection that was counted last.
+    pub(super) example: Option<Example>,
+}
+
 /// Sums by workload, signal and detail.
-pub(super) type Counts = BTreeMap<(Workload, u16, u16), Count>;
+pub(super) type Counts = BTreeMap<(Workload, u16, u16), Sum>;
 
 impl Workload {
     /// The whole host.
@@ -106,6 +116,7 @@ impl Admission {
 pub(super) fn aggregate(
     counts: &[(CountKey, Count)],
     workloads: &[Option<Workload>],
+    examples: &Examples,
     admission: &mut Admission,
 ) -> (Counts, Vec<CountKey>) {
     admission.forget_all_but(&workloads.iter().flatten().cloned().collect());
@@ -116,17 +127,20 @@ pub(super) fn aggregate(
             continue;
         };
         let sum = sums.entry((admission.admit(workload.clone()), key.signal, key.detail)).or_default();
-        add(sum, count);
+        sum.add(&Sum { count: *count, example: examples.of(key) });
     }
     (sums, gone)
 }
 
-/// `sum += count`
-pub(super) fn add(sum: &mut Count, count: &Count) {
-    let Count { events, segments, bytes } = count;
-    sum.events += events;
-    sum.segments += segments;
-    sum.bytes += bytes;
+impl Sum {
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self { count: Count { events, segments, bytes }, example } = *other;
+        self.count.events += events;
+        self.count.segments += segments;
+        self.count.bytes += bytes;
+        let newest = [self.example, example].into_iter().flatten().max_by_key(|example| example.realtime);
+        self.example = newest;
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +156,7 @@ mod tests {
 
     fn sums(cgroups: &[u64], workload: fn(u64) -> Workload, admission: &mut Admission) -> Counts {
         let workloads: Vec<_> = cgroups.iter().map(|cgroup| Some(workload(*cgroup))).collect();
-        aggregate(&counts(cgroups), &workloads, admission).0
+        aggregate(&counts(cgroups), &workloads, &Examples::default(), admission).0
     }
 
     fn pod(cgroup: u64) -> Workload {
@@ -151,7 +165,7 @@ mod tests {
 
     fn events(counts: &Counts) -> Vec<(String, u64)> {
         let label = |workload: &Workload| workload.labels().map(|(_, value)| value.to_owned()).collect();
-        counts.iter().map(|((workload, ..), count)| (label(workload), count.events)).collect()
+        counts.iter().map(|((workload, ..), sum)| (label(workload), sum.count.events)).collect()
     }
 
     #[test]
@@ -174,7 +188,8 @@ mod tests {
     #[test]
     fn who_is_gone_has_no_series() {
         let workloads = [Some(pod(7)), None];
-        let (sums, gone) = aggregate(&counts(&[7, 8]), &workloads, &mut Admission::default());
+        let (sums, gone) =
+            aggregate(&counts(&[7, 8]), &workloads, &Examples::default(), &mut Admission::default());
         assert_eq!(events(&sums), [("7".to_owned(), 1)]);
         assert_eq!(gone.iter().map(|key| key.cgroup).collect::<Vec<_>>(), [8]);
     }
