@@ -41,6 +41,9 @@ pub const LISTENERS: usize = 4096;
 /// Processes named of one socket: a listener of a forking server is held by every child.
 pub const HOLDERS: usize = 16;
 
+/// Memory cgroups whose sockets a walk tells: those of a host that have most.
+pub const CGROUPS: usize = 64;
+
 /// Families of processes: the largest of a host.
 pub const FAMILIES: usize = 64;
 

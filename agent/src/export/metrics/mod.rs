@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use self::cgroup::CgroupTally;
 pub(crate) use self::cgroup::tally as cgroup_tally;
 pub use self::example::Examples;
-pub use self::family::{FAMILIES, Family};
+pub use self::family::{FAMILIES, Family, Most, OPEN_TELEMETRY, PLACE_LABELS};
 use self::page::Page;
 pub use self::process_family::FamilyTally;
 pub(crate) use self::process_family::tally as process_family_tally;

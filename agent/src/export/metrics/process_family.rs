@@ -12,7 +12,7 @@ use crate::correlate::families::{Family, Walks};
 use crate::export::escape::Escaped;
 
 /// Names with series of their own; a host that runs more servers than this has its largest here.
-const NAMES: usize = 20;
+pub(super) const NAMES: usize = 20;
 
 /// The name of all the others.
 const OTHER: &str = "other";

@@ -8,8 +8,8 @@ use agent_common::{retransmit, signal};
 
 use super::CgroupTally;
 use super::{
-    Counters, FAMILIES, Family, FamilyTally, Format, HealthTable, Metrics, Probe, ProgramStats, Reading,
-    Tallies, Tally, Workload,
+    Counters, FAMILIES, Family, FamilyTally, Format, HealthTable, Metrics, Most, OPEN_TELEMETRY,
+    PLACE_LABELS, Probe, ProgramStats, Reading, Tallies, Tally, Workload,
 };
 use crate::correlate::families::Walks;
 use crate::correlate::place::{Place, Whose};
@@ -280,29 +280,87 @@ fn open_metrics_only_for_who_asks() {
     assert_eq!(Format::negotiate("application/openmetrics-text;q=0.1, text/plain"), Format::Classic);
 }
 
+/// What docs/metrics.md says before its table, and after it.
+const TOP: &str = "# Metrics
+
+Served at `/metrics`, as OpenMetrics to who asks for it and as Prometheus text 0.0.4 to all others.
+Counters are the kernel side's own, read at the scrape: they stay exact when records are lost.
+`tcpwhy replay --metrics` gives all of them as they were at the end of the run, but for what is of the live
+agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up`, `tcpwhy_names_up`, `tcpwhy_snmp_difference`
+and `tcpwhy_ebpf_*`. Those of the host's memory and counters are as they were told last.
+No address, port or process id is ever a label.
+
+What sockets did also has the labels of where they live: `namespace`, `pod` and `container` of a pod (the
+pod's UID and the first digits of the container's id as long as no names are known), `container` outside Kubernetes,
+`unit` of a systemd unit, none of the host at large. That holds for the metrics with a bound for each place and for
+`tcpwhy_cgroup_*`. 512 places have series of their own, all further ones share `other`; with its cgroup a place's series
+go, a minute later. A series begins when it is counted first; only those of the host at large are there from the start,
+with 0.
+
+As OpenMetrics `tcpwhy_resets_sent_total`, `tcpwhy_resets_received_total` and `tcpwhy_diagnoses_total` have exemplars:
+the last connection that they counted, as `connection`, which `tcpwhy why --id` takes on its host, and `shared_id`, which
+`tcpwhy why --shared-id` takes at both ends (at most 51 of the 128 characters that are allowed). Prometheus keeps them
+with `--enable-feature=exemplar-storage`.
+
+| metric | type | series at most | labels | meaning |
+|---|---|---|---|---|
+";
+const OPEN_TELEMETRY_TOP: &str = "
+## OpenTelemetry's names
+
+Its conventions have these; for all other metrics they have no name. The names above are Prometheus's own style, since it
+is Prometheus that reads them; log records (docs/kubernetes.md) have OpenTelemetry's attributes.
+
+| metric | OpenTelemetry | labels |
+|---|---|---|
+";
+
+fn bound(family: &Family) -> String {
+    match family.most {
+        Most::Host(series) => series.to_string(),
+        Most::EachPlace(series) => format!("{series} each place"),
+    }
+}
+
 #[test]
 fn the_metrics_page_of_the_docs_is_the_table() {
-    let mut page = "# Metrics\n\n\
-        Served at `/metrics`, as OpenMetrics to who asks for it and as Prometheus text 0.0.4 to all others.\n\
-        Counters are the kernel side's own, read at the scrape: they stay exact when records are lost.\n\
-        `tcpwhy replay --metrics` gives all of them as they were at the end of the run, but for what is of the live\n\
-        agent alone: `tcpwhy_tail_missed`, `tcpwhy_probe_up`, `tcpwhy_names_up`, `tcpwhy_snmp_difference`\n\
-        and `tcpwhy_ebpf_*`. Those of the host's memory and counters are as they were told last.\n\
-        No address, port or process id is ever a label.\n\n\
-        What sockets did also has the labels of where they live: `namespace`, `pod` and `container` of a pod \
-        (the\npod's UID and the first digits of the container's id as long as no names are known), \
-        `container` outside Kubernetes,\n`unit` of a systemd unit, none of the host at large. That holds for \
-        the retransmits, the resets, `buf_limit_exceeded`,\n`rcvqueue_full` and `diagnoses`. 512 places have \
-        series of their own, all further ones share `other`; with its cgroup\na place's series go, a minute \
-        later.\n\n\
-        | metric | type | labels | meaning |\n|---|---|---|---|\n"
-        .to_owned();
+    let mut page = TOP.to_owned();
     for family in FAMILIES {
-        let labels: Vec<_> =
-            family.labels.iter().map(|(name, values)| format!("`{name}`: {values}")).collect();
-        let kind = family.kind.as_str();
-        writeln!(page, "| `{}` | {kind} | {} | {}. |", family.series(), labels.join("<br>"), family.help)
-            .unwrap();
+        let labels = family.labels.iter().map(|(name, values)| format!("`{name}`: {values}"));
+        let labels = labels.collect::<Vec<_>>().join("<br>");
+        let (series, kind, bound) = (family.series(), family.kind.as_str(), bound(family));
+        writeln!(page, "| `{series}` | {kind} | {bound} | {labels} | {}. |", family.help).unwrap();
+    }
+    page += OPEN_TELEMETRY_TOP;
+    for (families, name, labels) in OPEN_TELEMETRY {
+        let ours: Vec<_> = families.iter().map(|family| format!("`{}`", family.series())).collect();
+        writeln!(page, "| {} | {name} | {labels} |", ours.join(", ")).unwrap();
+    }
+    page += "\n| label | attribute |\n|---|---|\n";
+    for (label, attribute) in PLACE_LABELS {
+        writeln!(page, "| `{label}` | `{attribute}` |").unwrap();
     }
     golden::check("docs/metrics.md", &page);
+}
+
+/// A host and a node, both with something in every family.
+#[test]
+fn no_metric_has_more_series_than_its_bound() {
+    let node = Metrics::new(Arc::new(busy()), Arc::new(Node(busy())), Feed::default(), host());
+    let pages = [metrics(busy(), host()), node].map(|metrics| metrics.render(Format::Classic).unwrap());
+    // The host, a container, and `other`.
+    let places = 3;
+    for page in pages {
+        for family in FAMILIES {
+            let name = family.series();
+            let parts = ["", "_bucket", "_sum", "_count"].map(|part| format!("{name}{part}"));
+            let is_its = |line: &&str| parts.iter().any(|part| line.split(['{', ' ']).next() == Some(part));
+            let most = match family.most {
+                Most::Host(series) => series,
+                Most::EachPlace(series) => series * places,
+            };
+            let series = page.lines().filter(is_its).count();
+            assert!(series <= most, "{name}: {series} of {most}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::correlate::place::Whose;
 
 /// Workloads with series of their own; all further ones share `other`. A host runs at most a few hundred
 /// pods, and each workload has some 40 series.
-const MAX_WORKLOADS: usize = 512;
+pub(super) const MAX_WORKLOADS: usize = 512;
 
 /// Labels that say whose events these are; none for the host as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,6 +11,7 @@ use agent_common::record::{Endpoint, Record, SockHeld, Task, Tcp, TcpRecord};
 use bytes::BytesMut;
 
 use super::ring::read;
+use crate::correlate::limits::CGROUPS as TOLD_CGROUPS;
 use crate::source::frame::Frame;
 
 /// Bytes read at a time: what the kernel buffers (`bpf_seq_read`, 8 pages).
@@ -19,9 +20,8 @@ const PIECE: usize = 32 << 10;
 /// Processes of which more is told at the end of a walk. A forking server is one.
 const PROCESSES: usize = 1024;
 
-/// Memory cgroups that are told apart, and those of them that are told: the ones with most socket memory.
+/// Memory cgroups that are told apart; those with most socket memory are told.
 const CGROUPS: usize = 1024;
-const TOLD_CGROUPS: usize = 64;
 
 /// State number of a listener.
 const TCP_LISTEN: u8 = 10;
