@@ -3,18 +3,23 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::actor::binary;
+use tests::agent::command::run;
+use tests::agent::metrics::Metrics;
 use tests::agent::{Agent, folder};
+use tests::kube::{self, Kubernetes};
 use tests::netns::Netns;
-use tests::pod;
+use tests::pod::{self, Container};
 use tests::skip::skip;
 use tests::{tcp, wait};
 
@@ -79,6 +84,69 @@ fn cgroups_that_come_and_go_are_forgotten() {
     assert!(now < before + OTHERS && files(&agent) <= open, "{before} KiB, then {now}");
 }
 
+/// Pods that live at the same time.
+const TOGETHER: usize = 50;
+
+/// Starts pod `n`, whose only connection is refused; it lives as long as this value.
+fn refused_pod(api: &Kubernetes, netns: &Netns, n: usize) -> Container {
+    let container = Container::new().expect("a cgroup");
+    api.add(kube::pod(&container.pod_uid, "churn", &format!("web{n}"), "app", &container.id));
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0\" && exec \"$1\" connect 127.0.0.1:1"]);
+    command.arg(container.procs()).arg(binary());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    netns.start(&mut command).wait().expect("wait for an actor");
+    container
+}
+
+fn refusals(metrics: &Metrics, n: usize) -> Option<f64> {
+    let pod = format!("web{n}-5d4f-abcde");
+    let labels = [("namespace", "churn"), ("pod", &*pod), ("container", "app"), ("state", "SYN_SENT")];
+    metrics.sum("tcpwhy_resets_received_total", &labels)
+}
+
+/// Below the 512 places that have series of their own, since those of the dead go a minute later.
+#[test]
+fn pods_that_come_and_go_are_named_and_leave_no_series() {
+    let _alone = alone();
+    if let Err(reason) = pod::root() {
+        return skip("pods_that_come_and_go_are_named_and_leave_no_series", &reason);
+    }
+    let (api, netns) = (Kubernetes::start(), Netns::new());
+    let agent = Agent::start("pods", &["--node-name", "node1", "--kubernetes-api", &api.url()]);
+    wait::until("a watch", || api.asked().len() >= 2);
+    let come_and_go = |all: Range<usize>| {
+        for first in all.step_by(TOGETHER) {
+            let numbers = first..first + TOGETHER;
+            let pods: Vec<_> = numbers.clone().map(|n| refused_pod(&api, &netns, n)).collect();
+            wait::until("all of them by name", || {
+                let metrics = agent.metrics();
+                numbers.clone().all(|n| refusals(&metrics, n) == Some(1.0))
+            });
+            api.clear();
+            drop(pods);
+        }
+    };
+    come_and_go(0..TOGETHER);
+    let (open, before) = (files(&agent), memory(&agent));
+    come_and_go(TOGETHER..MANY);
+    let now = memory(&agent);
+    assert!(now < before + OTHERS && files(&agent) <= open, "{before} KiB, then {now}");
+
+    let socket = agent.socket().to_str().expect("plain text");
+    let dead = run(&["why", "-o", "json", "--socket", socket, "--pod", "churn/web7-5d4f-abcde"]);
+    assert!(dead.status.success(), "the dead keep their names: {dead:?}");
+    let series = || agent.get("/metrics").matches("namespace=\"churn\"").count();
+    assert!(series() > 0, "they stay for a minute");
+    let end = Instant::now() + Duration::from_mins(3);
+    while series() > 0 {
+        assert!(Instant::now() < end, "{} series are of dead pods", series());
+        thread::sleep(Duration::from_secs(1));
+    }
+    let _last = refused_pod(&api, &netns, MANY);
+    wait::until("one more", || refusals(&agent.metrics(), MANY) == Some(1.0));
+}
+
 /// Quotes and a backslash for labels, a newline for lines, an escape for terminals, a byte that is no UTF-8.
 const HOSTILE: &[u8] = b"a\"\\\n}\x1b[31m\xff";
 
@@ -103,8 +171,7 @@ fn hostile_names_of_processes_break_no_line() {
     let comm = listens.text("/process/comm");
     assert!(comm.starts_with("a\"\\\n}\u{1b}[31m"), "{comm:?}");
     let agent_socket = agent.socket().to_str().expect("plain text");
-    let text =
-        tests::agent::command::run(&["why", "--socket", agent_socket, "--netns", &netns.inode().to_string()]);
+    let text = run(&["why", "--socket", agent_socket, "--netns", &netns.inode().to_string()]);
     wait::until("its family to be told", || {
         let page = agent.get("/metrics");
         assert!(page.lines().all(|line| line.starts_with("tcpwhy_") || line.starts_with('#')), "{page}");
