@@ -1,5 +1,6 @@
 //! The container image: whole, small, and able to do its work with the rights that the chart gives.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -68,6 +69,32 @@ fn it_holds_a_static_program_its_licences_and_what_it_is_made_of() {
     }
     assert!(!names.contains(&"proptest"), "only tests use it");
     assert!(files(&root).iter().all(|file| !file.contains("/lib/")), "{:?}", files(&root));
+}
+
+/// Fails with the first thing that the schema forbids; unknown fields are forbidden.
+const STRICT: &str = "import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+error = JsonStrictValidator(SchemaVersion.V1_5).validate_str(open(sys.argv[1]).read())
+sys.exit(error and str(error))";
+
+#[test]
+fn the_bill_of_materials_is_as_cyclonedx_has_it_and_whole() {
+    let _one = ONE.lock();
+    let test = "the_bill_of_materials_is_as_cyclonedx_has_it_and_whole";
+    let Some(image) = image(test) else { return };
+    let path = image.unpack().join("usr/share/doc/tcpwhy/tcpwhy.cdx.json");
+    let python = std::env::var("TCPWHY_PYTHON").expect("TCPWHY_PYTHON (cargo xtask test sets it)");
+    printed(&python, &["-c", STRICT, path.to_str().expect("a path")]);
+    let bill: Value = serde_json::from_slice(&fs::read(path).expect("the bill of materials")).expect("JSON");
+    let all = |of: &str, name: &str| -> BTreeSet<String> {
+        let entries = bill[of].as_array().expect("a list").iter();
+        entries.map(|entry| entry[name].as_str().expect("a name").to_owned()).collect()
+    };
+    let (parts, told) = (all("components", "bom-ref"), all("dependencies", "ref"));
+    let program = bill["metadata"]["component"]["bom-ref"].as_str().expect("the program").to_owned();
+    assert_eq!(told, parts.into_iter().chain([program]).collect(), "what each part is made of is told");
+    assert!(bill["components"].as_array().expect("a list").iter().all(|one| one.get("licenses").is_some()));
 }
 
 fn files(root: &Path) -> Vec<String> {

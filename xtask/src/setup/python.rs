@@ -1,4 +1,5 @@
-//! A Python of the project's own, for the strict `OpenMetrics` parser that only Python has.
+//! A Python of the project's own, for what only Python has: the strict `OpenMetrics` parser, and CycloneDX's schemas
+//! with a validator.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,28 +9,29 @@ use anyhow::Result;
 use super::debian;
 use crate::{process, report, workspace};
 
-const PARSER: &str = "prometheus-client==0.26.0";
+const PACKAGES: [&str; 2] = ["prometheus-client==0.26.0", "cyclonedx-python-lib[json-validation]==11.12.0"];
+/// Imports what is needed of them.
+const IMPORT: &str = "import prometheus_client.openmetrics.parser, cyclonedx.validation.json, jsonschema";
 
-/// The interpreter that has the parser.
+/// The interpreter that has them.
 pub fn interpreter() -> PathBuf {
     venv().join("bin/python")
 }
 
 /// Finds it, or creates it under target/.
 pub fn ensure() -> Result<()> {
-    if !has_parser() {
-        report::status("Installing", format_args!("{PARSER} into target/venv"));
+    if !has_packages() {
+        report::status("Installing", format_args!("{} into target/venv", PACKAGES.join(" and ")));
         create().or_else(|_| debian::install(&["python3-venv"]).and_then(|()| create()))?;
         let mut pip = Command::new(interpreter());
-        process::capture(pip.args(["-m", "pip", "install", "--quiet", PARSER]))?;
+        process::capture(pip.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
     }
-    report::status("Found", format_args!("{} with prometheus_client", interpreter().display()));
+    report::status("Found", format_args!("{} with prometheus_client and cyclonedx", interpreter().display()));
     Ok(())
 }
 
-fn has_parser() -> bool {
-    let parser = "import prometheus_client.openmetrics.parser";
-    process::succeeds(Command::new(interpreter()).args(["-c", parser]))
+fn has_packages() -> bool {
+    process::succeeds(Command::new(interpreter()).args(["-c", IMPORT]))
 }
 
 fn create() -> Result<()> {
