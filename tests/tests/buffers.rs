@@ -1,5 +1,8 @@
 //! Buffers that are full and windows that are shut: who holds them up, with the numbers that `ss` has.
 
+use std::thread;
+use std::time::Duration;
+
 use serde_json::Value;
 use tests::agent::{agent, command};
 use tests::link::{Family, Pair};
@@ -104,6 +107,26 @@ fn a_reader_that_stops_shuts_its_window_until_it_reads_again() {
         });
         wait::until("the window to be open", || why(resent.side)["diagnosis"]["cause"] != "zero_window");
         Ok(())
+    });
+}
+
+/// No event tells of it: nothing is lost, and every probe is answered.
+#[test]
+fn a_window_that_is_shut_while_probes_are_answered_is_told_to_who_asks() {
+    Family::each(|family| {
+        let watched = Watched::new(Pair::without_probes());
+        let waiting = retransmit::zero_window(&watched.pair, family, 2);
+        let told = why_is(waiting.side, "zero_window");
+        assert_owned(&told);
+        let waits = tcp::unacknowledged(&waiting.socket);
+        let summary = told["diagnosis"]["summary"].as_str().expect("a summary");
+        assert!(summary.contains(&format!("{waits} bytes wait here")), "{waits}: {summary}");
+        // Whatever the probe of the moment has come to.
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(500));
+            let told = why(waiting.side);
+            assert_eq!(told["diagnosis"]["cause"], "zero_window", "{told:#}");
+        }
     });
 }
 

@@ -56,7 +56,8 @@ fn a_server_with_500_children_is_a_family_with_the_memory_that_ss_shows() {
     let peer = side.remote.port().to_string();
     let socket = agent().socket().to_str().expect("a path of plain text");
     let output = command::run(&["why", &end, "--port", &peer, "-o", "json", "--socket", socket]);
-    let why: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    let why: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("no report: {error}: {}", String::from_utf8_lossy(&output.stderr)));
     assert_eq!(why["diagnosis"]["cause"], "closed_with_unread_data");
     let evidence = why["diagnosis"]["evidence"].to_string();
     for part in [
