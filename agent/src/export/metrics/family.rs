@@ -189,7 +189,7 @@ families! {
     RECORDS_COALESCED: Counter "records_coalesced" { SIGNAL } most(Host(SIGNALS.len()))
         "Events without a record of their own, in a storm: later records stand for them (--storm-rate)";
     SNMP_DIFFERENCE: Gauge "snmp_difference" { ("counter", "`OutRsts` against `resets_sent` (kernel 6.10 and later), `RetransSegs` less `TCPRetransFail` against `retransmitted_segments`") } most(Host(2))
-        "What the kernel counted in the agent's network namespace since the agent began, and the agent did not; below 0 what the agent alone did: 0 is as it should be";
+        "What the kernel counted in the agent's network namespace since the agent began, and the agent did not; below 0 what the agent alone did: 0 is as it should be. In a pod the namespace is its own, where little happens (docs/kubernetes.md)";
     DECODE_ERRORS: Counter "decode_errors" { ("reason", "what is wrong with the record") } most(Host(DecodeError::REASONS.len()))
         "Records that the agent could not decode";
     EVICTED: Counter "evicted" { ("table", "name of the table") } most(Host(9))
