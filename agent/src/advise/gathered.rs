@@ -125,11 +125,10 @@ impl Gathered {
         let mut all = vec![history];
         all.extend(places.iter().map(look));
         all.extend(self.memory.as_ref().map(|memory| {
-            let TcpMemory { pages, limits, orphans, max_orphans, sockets, .. } = memory;
-            let high = limits[2];
-            format!(
-                "TCP memory: {pages} of {high} pages, {orphans} of {max_orphans} orphans, {sockets} sockets"
-            )
+            let TcpMemory { pages, orphans, sockets, .. } = memory;
+            let of = |limit: Option<u64>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+            let (high, most) = (of(memory.tcp_mem().map(|[.., high]| high)), of(memory.orphans_limit()));
+            format!("TCP memory: {pages}{high} pages, {orphans}{most} orphans, {sockets} sockets")
         }));
         let (overflows, drops) = (self.counter("ListenOverflows"), self.counter("TCPReqQFullDrop"));
         all.push(format!("listen queues: {overflows} overflows, {drops} SYNs dropped"));

@@ -12,7 +12,7 @@ pub struct TcpMemory {
     /// Pages charged to TCP's sockets (`mem` of `/proc/net/sockstat`). From 6.0 on each processor keeps up to
     /// 1 MiB of charges to itself (`net.core.mem_pcpu_rsv`), which are missing here or counted too much.
     pub pages: u64,
-    /// `tcp_mem`: low, pressure and high, pages.
+    /// `tcp_mem`: low, pressure and high, pages; 0 where it is not told, see [`Self::tcp_mem`].
     pub limits: [u64; 3],
     /// TCP is under pressure now (`press` of `/proc/net/protocols`): it begins above pressure and ends at low.
     pub pressure: bool,
@@ -20,7 +20,7 @@ pub struct TcpMemory {
     pub sockets: u64,
     /// Closed sockets that the kernel still serves (`orphan` of sockstat).
     pub orphans: u64,
-    /// `tcp_max_orphans`.
+    /// `tcp_max_orphans`; 0 where it is not told, likewise.
     pub max_orphans: u64,
     /// TCP sockets bound to a port (`inuse` of sockstat and sockstat6), of the agent's network namespace.
     pub in_use: u64,
@@ -98,6 +98,17 @@ pub struct Snmp {
 }
 
 impl TcpMemory {
+    /// `tcp_mem`. The kernel shows it, as `tcp_max_orphans`, in the host's own network namespace only
+    /// (`ipv4_table`, registered for `init_net`): not to an agent in a pod without `hostNetwork`.
+    pub fn tcp_mem(&self) -> Option<[u64; 3]> {
+        Some(self.limits).filter(|[.., high]| *high > 0)
+    }
+
+    /// `tcp_max_orphans`, where the kernel shows it.
+    pub fn orphans_limit(&self) -> Option<u64> {
+        Some(self.max_orphans).filter(|limit| *limit > 0)
+    }
+
     /// One of [`COUNTERS`]; `None` where the kernel lacks it.
     pub fn counter(&self, name: &str) -> Option<u64> {
         self.counters.get(name).copied()

@@ -10,7 +10,9 @@ const NAME: &str = "net.ipv4.tcp_mem";
 const NEAR_PERCENT: u64 = 75;
 
 pub(super) fn rule(gathered: &Gathered) -> Vec<Advice> {
-    let Some(memory) = &gathered.memory else { return Vec::new() };
+    let Some(memory) = gathered.memory.as_ref().filter(|memory| memory.tcp_mem().is_some()) else {
+        return Vec::new();
+    };
     let refused = gathered.deaths(Cause::OutOfTcpMemory) + memory.log.map_or(0, |log| log.out_of_memory);
     let pressures = gathered.counter("TCPMemoryPressures");
     let percent = memory.percent().unwrap_or(0);

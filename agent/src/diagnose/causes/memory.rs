@@ -64,7 +64,7 @@ fn effect(direction: Direction) -> &'static str {
 }
 
 fn limit(story: &Story, refusal: &Refusal) -> (Cause, Certainty, String) {
-    let Some(memory) = story.memory else {
+    let Some(memory) = story.memory.filter(|memory| memory.tcp_mem().is_some()) else {
         let why = "host under TCP memory pressure, tcp_mem exceeded, or the cgroup's limit: the host's \
             limits were not told"
             .to_owned();

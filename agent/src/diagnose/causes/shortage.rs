@@ -28,15 +28,17 @@ impl Page {
 pub fn host(story: &Story) -> Option<String> {
     let memory = story.memory?;
     let page = Page::of(story);
-    let (used, high) = (page.bytes(memory.pages), page.bytes(memory.limits[2]));
+    let used = page.bytes(memory.pages);
+    let limit = memory
+        .percent()
+        .map(|percent| format!(" of {} ({percent} % of tcp_mem's high)", size(page.bytes(memory.limits[2]))));
     let pressure = if memory.pressure { ", under pressure" } else { "" };
     let each =
         used.checked_div(memory.sockets).map_or_else(String::new, |each| format!(", {} each", size(each)));
     Some(format!(
-        "TCP has {} of {} ({} % of tcp_mem's high){pressure}; {}{each}",
+        "TCP has {}{}{pressure}; {}{each}",
         size(used),
-        size(high),
-        memory.percent()?,
+        limit.unwrap_or_default(),
         plural(memory.sockets, "socket"),
     ))
 }
@@ -57,10 +59,10 @@ pub fn cgroup(memory: &CgroupMemory) -> String {
 
 /// The setting, with what TCP has now as half of it, and what that takes.
 pub fn raise_tcp_mem(story: &Story) -> String {
-    let Some(memory) = story.memory else {
+    let Some(limits) = story.memory.and_then(TcpMemory::tcp_mem) else {
         return "net.ipv4.tcp_mem: raise high where memory is free (pages, taken from all else)".to_owned();
     };
-    let [low, pressure, high] = memory.limits.map(|limit| limit.saturating_mul(2));
+    let [low, pressure, high] = limits.map(|limit| limit.saturating_mul(2));
     format!(
         "`sysctl net.ipv4.tcp_mem='{low} {pressure} {high}'`, twice as now: lets TCP have {}, taken from all else",
         size(Page::of(story).bytes(high))
@@ -76,5 +78,7 @@ pub fn orphans(memory: &TcpMemory) -> String {
             plural(lines.out_of_memory, "time")
         )
     });
-    format!("{} of {} (tcp_max_orphans){log}", plural(memory.orphans, "orphan"), memory.max_orphans)
+    let limit =
+        memory.orphans_limit().map_or_else(String::new, |limit| format!(" of {limit} (tcp_max_orphans)"));
+    format!("{}{limit}{log}", plural(memory.orphans, "orphan"))
 }

@@ -7,6 +7,7 @@ use super::{Finding, Story};
 use crate::diagnose::path::Path;
 use crate::diagnose::wording::{escaped, size};
 use crate::diagnose::{Cause, Certainty};
+use crate::event::TcpMemory;
 
 /// `SOCK_MIN_SNDBUF` (2 * (2048 + sizeof(struct sk_buff)) on 64 bit): a socket that holds less is not
 /// blamed for `tcp_mem`.
@@ -55,10 +56,14 @@ fn whose(story: &Story, cause: Cause) -> Option<String> {
 }
 
 fn raise(story: &Story, cause: Cause) -> String {
-    let Some(memory) = story.memory.filter(|_| cause == Cause::TooManyOrphans) else {
+    if cause != Cause::TooManyOrphans {
         return raise_tcp_mem(story);
+    }
+    let Some(limit) = story.memory.and_then(TcpMemory::orphans_limit) else {
+        return "net.ipv4.tcp_max_orphans: raise it; each orphan may take 64 KiB that no process answers for"
+            .to_owned();
     };
-    let twice = memory.max_orphans.saturating_mul(2);
+    let twice = limit.saturating_mul(2);
     format!(
         "`sysctl net.ipv4.tcp_max_orphans={twice}`, twice as now: each orphan may take 64 KiB that no process \
         answers for, {} in all",
@@ -66,34 +71,50 @@ fn raise(story: &Story, cause: Cause) -> String {
     )
 }
 
+/// The kernel told its reason after it had reset as many as it took: there may be few orphans now, but TCP's memory
+/// does not fall as fast, and its log names the limit.
 fn which(story: &Story, queued: u32) -> (Cause, Certainty, String) {
-    if queued <= SOCK_MIN_SNDBUF {
-        let why = format!(
-            "the socket held {queued} bytes, too little to be blamed for tcp_mem: the limit is \
-                tcp_max_orphans"
-        );
-        return (Cause::TooManyOrphans, Certainty::Inferred, why);
+    let (cause, why) = match story.memory {
+        _ if queued <= SOCK_MIN_SNDBUF => (
+            Cause::TooManyOrphans,
+            format!(
+                "the socket held {queued} bytes, too little to be blamed for tcp_mem: the limit is tcp_max_orphans"
+            ),
+        ),
+        Some(memory) => {
+            let (cause, why) = limit(memory);
+            (cause, why.to_owned())
+        }
+        None => (
+            Cause::OutOfTcpMemory,
+            format!(
+                "the socket held {queued} bytes: tcp_mem as likely as tcp_max_orphans, the host's numbers were not told"
+            ),
+        ),
+    };
+    (cause, Certainty::Inferred, why)
+}
+
+fn limit(memory: &TcpMemory) -> (Cause, &'static str) {
+    let lines = memory.log.map(|log| (log.too_many_orphans, log.out_of_memory));
+    let high = memory.tcp_mem().map(|[.., high]| high);
+    let most = memory.orphans_limit();
+    if matches!(lines, Some((1.., 0))) {
+        return (Cause::TooManyOrphans, "the kernel log names that limit: \"too many orphaned sockets\"");
     }
-    match story.memory {
-        // Idle ones count up to four times (`tcp_out_of_resources`).
-        Some(memory) if memory.orphans <= memory.max_orphans / 4 => {
-            let why = "orphans are far from their limit: the limit is tcp_mem".to_owned();
-            (Cause::OutOfTcpMemory, Certainty::Inferred, why)
-        }
-        Some(memory) if memory.pages > memory.limits[2] && memory.orphans <= memory.max_orphans => {
-            let why = "TCP has more than tcp_mem's high: that is the limit".to_owned();
-            (Cause::OutOfTcpMemory, Certainty::Inferred, why)
-        }
-        Some(_) => {
-            let why = "orphans are at their limit, of which idle ones count up to four times".to_owned();
-            (Cause::TooManyOrphans, Certainty::Inferred, why)
-        }
-        None => {
-            let why = format!(
-                "the socket held {queued} bytes: tcp_mem as likely as tcp_max_orphans, the host's \
-                    numbers were not told"
-            );
-            (Cause::OutOfTcpMemory, Certainty::Inferred, why)
-        }
+    if matches!(lines, Some((0, 1..))) {
+        return (Cause::OutOfTcpMemory, "the kernel log names that limit: \"out of memory\"");
     }
+    if high.is_some_and(|high| memory.pages <= high / 2) {
+        return (Cause::TooManyOrphans, "TCP has not half of tcp_mem's high: the limit is tcp_max_orphans");
+    }
+    // Idle ones count up to four times (`tcp_out_of_resources`).
+    if most.is_some_and(|most| memory.orphans <= most / 4) {
+        return (Cause::OutOfTcpMemory, "orphans are far from their limit: the limit is tcp_mem");
+    }
+    let above = high.is_some_and(|high| memory.pages > high);
+    if above && most.is_some_and(|most| memory.orphans <= most) {
+        return (Cause::OutOfTcpMemory, "TCP has more than tcp_mem's high: that is the limit");
+    }
+    (Cause::TooManyOrphans, "orphans are at their limit, of which idle ones count up to four times")
 }

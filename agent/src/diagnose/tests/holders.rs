@@ -56,6 +56,19 @@ fn the_largest_holders_of_the_host_are_named_with_what_they_would_fill() {
     );
 }
 
+/// As an agent in a pod has it: the kernel shows `tcp_mem` in the host's own network namespace only.
+#[test]
+fn limits_that_are_not_told_are_not_passed() {
+    let mut bench = bench(TcpMemory { pages: 20_480, orphans: 3, sockets: 9, ..TcpMemory::default() });
+    bench.push(&refused(20_481, 0));
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::MemoryPressure);
+    says(&told, "the host's limits were not told");
+    says(&told, "TCP has 80.0 MiB; 9 sockets, 8.9 MiB each");
+    says(&told, "net.ipv4.tcp_mem: raise high where memory is free");
+    assert!(!told.evidence.iter().any(|one| one.text.contains("above high")));
+}
+
 #[test]
 fn of_a_cgroup_its_own_holders_are_named() {
     let memory = TcpMemory { pages: 100, limits: [4096, 8192, 16_384], ..TcpMemory::default() };

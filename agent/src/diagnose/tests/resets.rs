@@ -143,6 +143,29 @@ fn keepalive_and_memory_resets() {
     }
 }
 
+/// Its numbers are of after the reset.
+#[test]
+fn the_limit_that_closed_sockets_passed_is_found_though_they_are_gone() {
+    use crate::event::{LogLines, TcpMemory};
+    let limits = TcpMemory { limits: [1000, 2000, 3000], max_orphans: 8, ..TcpMemory::default() };
+    let log = |too_many_orphans, out_of_memory| Some(LogLines { out_of_memory, too_many_orphans });
+    for (memory, cause) in [
+        (TcpMemory { pages: 200, ..limits.clone() }, Cause::TooManyOrphans),
+        (TcpMemory { pages: 2900, ..limits.clone() }, Cause::OutOfTcpMemory),
+        (TcpMemory { pages: 2900, orphans: 7, ..limits.clone() }, Cause::TooManyOrphans),
+        (TcpMemory { pages: 3100, orphans: 7, ..limits.clone() }, Cause::OutOfTcpMemory),
+        (TcpMemory { pages: 2900, log: log(3, 0), ..limits.clone() }, Cause::TooManyOrphans),
+        (TcpMemory { pages: 200, orphans: 7, log: log(0, 3), ..limits }, Cause::OutOfTcpMemory),
+    ] {
+        let mut bench = Bench::new();
+        bench.fact(&Fact::TcpMemory(memory.clone()));
+        let mut record = reset(SECOND, 13);
+        put!(record, tcp.wmem_queued, 400_000_u32);
+        bench.push(&record);
+        assert_eq!(bench.only().cause, cause, "{memory:?}");
+    }
+}
+
 #[test]
 fn closed_sockets_reset_for_want_of_memory_are_somebodys() {
     let mut bench = Bench::new();

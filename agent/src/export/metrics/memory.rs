@@ -20,7 +20,10 @@ pub(super) fn encode(
     let Some(memory) = memory else { return Ok(()) };
     let bytes = |pages: u64| pages.saturating_mul(host.page_size.into());
     gauge(to, &family::TCP_MEMORY, bytes(memory.pages))?;
-    let limits = ["low", "pressure", "high"].into_iter().zip(memory.limits.map(bytes));
+    let limits = memory
+        .tcp_mem()
+        .into_iter()
+        .flat_map(|limits| ["low", "pressure", "high"].into_iter().zip(limits.map(bytes)));
     gauges(to, &family::TCP_MEMORY_LIMIT, limits)?;
     gauge(to, &family::TCP_MEMORY_PRESSURE, u64::from(memory.pressure))?;
     sockets(memory, to)?;
@@ -35,7 +38,7 @@ fn sockets(memory: &TcpMemory, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         ("time_wait", memory.time_wait),
     ];
     gauges(to, &family::SOCKETS, states)?;
-    gauge(to, &family::ORPHANS_LIMIT, memory.max_orphans)
+    memory.orphans_limit().map_or(Ok(()), |limit| gauge(to, &family::ORPHANS_LIMIT, limit))
 }
 
 fn counted(memory: &TcpMemory, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

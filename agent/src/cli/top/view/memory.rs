@@ -17,21 +17,25 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Them
     let [head, curve, rest] =
         Layout::vertical([Constraint::Length(2), Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     let style = if memory.under_pressure { theme.alarm() } else { Style::new() };
-    let used = format!("{} of {} MiB", mib(memory, memory.pages), mib(memory, memory.limits[2]));
+    let [_, pressure, high] = memory.limits;
+    let limit = if high > 0 { format!(" of {}", mib(memory, high)) } else { String::new() };
+    let used = format!("{}{limit} MiB", mib(memory, memory.pages));
     frame.render_widget(Text::from(vec![Line::styled("TCP MEMORY", TITLE), Line::styled(used, style)]), head);
     // The last minute, against what was most in it.
     let past: Vec<_> = model.past.iter().filter_map(|top| top.memory).map(|memory| memory.pages).collect();
     let shown = past.len().saturating_sub(usize::from(curve.width));
     frame.render_widget(Sparkline::default().data(past[shown..].iter().copied()), curve);
-    let pressure = if memory.under_pressure {
+    let told = if memory.under_pressure {
         "UNDER PRESSURE".to_owned()
+    } else if pressure > 0 {
+        format!("pressure at {} MiB", mib(memory, pressure))
     } else {
-        format!("pressure at {} MiB", mib(memory, memory.limits[1]))
+        "no pressure".to_owned()
     };
-    let orphans = format!("orphans {} of {}", memory.orphans, memory.max_orphans);
+    let limit = if memory.max_orphans > 0 { format!(" of {}", memory.max_orphans) } else { String::new() };
+    let orphans = format!("orphans {}{limit}", memory.orphans);
     let waiting = format!("sockets {}, tw {}", memory.sockets, memory.time_wait);
-    frame
-        .render_widget(Text::from(vec![Line::styled(pressure, style), orphans.into(), waiting.into()]), rest);
+    frame.render_widget(Text::from(vec![Line::styled(told, style), orphans.into(), waiting.into()]), rest);
 }
 
 /// `12.3`
