@@ -83,16 +83,21 @@ pub struct Running {
     pub netns: Netns,
 }
 
+/// The container's `/etc/resolv.conf`: who is asked for names listens in the container's network namespace.
+const RESOLVER: &str = "resolv.conf";
+
 /// Its name for runc.
 const NAME: &str = "tcpwhy-agent";
 
 impl Running {
-    /// Starts the image's own command with the chart's arguments.
-    pub fn start(image: &Image) -> Self {
+    /// Starts the image's own command with the chart's arguments, and more.
+    pub fn start(image: &Image, more: &[&str]) -> Self {
         let (netns, cgroup) = (Netns::new(), cgroup());
+        // As the kubelet writes it.
+        fs::write(image.folder.join(RESOLVER), "nameserver 127.0.0.1\n").expect("write resolv.conf");
         let bundle = image.folder.join("bundle");
         fs::create_dir_all(&bundle).expect("create a bundle");
-        let config = config(image, &image.unpack(), &netns, &cgroup);
+        let config = config(image, &netns, &cgroup, more);
         fs::write(bundle.join("config.json"), config.to_string()).expect("write a bundle's config.json");
         let state = image.folder.join("runc");
         let mut command = runc(&state);
@@ -156,10 +161,13 @@ fn runc(state: &Path) -> Command {
 }
 
 /// What containerd makes of the DaemonSet: `hostPID`, so no namespace of process ids.
-fn config(image: &Image, root: &Path, netns: &Netns, cgroup: &str) -> Value {
+fn config(image: &Image, netns: &Netns, cgroup: &str, more: &[&str]) -> Value {
+    let (root, resolver) = (image.unpack(), image.folder.join(RESOLVER));
+    let resolver = resolver.to_str().expect("a path");
     let capabilities = json!(["CAP_BPF", "CAP_PERFMON"]);
     let words = image.config["config"]["Entrypoint"].as_array().expect("an entry point").iter().cloned();
-    let arguments: Vec<_> = words.chain([json!("agent"), json!("--listen=0.0.0.0:9752")]).collect();
+    let usual = ["agent", "--listen=0.0.0.0:9752"];
+    let arguments: Vec<_> = words.chain(usual.iter().chain(more).map(|word| json!(word))).collect();
     let mount = |to: &str, kind: &str, from: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": from, "options": options});
     json!({
         "ociVersion": "1.0.2",
@@ -179,6 +187,7 @@ fn config(image: &Image, root: &Path, netns: &Netns, cgroup: &str) -> Value {
             mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
             mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
             mount(CGROUPS, "bind", CGROUPS, &["rbind", "ro", "rslave"]),
+            mount("/etc/resolv.conf", "bind", resolver, &["bind", "ro"]),
             mount("/run/tcpwhy", "tmpfs", "tmpfs", &["nosuid", "nodev", "size=1024k"]),
         ],
         "linux": {

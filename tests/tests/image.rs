@@ -3,14 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 use tests::agent::event::Event;
 use tests::agent::http;
 use tests::link::{Family, Pair};
+use tests::netns::Netns;
 use tests::oci::{Image, Running};
 use tests::scenes::reset;
 use tests::skip::skip;
@@ -120,7 +123,7 @@ fn it_runs_under_runc_with_two_capabilities_and_tells_a_reset() {
     if Command::new("runc").arg("--version").output().is_err() {
         return skip(name, "no runc");
     }
-    let container = Running::start(&image);
+    let container = Running::start(&image, &["--otlp=http://collector.test:4318"]);
     wait::until("the agent to listen", || container.connect().is_ok());
     let stream = container.connect().expect("connect to the agent");
     // Panics unless it is ready.
@@ -136,6 +139,7 @@ fn it_runs_under_runc_with_two_capabilities_and_tells_a_reset() {
         assert!(has(line), "no {line:?} in {status}");
     }
 
+    let asked = receiver(&container.netns);
     let mut tail =
         container.exec(&["tcpwhy", "tail", "-o", "json", "--event", "reset_sent", "--since", "1h"]);
     let pair = Pair::new();
@@ -144,4 +148,36 @@ fn it_runs_under_runc_with_two_capabilities_and_tells_a_reset() {
     let lines = BufReader::new(tail.0.stdout.take().expect("its standard output")).lines();
     let mut events = lines.map_while(Result::ok).map(|line| Event::parse(&line));
     assert!(events.any(|event| event.is("reset_sent", reset.sender)), "the tail ended without the reset");
+    wait::until("the receiver to be found by its name", || asked.is_finished());
+    assert_eq!(asked.join().expect("a request"), "POST /v1/logs HTTP/1.1\r\n");
+}
+
+/// A name server that knows one address, and the receiver at that address: first line of what that is asked.
+fn receiver(netns: &Netns) -> JoinHandle<String> {
+    let receiver = netns.run(|| TcpListener::bind("127.0.0.2:4318").expect("listen"));
+    netns.spawn(|| name_server(&UdpSocket::bind("127.0.0.1:53").expect("bind port 53")));
+    thread::spawn(move || {
+        let (stream, _) = receiver.accept().expect("a connection");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("read a request");
+        line
+    })
+}
+
+/// Answers every question for an IPv4 address with 127.0.0.2, all others with nothing (RFC 1035 §4). Ends with the
+/// test process.
+fn name_server(socket: &UdpSocket) {
+    const HEAD: usize = 12;
+    const ADDRESS: [u8; 16] = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 127, 0, 0, 2];
+    let mut question = [0; 512];
+    while let Ok((size, from)) = socket.recv_from(&mut question) {
+        let name = question[HEAD..size].iter().position(|byte| *byte == 0).expect("a name");
+        let end = HEAD + name + 5;
+        let is_v4 = question[end - 4..end] == [0, 1, 0, 1];
+        let mut answer = question[..end].to_vec();
+        answer[2..HEAD].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_v4), 0, 0, 0, 0]);
+        answer.extend(ADDRESS.iter().take(if is_v4 { ADDRESS.len() } else { 0 }));
+        // Who asked may have gone.
+        let _ = socket.send_to(&answer, from);
+    }
 }
