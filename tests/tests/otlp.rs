@@ -1,7 +1,10 @@
 //! Diagnoses at an OTLP receiver: as log records, again after a failure, and counted when they are lost.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -10,31 +13,85 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
-use tests::agent::Agent;
+use tests::agent::{self, Agent};
 use tests::link::{Family, Pair};
 use tests::scenes::reset;
+use tests::skip::skip;
 use tests::wait::{self, PATIENCE};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// Head and body.
+type Request = (String, ExportLogsServiceRequest);
+type Heard = Sender<Request>;
 
 /// A receiver that answers with these statuses, then with 200.
 struct Collector {
     url: String,
-    requests: Receiver<(String, ExportLogsServiceRequest)>,
+    requests: Receiver<Request>,
+}
+
+/// A key, and a certificate of `localhost` that it has signed itself.
+struct Identity {
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+impl Identity {
+    /// The reason if there is no `openssl` to make it.
+    fn new(name: &str) -> Result<Self, String> {
+        let file = |suffix| agent::folder().join(format!("{name}.{suffix}"));
+        let (key, certificate) = (file("key"), file("crt"));
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]);
+        command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+        command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-days", "1", "-keyout"]);
+        let output = command.arg(&key).arg("-out").arg(&certificate).output();
+        let output = output.map_err(|error| format!("start openssl: {error}"))?;
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self { key, certificate })
+    }
+
+    fn server(&self) -> Arc<ServerConfig> {
+        let certificate = CertificateDer::from_pem_file(&self.certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key);
+        Arc::new(config.expect("a certificate of the key"))
+    }
+
+    fn certificate(&self) -> &str {
+        self.certificate.to_str().expect("plain text")
+    }
 }
 
 impl Collector {
     fn answering(statuses: &[&'static str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listen on loopback");
-        let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let (sender, requests) = mpsc::channel();
         let statuses = statuses.to_vec();
-        // Ends with the test process.
-        thread::spawn(move || {
-            let statuses = statuses.into_iter().chain(std::iter::repeat("200 OK"));
-            for (stream, status) in listener.incoming().flatten().zip(statuses) {
-                answer(stream, status, &sender);
-            }
-        });
-        Self { url, requests }
+        let mut statuses = statuses.into_iter().chain(std::iter::repeat("200 OK"));
+        let answer = move |stream, sender: &_| answer(stream, statuses.next().expect("one more"), sender);
+        let (port, requests) = Self::start(answer);
+        Self { url: format!("http://127.0.0.1:{port}"), requests }
+    }
+
+    /// One that speaks TLS, and proves that it is `localhost`.
+    fn encrypted(identity: &Identity) -> Self {
+        let config = identity.server();
+        let answer = move |stream: TcpStream, sender: &_| {
+            let server = ServerConnection::new(Arc::clone(&config)).expect("begin with TLS");
+            answer(StreamOwned::new(server, stream), "200 OK", sender);
+        };
+        let (port, requests) = Self::start(answer);
+        Self { url: format!("https://localhost:{port}"), requests }
+    }
+
+    /// Its thread ends with the test process.
+    fn start(mut answer: impl FnMut(TcpStream, &Heard) + Send + 'static) -> (u16, Receiver<Request>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listen on loopback");
+        let port = listener.local_addr().expect("its address").port();
+        let (sender, requests) = mpsc::channel();
+        thread::spawn(move || listener.incoming().flatten().for_each(|stream| answer(stream, &sender)));
+        (port, requests)
     }
 
     /// The next record of this connection's diagnosis, and the head of its request.
@@ -52,14 +109,16 @@ impl Collector {
     }
 }
 
-fn answer(stream: TcpStream, status: &str, sender: &Sender<(String, ExportLogsServiceRequest)>) {
+fn answer(stream: impl Read + Write, status: &str, sender: &Heard) {
     let mut reader = BufReader::new(stream);
     let (mut head, mut line) = (String::new(), String::new());
-    while reader.read_line(&mut line).expect("read a request") > 2 {
+    // Who does not trust the certificate says no more.
+    while reader.read_line(&mut line).unwrap_or(0) > 2 {
         head += &std::mem::take(&mut line).to_ascii_lowercase();
     }
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; length.expect("a length").trim().parse().expect("a number")];
+    let Some(length) = length else { return };
+    let mut body = vec![0; length.trim().parse().expect("a number")];
     reader.read_exact(&mut body).expect("read a body");
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     // The agent may have ended.
@@ -138,4 +197,30 @@ fn at_the_end_what_waits_is_sent() {
     tail.wait_for("the diagnosis", |event| event.name() == "diagnosis");
     assert!(agent.end().success());
     collector.record(reset.sender.local.port());
+}
+
+#[test]
+fn over_tls_it_is_named_by_dns_and_proved_by_its_certificate() {
+    let test = "over_tls_it_is_named_by_dns_and_proved_by_its_certificate";
+    let identities = ["trusted", "other"].map(Identity::new);
+    let [Ok(trusted), Ok(other)] = &identities else {
+        return skip(test, &identities.into_iter().find_map(Result::err).unwrap_or_default());
+    };
+    let collector = Collector::encrypted(trusted);
+    let start = |name, identity: &Identity| {
+        let certificates = ["--otlp", &collector.url, "--otlp-certificates", identity.certificate()];
+        Agent::start(name, &certificates)
+    };
+    let doubting = start("doubting", other);
+    let pair = Pair::new();
+    let lost = reset::abort_on_close(&pair, Family::V4, 100);
+    wait::until("it to doubt the certificate", || doubting.said("invalid peer certificate"));
+    assert!(collector.requests.try_recv().is_err(), "nothing is told to who proves nothing");
+    drop(lost);
+
+    start("trusting", trusted);
+    let reset = reset::abort_on_close(&pair, Family::V4, 100);
+    let (head, record, _) = collector.record(reset.sender.local.port());
+    assert!(head.contains("host: localhost:"), "{head}");
+    assert_eq!(text(&record.attributes, "tcpwhy.cause"), "closed_with_unread_data");
 }
