@@ -8,6 +8,7 @@ use agent_common::record::Totals;
 use super::holders::Holders;
 use super::identity::Identity;
 use super::observed::ConnectionId;
+use super::packed::Packed;
 use super::shared::{Began, Initials};
 use super::timeline::{Entry, Room, Timeline};
 use super::{owner, state};
@@ -37,8 +38,7 @@ pub struct Connection {
     pub live_state: Option<TcpState>,
     /// Last errno for the application (in `sk_err` its reading clears it); 0 none.
     pub error: i32,
-    /// What the socket knew at the last event that found it intact; `None` if only packets of it were seen.
-    pub tcp: Option<Tcp>,
+    tcp: Option<Packed>,
     /// The best known owner.
     pub owner: Option<Arc<Owner>>,
     /// The process whose doing its end is: it closed, shut down or (`ss -K`) killed it. Boxed: of the living
@@ -106,13 +106,18 @@ impl Connection {
 
     /// Alive, and the peer does not answer: a timeout, a SYN, or a probe went unanswered at last sight.
     pub fn is_stalled(&self) -> bool {
-        self.is_live() && self.tcp.as_ref().is_some_and(is_stalled)
+        self.is_live() && self.tcp().as_ref().is_some_and(is_stalled)
+    }
+
+    /// What the socket knew at the last event that found it intact; `None` if only packets of it were seen.
+    pub fn tcp(&self) -> Option<Tcp> {
+        self.tcp.as_ref().map(Packed::get)
     }
 
     /// All that was counted of it since the agent first saw it. The kernel side counts, so records that
     /// were lost lose nothing here.
     pub fn totals(&self) -> Totals {
-        self.tcp.as_ref().map_or_else(Totals::default, |tcp| tcp.totals)
+        self.tcp().map_or_else(Totals::default, |tcp| tcp.totals)
     }
 
     /// Takes in an event of this connection, whose stage is `stage`. Returns by how many entries the
@@ -165,7 +170,7 @@ impl Connection {
 
     /// Adds an entry if the stall that was known is over.
     fn recover(&mut self, event: &KernelEvent, room: Room) -> isize {
-        let stage = self.tcp.as_ref().zip(event.tcp.as_ref()).map_or(0, |(old, new)| recovered(old, new));
+        let stage = self.tcp().zip(event.tcp.as_ref()).map_or(0, |(old, new)| recovered(&old, new));
         self.end_stall(stage, event.time, event.tcp.as_ref(), room)
     }
 
@@ -191,15 +196,13 @@ impl Connection {
     /// Totals only grow. The rest is the newest; but a burial may show a socket that `tcp_disconnect` has
     /// emptied, so it counts only if it tells something new.
     fn update(&mut self, new: &Tcp, burial: bool) {
-        let Some(known) = &mut self.tcp else {
-            self.tcp = Some(*new);
+        let Some(packed) = &mut self.tcp else {
+            self.tcp = Some(Packed::new(new));
             return;
         };
-        let totals = newest_totals(&known.totals, &new.totals);
-        if !burial || went_on(known, new) {
-            *known = *new;
-        }
-        known.totals = totals;
+        let known = packed.get();
+        let newest = if !burial || went_on(&known, new) { new } else { &known };
+        packed.set(&Tcp { totals: newest_totals(&known.totals, &new.totals), ..*newest });
     }
 
     fn follow_state(&mut self, event: &KernelEvent, after: Option<TcpState>) {
@@ -224,7 +227,7 @@ impl Connection {
         if self.gone || held.time < self.last {
             return 0;
         }
-        let stage = self.tcp.as_ref().map_or(0, |old| recovered(old, &held.tcp));
+        let stage = self.tcp().map_or(0, |old| recovered(&old, &held.tcp));
         let grown = self.end_stall(stage, held.time, Some(&held.tcp), room);
         self.update(&held.tcp, false);
         if let Some(state) = held.endpoint.state.filter(|state| *state != TcpState::Close) {

@@ -86,8 +86,8 @@ pub const LAST_ENTRIES: usize = 27;
 /// Last entries of a timeline once all timelines together are longer than [`ENTRIES`].
 pub const LAST_ENTRIES_SHORT: usize = 3;
 
-/// Entries of all timelines together before those that grow are kept short: 4 MiB. Long timelines for
-/// thousands of connections, short ones (another 12 MiB) for the 50,000 that must fit 64 MiB.
+/// Entries of all timelines together before those that grow are kept short: 2 MiB. Long timelines for
+/// thousands of connections, short ones (another 5 MiB) for the 50,000 that must fit 64 MiB.
 pub const ENTRIES: usize = 100_000;
 
 /// cgroups known by name, the removed ones of a while included. A host has some hundreds.

@@ -16,6 +16,7 @@ pub mod listeners;
 pub mod observed;
 pub mod orphans;
 mod owner;
+mod packed;
 pub mod place;
 pub mod query;
 mod requests;

@@ -1,5 +1,7 @@
 //! What diagnosis gets to see of a connection.
 
+use std::cell::OnceCell;
+
 use super::Correlator;
 use super::connection::Connection;
 use super::families::Family;
@@ -45,6 +47,8 @@ impl Correlator {
             families: self.families(),
             orphans: &self.orphans,
             cgroup: connection.memory_cgroup.and_then(|cgroup| self.host.cgroup_memory(cgroup.get())),
+            tcp: OnceCell::new(),
+            entries: OnceCell::new(),
         }
     }
 
@@ -70,6 +74,8 @@ impl Correlator {
             families: self.families(),
             orphans: &self.orphans,
             cgroup: None,
+            tcp: OnceCell::new(),
+            entries: OnceCell::new(),
         }
     }
 

@@ -278,7 +278,7 @@ impl Table {
         if let Some(connection) = self.connections.remove(&id) {
             self.by_ends.remove(&(connection.ends, id));
             self.free(connection.identity.sk.map(NonZero::get), id);
-            self.entries -= connection.timeline.entries().len();
+            self.entries -= connection.timeline.len();
         }
     }
 }

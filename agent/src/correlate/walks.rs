@@ -78,7 +78,7 @@ impl Walks {
 /// since others may have it; a stalled one when its next timeout is overdue: it recovered or died without a
 /// word, or the timer was one of those that no event tells of (zero-window and keepalive probes).
 fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
-    let tcp = connection.tcp.as_ref()?;
+    let tcp = &connection.tcp()?;
     if (lacks_owner(connection) && tcp.raw.has_socket != 0) || runs_short(connection) {
         return Some(connection.last);
     }
@@ -98,7 +98,7 @@ fn left(tcp: &Tcp) -> u32 {
 }
 
 fn runs_short(connection: &Connection) -> bool {
-    let last = connection.timeline.entries().last().map(|entry| entry.what);
+    let last = connection.timeline.last().map(|entry| entry.what);
     connection.is_live() && matches!(last, Some(What::BufLimitExceeded { .. } | What::PacketDropped { .. }))
 }
 

@@ -197,8 +197,8 @@ impl Lessons {
 
     fn of(&mut self, connection: &Connection, hz: u32) -> Option<&mut Lesson> {
         let lesson = self.namespace(connection.identity.netns)?;
-        if let Some(tcp) = &connection.tcp {
-            lesson.retries = Some(Retries::of(tcp, hz));
+        if let Some(tcp) = connection.tcp() {
+            lesson.retries = Some(Retries::of(&tcp, hz));
         }
         Some(lesson)
     }

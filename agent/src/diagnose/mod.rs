@@ -109,7 +109,7 @@ pub fn outlook(
     sight: &story::Sight,
     host: &HostFacts,
 ) -> Option<Outlook> {
-    let (tcp, state) = (connection.tcp.as_ref()?, connection.state?);
+    let (tcp, state) = (connection.tcp()?, connection.state?);
     let facts = Facts {
         time: sight.time,
         hz: host.hz,
@@ -117,7 +117,7 @@ pub fn outlook(
         moment: sight.moment,
         era: Era::default(),
         lrcvtime: tcp.lrcvtime(),
-        tcp,
+        tcp: &tcp,
     };
     (host.hz > 0 && connection.is_live()).then(|| deadline::outlook(&facts))
 }

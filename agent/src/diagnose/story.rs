@@ -1,5 +1,6 @@
 //! What a rule may look at: one connection and its surroundings, read-only.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use agent_common::record;
@@ -56,6 +57,10 @@ pub struct Story<'a> {
     pub orphans: &'a Orphans,
     /// Memory of its socket's cgroup; `None` where it is not told.
     pub cgroup: Option<&'a CgroupMemory>,
+    /// What the socket knew, once somebody asked.
+    pub tcp: OnceCell<Option<Tcp>>,
+    /// What happened, likewise.
+    pub entries: OnceCell<Vec<Entry>>,
 }
 
 /// A process family, and what it is heading for.
@@ -91,18 +96,19 @@ pub struct Reset<'a> {
 
 impl<'a> Story<'a> {
     /// What the socket knew.
-    pub fn tcp(&self) -> Option<&'a Tcp> {
-        self.connection?.tcp.as_ref()
+    pub fn tcp(&self) -> Option<&Tcp> {
+        self.tcp.get_or_init(|| self.connection?.tcp()).as_ref()
     }
 
     /// The raw numbers of the socket.
-    pub fn raw(&self) -> Option<&'a record::Tcp> {
+    pub fn raw(&self) -> Option<&record::Tcp> {
         self.tcp().map(|tcp| &tcp.raw)
     }
 
     /// What happened, oldest first.
-    pub fn entries(&self) -> &'a [Entry] {
-        self.connection.map_or(&[], |connection| connection.timeline.entries())
+    pub fn entries(&self) -> &[Entry] {
+        self.entries
+            .get_or_init(|| self.connection.map_or_else(Vec::new, |connection| connection.timeline.entries()))
     }
 
     /// The errno that the application was told, 0 for none.
@@ -135,7 +141,7 @@ impl<'a> Story<'a> {
     }
 
     /// The last RST that was accepted, and the state in which it was.
-    pub fn received(&self) -> Option<&'a Entry> {
+    pub fn received(&self) -> Option<&Entry> {
         self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived { .. }))
     }
 

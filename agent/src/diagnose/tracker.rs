@@ -280,12 +280,9 @@ impl Tracker {
         let outlook = outlook(connection, &sight, correlator.host());
         let mut story = correlator.story(connection, Phase::Stalled, outlook);
         story.time = sight.time;
-        let stage = connection
-            .tcp
-            .as_ref()
-            .map_or(0, |tcp| u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff)));
         let death = outlook.and_then(|outlook| outlook.death);
-        if let Some(tcp) = &connection.tcp {
+        if let Some(tcp) = story.tcp() {
+            let stage = u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff));
             let start = Start::of(connection, tcp, correlator.host().hz);
             self.note(connection.id, Stall { since: sight.time, stage, death, cause: None, sight, start });
         }
@@ -344,7 +341,7 @@ fn is_timeout(observed: &Observed) -> bool {
 /// Memory was refused, or a segment dropped: told when it begins.
 fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
     let stands_for = observed.event.stands_for;
-    connection.timeline.entries().last().is_some_and(|entry| {
+    connection.timeline.last().is_some_and(|entry| {
         entry.count == stands_for
             && matches!(entry.what, What::BufLimitExceeded { .. } | What::PacketDropped { .. })
     })

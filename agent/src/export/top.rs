@@ -177,7 +177,7 @@ impl Workload {
         self.resent_segments += totals.segments.iter().copied().map(u64::from).sum::<u64>();
         self.resets_sent += u64::from(totals.resets_sent);
         self.resets_received += u64::from(totals.resets_received);
-        if let Some(tcp) = &connection.tcp {
+        if let Some(tcp) = connection.tcp() {
             self.sent_bytes += tcp.raw.bytes_sent;
             self.resent_bytes += tcp.raw.bytes_retrans;
         }

@@ -229,7 +229,7 @@ fn plain(correlator: &Correlator, connection: &Connection) -> Report {
         holders: holders(connection),
         more_holders: Some(connection.holders.more()).filter(|more| *more > 0),
         peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),
-        timeline: happenings(correlator, connection.timeline.entries()),
+        timeline: happenings(correlator, &connection.timeline.entries()),
         left_out: Some(connection.timeline.dropped()).filter(|events| *events > 0),
         outlook: correlator.half_open(connection.id).and_then(waits),
         diagnosis: None,

@@ -62,9 +62,9 @@ proptest! {
             prop_assert!(sizes.connections <= SMALL.connections);
             prop_assert_eq!(sizes.connections + sizes.history, correlator.connections().count());
             prop_assert!(sizes.listeners <= 8);
-            let entries: usize = correlator.connections().map(|one| one.timeline.entries().len()).sum();
+            let entries: usize = correlator.connections().map(|one| one.timeline.len()).sum();
             prop_assert_eq!(sizes.entries, entries);
-            prop_assert!(correlator.connections().all(|one| one.timeline.entries().len() <= FIRST_ENTRIES + LAST_ENTRIES));
+            prop_assert!(correlator.connections().all(|one| one.timeline.len() <= FIRST_ENTRIES + LAST_ENTRIES));
             correlator.wants_walk(u64::MAX);
         }
         prop_assert_eq!(bench.0.counts().decode_errors, [0; 9]);
@@ -78,7 +78,7 @@ fn a_timeline_keeps_its_beginning_and_its_end() {
         bench.push(&timeout(u64::from(stage) * SECOND, stage, 51));
     }
     let timeline = &bench.only().timeline;
-    assert_eq!((timeline.entries().len(), timeline.dropped()), (30, 70));
+    assert_eq!((timeline.len(), timeline.dropped()), (30, 70));
     let times: Vec<_> = timeline.entries().iter().map(|entry| entry.time / SECOND).collect();
     assert_eq!((times[2], times[3], times[29]), (3, 74, 100));
 }

@@ -79,9 +79,9 @@ fn a_burial_empties_nothing() {
     bench.push(&closed_with_unread_data(SECOND).socket(SK, 0));
     bench.push(&destroyed(SECOND + 1));
     let connection = bench.only();
-    assert_eq!(connection.tcp.unwrap().unread_bytes(), 300);
+    assert_eq!(connection.tcp().unwrap().unread_bytes(), 300);
     assert_eq!(connection.totals().resets_sent, 1);
-    assert_eq!(connection.timeline.entries().len(), 2);
+    assert_eq!(connection.timeline.len(), 2);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_refused_connect_is_a_story_without_facts() {
     let refused = refused.ends("10.0.0.1:40000", "10.0.0.2:81").owner(5, "curl", owner::CONNECT);
     assert_eq!(bench.see(&refused).owner.as_ref().unwrap().process.pid, 5);
     let connection = bench.only();
-    assert_eq!((connection.error, connection.tcp.is_none(), connection.gone), (111, true, true));
+    assert_eq!((connection.error, connection.tcp().is_none(), connection.gone), (111, true, true));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_reset_in_time_wait_goes_to_the_connection_that_died() {
     assert_eq!(observed.connection, Some(bench.only().id));
     assert_eq!(observed.owner.as_ref().unwrap().process.pid, 5);
     let connection = bench.only();
-    let last = connection.timeline.entries().last().unwrap().what;
+    let last = connection.timeline.last().unwrap().what;
     let state = Some(TcpState::TimeWait);
     assert_eq!(last, What::ResetSent { reason: Some(9), stack: None, active: false, state });
     assert!(connection.died().is_some(), "TIME_WAIT is no life");
@@ -171,7 +171,7 @@ fn a_reset_in_time_wait_of_a_healthy_connection_is_a_story() {
     assert_eq!(first.owner.as_ref().unwrap().source, OwnerSource::Listener);
     let connection = bench.only();
     assert!(connection.accepted && !connection.is_live());
-    assert_eq!((connection.events, connection.tcp.is_none()), (2, true));
+    assert_eq!((connection.events, connection.tcp().is_none()), (2, true));
 }
 
 #[test]

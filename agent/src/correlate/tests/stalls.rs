@@ -51,7 +51,7 @@ fn a_walk_sees_the_recovery_too() {
     bench.fact(&Fact::WalkDone { time: 4 * SECOND + 1 });
     assert!(!bench.0.correlator().wants_walk(5 * SECOND));
     assert_eq!(bench.0.correlator().stalled().count(), 0);
-    let last = bench.only().timeline.entries().last().unwrap().what;
+    let last = bench.only().timeline.last().unwrap().what;
     assert_eq!(last, What::Recovered { stage: 3 });
 }
 
@@ -99,6 +99,6 @@ fn runs_of_recovery_are_one_entry() {
         bench.push(&timeout(i * SECOND / 1000, 0, 51).retransmit(retransmit::FAST));
     }
     let connection = bench.only();
-    let [entry] = connection.timeline.entries() else { panic!("{:?}", connection.timeline) };
+    let [entry] = connection.timeline.entries()[..] else { panic!("{:?}", connection.timeline) };
     assert_eq!((entry.count, entry.span_ms, connection.events), (1000, 999, 1000));
 }

@@ -33,7 +33,7 @@ pub(super) fn happening(correlator: &Correlator, entry: &Entry, first: u64) -> H
         unacked_bytes: entry.unacked,
         unsent_bytes: entry.unsent,
         unread_bytes: entry.unread,
-        window_bytes: entry.window(),
+        window_bytes: entry.window,
     }
 }
 

@@ -32,9 +32,9 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// than the kernel side's interval, so that a record which woke nobody is found.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// Records taken at most before the rest of the agent gets its turn: 9 MB, more than the ring holds by default.
+/// Records taken at most before the rest of the agent gets its turn: 4.5 MB, as much as the ring holds by default.
 /// In a storm they wait here for the pipeline, so that the ring is empty again for what comes meanwhile.
-const BATCH: usize = 16_384;
+const BATCH: usize = 8192;
 
 /// How often the ring is looked into while names are looked up.
 const GLANCE: Duration = Duration::from_millis(2);
