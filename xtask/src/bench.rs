@@ -15,7 +15,8 @@ programs beside ones that do nothing on the same hooks, both timed by the kernel
 cost is in both); connects with and without the agent in turn; the agent, its tail off, beside bpftrace printing
 `tracepoint:tcp:tcp_send_reset`. \"Asleep\": the agent is stopped, its ring fills. A ratio without a unit of its
 own is tcpwhy by the other; where only tcpwhy is measured it is the number itself. Times of connects are
-medians of single ones, so what wakes the reader now and then shows in the CPU of a record instead.
+medians of single ones, so what wakes the reader now and then shows in the CPU of a record instead. Resident
+memory counts each page once (`Pss`).
 ";
 
 /// Writes it.

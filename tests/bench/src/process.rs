@@ -26,10 +26,11 @@ impl Process {
         tasks.iter().map(|task| field(task, "voluntary_ctxt_switches")).sum()
     }
 
-    /// Resident memory in KiB.
+    /// Resident memory in KiB, each page once (`Pss`): a ring buffer is mapped twice in a row, so that records
+    /// never wrap, and `VmRSS` counts its pages twice.
     pub fn resident(self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.0);
-        field(&fs::read_to_string(&path).with_context(|| format!("read {path}"))?, "VmRSS")
+        let path = format!("/proc/{}/smaps_rollup", self.0);
+        field(&fs::read_to_string(&path).with_context(|| format!("read {path}"))?, "Pss")
     }
 
     fn tasks(self, file: &str) -> Result<Vec<String>> {
