@@ -16,6 +16,9 @@ use crate::export::flow::community_id;
 use crate::export::line::VERSION;
 use crate::export::why::Report;
 
+/// Agents asked at the same time: each takes a kubectl of some 50 MB.
+const ABREAST: usize = 32;
+
 /// Say why a connection stalled or died, from both of its ends where the agents of both nodes saw it.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
@@ -124,13 +127,20 @@ impl Why {
         }
     }
 
-    /// What agents say, all at the same time. One that knows nothing of it is no failure.
+    /// What agents say. One that knows nothing of it is no failure.
     fn ask<'a>(&self, agents: impl Iterator<Item = &'a Pod>, wanted: &[String]) -> Vec<Told> {
         let fixed = ["why", "--output=json"].map(OsString::from);
         let arguments: Vec<_> = fixed.into_iter().chain(wanted.iter().map(OsString::from)).collect();
+        let agents: Vec<_> = agents.collect();
+        agents.chunks(ABREAST).flat_map(|some| self.ask_some(some, &arguments)).collect()
+    }
+
+    /// All at the same time.
+    fn ask_some(&self, agents: &[&Pod], arguments: &[OsString]) -> Vec<Told> {
         let running: Vec<_> = agents
+            .iter()
             .filter_map(|agent| {
-                let mut command = self.cluster.exec(agent, &arguments);
+                let mut command = self.cluster.exec(agent, arguments);
                 let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
                 child
                     .inspect_err(|error| log::warn!("start kubectl: {error}"))
