@@ -62,9 +62,12 @@ impl Table {
         self.limits
     }
 
-    /// What is too much already goes with the next connection that comes or ends.
+    /// What is too much already goes.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        self.evict_living();
+        let last = self.dead.back().map_or(0, |(died, _)| *died);
+        self.evict_dead(last);
     }
 
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
@@ -230,7 +233,11 @@ impl Table {
         connection.gone = true;
         connection.die(time);
         self.dead.push_back((time, id));
-        while self.dead.len() > self.limits.history && self.is_judged(time) {
+        self.evict_dead(time);
+    }
+
+    fn evict_dead(&mut self, now: u64) {
+        while self.dead.len() > self.limits.history && self.is_judged(now) {
             self.evicted.history += 1;
             self.forget_longest_dead();
         }
