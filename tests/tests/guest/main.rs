@@ -1,10 +1,13 @@
 //! The agent on a machine whose settings are the test's to change: only in a guest of `cargo xtask vm`, one test
 //! after another.
 
+mod cgroup;
 mod clock;
 mod cpus;
+mod pages;
 mod workloads;
 
+use std::fs;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -40,5 +43,24 @@ impl Deref for Alone {
 impl Drop for Alone {
     fn drop(&mut self) {
         self.agent.take().map(Agent::end);
+    }
+}
+
+/// A setting of the whole machine, put back at the end.
+struct Setting {
+    path: &'static str,
+    before: String,
+}
+
+impl Setting {
+    fn keep(path: &'static str) -> Self {
+        let before = fs::read_to_string(path).unwrap_or_else(|error| panic!("read {path}: {error}"));
+        Self { path, before }
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        let _ = fs::write(self.path, &self.before);
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::cpio::Cpio;
 use super::kernel::Kernel;
+use super::python::{self, Python};
 use super::suite::Suite;
 use crate::process;
 
@@ -65,6 +66,9 @@ pub fn common(suite: &Suite) -> Result<Vec<u8>> {
     root.file("init", INIT.as_bytes());
     busybox(&mut root)?;
     programs(&mut root)?;
+    if let Some(python) = python::find() {
+        interpreter(&mut root, &python)?;
+    }
     for test in &suite.tests {
         root.copy(&test.path, &format!("lab/tests/{}", test.name))?;
     }
@@ -122,7 +126,24 @@ fn programs(root: &mut Root) -> Result<()> {
         libraries.extend(libraries_of(&program)?);
         root.copy(&program, &format!("bin/{name}"))?;
     }
+    copy_libraries(root, &libraries)
+}
+
+fn copy_libraries(root: &mut Root, libraries: &BTreeSet<String>) -> Result<()> {
     libraries.iter().try_for_each(|library| root.copy(Path::new(library), library.trim_start_matches('/')))
+}
+
+fn interpreter(root: &mut Root, python: &Python) -> Result<()> {
+    let Python { interpreter, files } = python;
+    let mut libraries = BTreeSet::new();
+    for file in files.iter().chain([interpreter]) {
+        root.copy(file, file.to_string_lossy().trim_start_matches('/'))?;
+        if file == interpreter || file.extension().is_some_and(|extension| extension == "so") {
+            libraries.extend(libraries_of(file)?);
+        }
+    }
+    root.cpio.link("bin/python3", &interpreter.to_string_lossy());
+    copy_libraries(root, &libraries)
 }
 
 /// From lines such as `libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x..)`.

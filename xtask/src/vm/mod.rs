@@ -13,6 +13,7 @@ mod initramfs;
 mod kernel;
 mod matrix;
 mod pool;
+mod python;
 mod qemu;
 mod release;
 mod suite;

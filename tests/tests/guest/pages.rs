@@ -1,0 +1,83 @@
+//! The commands of the pages about limits of the whole host, run as they stand there.
+
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use tests::agent::Agent;
+use tests::skip::skip;
+
+use crate::{Alone, Setting};
+
+const INDEX: &str = include_str!("../../../docs/causes/README.md");
+
+/// What the pages change.
+const LIMITS: [&str; 2] = ["/proc/sys/net/ipv4/tcp_mem", "/proc/sys/net/ipv4/tcp_max_orphans"];
+
+/// What a reader copies from below a heading.
+fn commands<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page.split_once(heading).unwrap_or_else(|| panic!("no {heading:?}"));
+    let (_, rest) = rest.split_once("```sh\n").unwrap_or_else(|| panic!("no commands below {heading:?}"));
+    rest.split_once("```").expect("an end of the commands").0
+}
+
+/// The guest's shell is busybox's, which prefers an `ip` of its own to any other.
+const IP: &str = "ip() { /bin/ip \"$@\"; }";
+
+fn sh(script: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{IP}\n{script}")]).stdin(Stdio::null()).stdout(Stdio::null());
+    command.status().expect("run a shell");
+}
+
+/// Runs a page's commands between its namespaces; the evidence of what was said of its cause.
+fn reproduce(agent: &Agent, page: &str, cause: &str) -> String {
+    let _limits = LIMITS.map(Setting::keep);
+    let tail = agent.follow(&format!("cause={cause}"));
+    sh(commands(INDEX, "## Two namespaces"));
+    // What runs on in the background would be seen by the next test.
+    sh(&format!("{}\nwait", commands(page, "## Reproduce")));
+    let told = tail.wait_for(cause, |event| event.name() == "diagnosis");
+    sh("ip netns del cl; ip netns del sv");
+    told.find("/evidence").expect("evidence").to_string()
+}
+
+/// Kernels on which this runs: each page takes ten seconds. With version 2 of the memory controller, whose limit one
+/// of them sets.
+const LINES: [&str; 2] = ["6.12", "latest"];
+
+#[test]
+fn the_pages_of_limits_of_the_host_are_true() {
+    let test = "the_pages_of_limits_of_the_host_are_true";
+    if env::var("TCPWHY_KERNEL").is_ok_and(|line| !LINES.contains(&&*line)) {
+        return skip(test, &format!("takes a minute: on {} only", LINES.join(" and ")));
+    }
+    let Some(agent) = Alone::new(test) else { return };
+    if !fs::exists("/bin/python3").unwrap_or(false) {
+        return skip(test, "there was no python3 to take into the guest");
+    }
+    for (cause, page, fact) in [
+        (
+            "out_of_tcp_memory",
+            include_str!("../../../docs/causes/out_of_tcp_memory.md"),
+            "tcp_mem is 50 100 150: above high",
+        ),
+        (
+            "memory_pressure",
+            include_str!("../../../docs/causes/memory_pressure.md"),
+            "tcp_mem is 50 100 3500: under pressure, and this socket has more than its share",
+        ),
+        (
+            "too_many_orphans",
+            include_str!("../../../docs/causes/too_many_orphans.md"),
+            " of 1 (tcp_max_orphans)",
+        ),
+        (
+            "cgroup_memory_limit",
+            include_str!("../../../docs/causes/cgroup_memory_limit.md"),
+            "the limit of /small is 12.0 MiB",
+        ),
+    ] {
+        let evidence = reproduce(&agent, page, cause);
+        assert!(evidence.contains(fact), "{cause}: no {fact:?} in {evidence}");
+    }
+}
