@@ -62,7 +62,10 @@ fn promtool_takes_the_classic_format() {
     pass(Command::new("promtool").args(["check", "metrics"]), &text);
 }
 
-/// A Prometheus of the test's own; it and its data end with the test.
+/// As the chart installs them.
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/helm/tcpwhy/files/rules.yaml");
+
+/// A Prometheus of the test's own, with the rules; it and its data end with the test.
 struct Prometheus {
     child: Child,
     port: u16,
@@ -77,7 +80,8 @@ impl Prometheus {
         fs::create_dir_all(&folder).expect("make a folder");
         let config = folder.join("prometheus.yml");
         let job = format!("[{{job_name: tcpwhy, static_configs: [{{targets: ['{target}']}}]}}]");
-        let text = format!("{{global: {{scrape_interval: 1s}}, scrape_configs: {job}}}");
+        let global = "{scrape_interval: 1s, evaluation_interval: 1s}";
+        let text = format!("{{global: {global}, rule_files: ['{RULES}'], scrape_configs: {job}}}");
         fs::write(&config, text).expect("write its configuration");
         let port = free_port();
         let child = Self::command(&folder, &config, port).spawn().expect("start prometheus");
@@ -171,6 +175,21 @@ fn from_a_counter_in_prometheus_it_is_one_step_to_the_connection() {
             })
         });
     }
+}
+
+#[test]
+fn an_alert_fires_in_a_storm() {
+    /// The rule wants more than 50 in 10 minutes.
+    const STORM: u64 = 500;
+    let prometheus = Prometheus::start(&agent().metrics_address().to_string());
+    // What rises before it is looked at twice did not rise.
+    let refused = "tcpwhy_diagnoses_total{cause=\"connection_refused\"}";
+    wait::until("two looks", || prometheus.holds(&format!("max(count_over_time({refused}[5m])) > 1")));
+    reset::burst(&Pair::new(), Family::V4, STORM);
+    let alert = "ALERTS{alertname=\"TcpwhyCauseConnectionRefused\",alertstate=\"firing\"}";
+    wait::until("the alert", || prometheus.holds(alert));
+    let recorded = "max(place:tcpwhy_diagnoses:increase10m{cause=\"connection_refused\"})";
+    wait::until("the recorded rise", || prometheus.holds(&format!("{recorded} > {}", STORM / 2)));
 }
 
 /// What `tcpwhy why` says of the connection with this name, if it is remembered.
