@@ -5,11 +5,14 @@ use aya_ebpf::helpers::bpf_jiffies64;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_ebpf::programs::tracing::StackIdContext as _;
 
+use crate::kernel::fact;
 use crate::maps::STACKS;
 
 /// Stacks walked at most in one of the kernel's ticks (1 to 10 ms). Resets come alone or by the thousand, and
-/// then with few stacks: those of a storm that have none look like those that have one.
+/// then with few stacks: those of a storm that have none look like those that have one. Fewer where the kernel
+/// gives a reason (6.10 and later), beside which the stack is a detail.
 const PER_TICK: u32 = 8;
+const PER_TICK_BESIDE_REASON: u32 = 2;
 
 /// The tick of the last walk, and the walks of that tick. Races between CPUs cost a walk, nothing more.
 static mut TICK: u64 = 0;
@@ -34,6 +37,6 @@ fn is_due() -> bool {
         let walks = if is_new { 0 } else { (&raw const WALKS).read_volatile() };
         (&raw mut TICK).write_volatile(now);
         (&raw mut WALKS).write_volatile(walks + 1);
-        walks < PER_TICK
+        walks < if fact!(reset_reason) == 0 { PER_TICK } else { PER_TICK_BESIDE_REASON }
     }
 }
