@@ -1,6 +1,7 @@
 //! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
 
 mod border;
+mod heap;
 mod tape;
 mod walks;
 
@@ -129,6 +130,8 @@ pub struct Live {
     frames: Vec<Frame>,
     /// When the last walk ended, ns of `CLOCK_MONOTONIC`.
     walked: u64,
+    /// When memory was last given back, likewise.
+    given_back: u64,
     /// Somebody asked for another since.
     asked: bool,
 }
@@ -143,7 +146,7 @@ impl Live {
         tape: Option<Tape>,
     ) -> Self {
         let (border, ahead, frames) = (Border::new(counters), Vec::new(), Vec::new());
-        Self { ring, names, shared, border, tape, ahead, frames, walked: 0, asked: false }
+        Self { ring, names, shared, border, tape, ahead, frames, walked: 0, given_back: 0, asked: false }
     }
 
     /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
@@ -177,6 +180,7 @@ impl Live {
 
     /// What must come first; then listeners, stalls and holders from before the start.
     fn begin(&mut self) -> anyhow::Result<()> {
+        heap::keep_large_apart();
         self.ring.tell_facts(&mut self.frames).context("ask the host")?;
         self.names.tell_first(&mut self.frames);
         let limits = self.shared.lock().correlator().limits();
@@ -254,6 +258,10 @@ impl Live {
         }
         self.shared.walks.done(began);
         self.walked = facts::monotonic()?;
+        if self.walked >= self.given_back + PATROL {
+            self.given_back = self.walked;
+            heap::give_back();
+        }
         Ok(())
     }
 

@@ -36,6 +36,10 @@ const LINGER: Duration = Duration::from_millis(50);
 /// In a storm they wait here for the pipeline, so that the ring is empty again for what comes meanwhile.
 const BATCH: usize = 8192;
 
+/// Bytes that records are copied into, one after the other: large enough to be a mapping of its own
+/// (`live::heap`), which goes as a whole when the last of its records is done with.
+const ARENA: usize = 256 << 10;
+
 /// How often the ring is looked into while names are looked up.
 const GLANCE: Duration = Duration::from_millis(2);
 
@@ -169,6 +173,9 @@ impl Ring {
                 new_stacks.push(id);
             }
             self.shortage.see(&item);
+            if self.arena.capacity() < item.len() {
+                self.arena.reserve(ARENA);
+            }
             self.arena.extend_from_slice(&item);
             frames.push(Frame::Record(self.arena.split().freeze()));
         }
