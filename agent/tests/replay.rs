@@ -100,7 +100,9 @@ fn the_metrics_are_those_of_the_kernel() {
     let page = String::from_utf8(replay(&["--metrics", RECORDING]).stdout).unwrap();
     let sum = |family: &str, label: &str| {
         let lines = page.lines().filter(|line| line.starts_with(family) && line.contains(label));
-        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum::<u64>()
+        // Before the exemplar, if it has one.
+        let values = lines.map(|line| line.split(" # ").next().unwrap().rsplit_once(' ').unwrap().1);
+        values.map(|value| value.parse::<u64>().unwrap()).sum::<u64>()
     };
     assert_eq!(sum("tcpwhy_retransmits_total{", "timeout"), 3, "{page}");
     assert_eq!(sum("tcpwhy_resets_sent_total{", "NO_SOCKET"), 1, "{page}");

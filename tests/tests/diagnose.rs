@@ -219,16 +219,20 @@ fn number_before(text: &str, words: &str) -> usize {
 
 #[test]
 fn a_recovery_clears_the_stall() {
-    Family::each(|family| {
+    live::each(|family| {
         let watched = Watched::new(Pair::without_probes());
         let resent = retransmit::timeouts(&watched.pair, family, 2);
         let side = resent.side;
         drop(resent);
         let events = watched.of(side);
+        if named(&events, "retransmit").len() < 3 {
+            return Err(Silent);
+        }
         let phases = named(&events, "diagnosis").into_iter().map(|told| told.text("/phase"));
         assert_eq!(phases.collect::<Vec<_>>(), ["stalled", "stalled", "stalled", "recovered"], "{events:#?}");
         let recovered = named(&events, "diagnosis")[3];
         assert_eq!(recovered.find("/outlook"), None);
+        Ok(())
     });
 }
 

@@ -7,12 +7,17 @@ mod cpus;
 mod pages;
 mod workloads;
 
-use std::fs;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{env, fs};
 
 use tests::agent::Agent;
 use tests::machine;
+use tests::skip::skip;
+
+/// Kernels on which these run: the oldest, the middle one and the newest. What they test is the agent's, and the
+/// same on all; each takes the better part of a minute.
+const LINES: [&str; 3] = ["5.10", "6.12", "latest"];
 
 /// The agent of a test that has the machine for itself; both end with this value.
 struct Alone {
@@ -21,10 +26,19 @@ struct Alone {
 }
 
 impl Alone {
-    /// `None`, and skipped, if the machine is not ours.
+    /// `None`, and skipped, if the machine is not ours, or its kernel none of [`LINES`].
     fn new(test: &str) -> Option<Self> {
+        Self::on(test, &LINES)
+    }
+
+    /// The same of a test that takes even longer.
+    fn on(test: &str, lines: &[&str]) -> Option<Self> {
         static MACHINE: Mutex<()> = Mutex::new(());
         if !machine::is_ours(test) {
+            return None;
+        }
+        if !env::var("TCPWHY_KERNEL").is_ok_and(|line| lines.contains(&&*line)) {
+            skip(test, &format!("takes long: on {} only", lines.join(", ")));
             return None;
         }
         let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);

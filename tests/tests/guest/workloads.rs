@@ -3,12 +3,11 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use tests::agent::metrics::Metrics;
 use tests::netns::Netns;
-use tests::skip::skip;
 use tests::{pod, tcp, wait};
 
 use crate::Alone;
@@ -96,10 +95,8 @@ fn crowd(root: &Path, namespaces: &[Netns]) -> Vec<Unit> {
 #[test]
 fn what_does_not_fit_the_map_is_counted_under_other_until_there_is_room() {
     let test = "what_does_not_fit_the_map_is_counted_under_other_until_there_is_room";
-    if env::var("TCPWHY_KERNEL").is_ok_and(|line| line != "latest") {
-        return skip(test, "takes two minutes: on the newest kernel only");
-    }
-    let Some(agent) = Alone::new(test) else { return };
+    // It takes two minutes.
+    let Some(agent) = Alone::on(test, &["latest"]) else { return };
     let root = pod::root().expect("a guest has cgroup v2");
     let namespaces: Vec<_> = (0..NAMESPACES).map(|_| Netns::new()).collect();
     let units = crowd(&root, &namespaces);

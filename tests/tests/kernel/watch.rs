@@ -136,7 +136,9 @@ impl Watch {
         wait::some(what, || {
             let mut heard = self.heard();
             heard.pipeline.settle(u64::MAX);
-            let told = heard.pipeline.sink_mut().0.iter();
+            // Another namespace may have had the number before.
+            let birth = heard.births.get(&netns.inode()).copied().unwrap_or_default();
+            let told = heard.pipeline.sink_mut().0.iter().filter(|told| told.diagnosis.time >= birth);
             told.filter(|told| u64::from(told.netns) == netns.inode()).find_map(|told| find(told))
         })
     }
@@ -202,6 +204,7 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
     let mut frames = Vec::new();
     ring.tell_facts(&mut frames).expect("ask the host");
     loop {
+        let mut asked = None;
         tokio::select! {
             result = ring.next(&mut frames) => result.expect("read the ring"),
             Some(reply) = orders.recv() => {
@@ -210,8 +213,7 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
                     while walk.next(&mut walked).expect("walk over all open files") {}
                     ring.end_walk(&walk, &mut walked).expect("end the walk");
                 }
-                // Who asked may have given up.
-                let _ = reply.send(walked.iter().map(event).collect());
+                asked = Some((reply, walked.iter().map(event).collect()));
                 frames.append(&mut walked);
             }
         }
@@ -219,6 +221,10 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
         for frame in frames.drain(..) {
             heard.pipeline.push(&frame);
             heard.take(event(&frame));
+        }
+        if let Some((reply, found)) = asked {
+            // Now that the pipeline knows it too. Who asked may have given up.
+            let _ = reply.send(found);
         }
     }
 }
