@@ -106,7 +106,7 @@ impl Connection {
 
     /// Alive, and the peer does not answer: a timeout, a SYN, or a probe went unanswered at last sight.
     pub fn is_stalled(&self) -> bool {
-        self.is_live() && self.tcp().as_ref().is_some_and(is_stalled)
+        self.is_live() && self.tcp.as_ref().is_some_and(Packed::is_stalled)
     }
 
     /// What the socket knew at the last event that found it intact; `None` if only packets of it were seen.

@@ -1,6 +1,7 @@
 //! What a socket knew, packed: most of its numbers are 0, and there may be 50,000 of these.
 
 use std::fmt;
+use std::mem::offset_of;
 
 use agent_common::record;
 
@@ -13,6 +14,14 @@ const TOTALS: usize = size_of::<record::Totals>() / 4;
 const WORDS: usize = RAW + NETNS + TOTALS;
 /// Words of a mask with a bit for each.
 const MASK: usize = WORDS.div_ceil(32);
+/// Where the three counts lie that a peer which answers keeps at 0, in one word.
+const UNANSWERED: usize = offset_of!(record::Tcp, retransmits);
+
+const _: () = assert!(
+    UNANSWERED.is_multiple_of(4)
+        && offset_of!(record::Tcp, backoff) == UNANSWERED + 1
+        && offset_of!(record::Tcp, probes_out) == UNANSWERED + 2
+);
 
 /// A [`Tcp`]: a mask of the words that are not 0, and these.
 #[derive(Clone)]
@@ -47,6 +56,23 @@ impl Packed {
             }
         }
         tcp(&words)
+    }
+
+    /// As of the whole; asked several times at each event, so nothing else is unpacked for it.
+    pub fn is_stalled(&self) -> bool {
+        let [retransmits, backoff, probes_out, _] = self.word(UNANSWERED / 4).to_ne_bytes();
+        retransmits | backoff | probes_out != 0
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        let (mask, values) = self.0.split_at(MASK);
+        let (before, bit) = (&mask[..at / 32], 1 << (at % 32));
+        let last = mask[at / 32];
+        if last & bit == 0 {
+            return 0;
+        }
+        let before: u32 = before.iter().map(|bits| bits.count_ones()).sum();
+        values[(before + (last & (bit - 1)).count_ones()) as usize]
     }
 }
 
@@ -103,6 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::correlate::connection::is_stalled;
 
     proptest! {
         #[test]
@@ -115,6 +142,10 @@ mod tests {
             packed.set(&tcp(&all));
             prop_assert_eq!(words(&packed.get()), all);
             prop_assert_eq!(words(&Packed::new(&tcp(&all)).get()), all);
+            prop_assert_eq!(packed.is_stalled(), is_stalled(&tcp(&all)));
+            for (at, word) in all.into_iter().enumerate() {
+                prop_assert_eq!(packed.word(at), word);
+            }
         }
     }
 

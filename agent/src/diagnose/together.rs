@@ -33,7 +33,8 @@ pub struct Fate {
     pub netns: u32,
 }
 
-/// The last fate of what the kernel side tells together, whatever the port: by the key of its counters; none of one that ended nothing, or nothing that was not counted elsewhere.
+/// The last fate of what the kernel side tells together, whatever the port, by the key of its counters; none of one
+/// that ended nothing, or nothing that was not counted elsewhere.
 #[derive(Debug, Default)]
 pub struct Together(HashMap<CountKey, Option<Fate>>);
 
