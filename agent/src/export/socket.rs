@@ -5,8 +5,10 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::time::timeout;
 
 /// Owner and group: events name peers and processes.
 const MODE: u32 = 0o660;
@@ -14,6 +16,8 @@ const MODE: u32 = 0o660;
 const DIRECTORY_MODE: u32 = 0o750;
 /// Connections that may wait while all places are taken.
 const BACKLOG: u32 = 64;
+/// What an agent has to answer in, or to end: closing a killed one's probes takes tens of milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The query socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -101,25 +105,44 @@ async fn make_room(path: &Path) -> Result<(), SocketError> {
 }
 
 async fn replace_stale(path: &Path) -> Result<(), SocketError> {
-    let io = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
+    let taken = |pid| SocketError::Taken { path: path.to_owned(), pid };
     match UnixStream::connect(path).await {
         Ok(stream) => {
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            Err(SocketError::Taken { path: path.to_owned(), pid })
+            if hangs_up(stream).await { remove_stale(path) } else { Err(taken(pid)) }
         }
-        // Reset: its agent ended this very moment.
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) =>
-        {
-            log::info!("replace {}, left behind by an agent that ended", path.display());
-            fs::remove_file(path).map_err(io("remove the stale socket"))
-        }
+        Err(error) if is_end(&error) => remove_stale(path),
         // Its backlog is full: it lives.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(SocketError::Taken { path: path.to_owned(), pid: None })
-        }
-        Err(error) => Err(io("ask who answers on")(error)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(taken(None)),
+        Err(source) => Err(SocketError::Io { action: "ask who answers on", path: path.to_owned(), source }),
     }
+}
+
+/// Whether who listens goes away unanswered. An agent that was killed listens until the kernel has closed its
+/// files (`do_exit`), the probes' before the socket; one that is stopped or overloaded keeps who calls waiting.
+async fn hangs_up(stream: UnixStream) -> bool {
+    let ask = async {
+        stream.writable().await?;
+        stream.try_write(b"GET /healthz HTTP/1.1\r\nHost: tcpwhy\r\nConnection: close\r\n\r\n")?;
+        stream.readable().await?;
+        stream.try_read(&mut [0])
+    };
+    match timeout(PATIENCE, ask).await {
+        Ok(Ok(read)) => read == 0,
+        Ok(Err(error)) => is_end(&error),
+        Err(_elapsed) => false,
+    }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset)
+}
+
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    log::info!("replace {}, left behind by an agent that ended", path.display());
+    let io = |source| SocketError::Io { action: "remove the stale socket", path: path.to_owned(), source };
+    fs::remove_file(path).map_err(io)
 }
 
 fn make_directory(path: &Path) -> Result<(), SocketError> {

@@ -193,6 +193,18 @@ async fn a_stale_socket_is_replaced() {
 }
 
 #[tokio::test]
+async fn the_socket_of_an_agent_that_is_about_to_end_is_replaced() {
+    let scratch = Scratch::new("ending");
+    let ending = UnixListener::bind(scratch.socket()).unwrap();
+    let ended = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(ending);
+    });
+    bind(&scratch).await.unwrap();
+    ended.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_living_agent_is_named() {
     let scratch = Scratch::new("living");
     let _first = bind(&scratch).await.unwrap();
