@@ -21,6 +21,12 @@ pub struct ForBench {
     pub noop: PathBuf,
 }
 
+/// Has cargo take all packages that have tests, and link them as the program itself, for the guests' sake.
+pub fn of_tests(command: &mut Command) -> Result<()> {
+    command.args(["--workspace", "--exclude", "agent-ebpf"]);
+    program::link_statically(command, Platform::host(), Profile::Release)
+}
+
 /// Builds `tcpwhy` as it is shipped, that is static, but not as slowly.
 pub fn tcpwhy() -> Result<PathBuf> {
     program::build(Platform::host(), Profile::Release)

@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
+use crate::image::{Platform, Profile, program};
 use crate::libtest::{Suite, Transcript};
 use crate::setup::{self, Purpose, python};
 use crate::skips::Skips;
@@ -76,9 +77,12 @@ impl Test {
         }
         command.args(["test", "--no-fail-fast"]);
         match self.package.as_slice() {
-            [] => command.args(["--workspace", "--exclude", "agent-ebpf"]),
-            packages => command.args(packages.iter().flat_map(|name| ["--package", name])),
-        };
+            [] => artifact::of_tests(&mut command)?,
+            packages => {
+                command.args(packages.iter().flat_map(|name| ["--package", name]));
+                program::link_statically(&mut command, Platform::host(), Profile::Release)?;
+            }
+        }
         command.args(["--", "--test-threads", &self.threads.to_string()]).args(&self.filters);
         Ok(command)
     }

@@ -32,18 +32,24 @@ impl Profile {
 pub fn build(platform: Platform, profile: Profile) -> Result<PathBuf> {
     let mut command = process::cargo();
     command.args(["build", "--profile", profile.name(), "--package", "agent", "--bin", "tcpwhy"]);
-    command.args(["--target", platform.target()]);
-    let mut flags = flags(profile)?;
     if platform != Platform::host() {
         require_linker(platform)?;
         command.env(variable(platform, "LINKER"), format!("{}-gcc", platform.gcc()));
     }
-    if !has_std(Command::new("rustc"), platform) {
-        flags.push(borrow(&mut command, platform)?);
-    }
-    command.env(variable(platform, "RUSTFLAGS"), flags.join(" "));
+    link_statically(&mut command, platform, profile)?;
     let messages = artifact::messages(command, format_args!("tcpwhy for {}", platform.name()))?;
     artifact::executable(&messages, "tcpwhy").context("build tcpwhy: cargo named no executable")
+}
+
+/// Has cargo compile for `platform`, without any library to be there.
+pub fn link_statically(command: &mut Command, platform: Platform, profile: Profile) -> Result<()> {
+    command.args(["--target", platform.target()]);
+    let mut flags = flags(profile)?;
+    if !has_std(Command::new("rustc"), platform) {
+        flags.push(borrow(command, platform)?);
+    }
+    command.env(variable(platform, "RUSTFLAGS"), flags.join(" "));
+    Ok(())
 }
 
 /// Of this target alone, so that no build script gets them. What is shipped names no folder of the machine that

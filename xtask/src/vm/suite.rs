@@ -1,21 +1,18 @@
 //! The tests that run inside: ordinary ones, linked statically, since the guest has no libc to offer.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
-use crate::{process, report, workspace};
+use crate::{artifact, process};
 
-/// Named, so that the flags are the tests' only, and no build script's.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Tests of package `tests` that run inside.
 const TESTS: [&str; 2] = ["guest", "kernel"];
+/// What the tests start.
+const ACTOR: &str = "lab-actor";
 /// The program under test, which `guest` starts as users do.
 pub const PROGRAM: &str = "tcpwhy";
-/// Programs that the tests start.
-const HELPERS: [&str; 2] = ["lab-actor", PROGRAM];
 
 /// A program that was built.
 #[derive(Debug)]
@@ -35,32 +32,18 @@ pub struct Suite {
     pub helpers: Vec<Program>,
 }
 
-/// Builds them.
+/// Builds them, of the same parts as `cargo xtask test`, so that what that built is not built again.
 pub fn build() -> Result<Suite> {
-    report::status("Building", "the tests for the guests");
     let mut command = process::cargo();
-    // At once, so that both are made of the same parts. `build`, or helpers would come as tests of themselves too.
-    command.args([
-        "build",
-        "--package",
-        "tests",
-        "--package",
-        "agent",
-        "--profile",
-        "vm",
-        "--target",
-        TARGET,
-    ]);
-    command.args(TESTS.iter().flat_map(|name| ["--test", name]));
-    command.args(HELPERS.iter().flat_map(|name| ["--bin", name]));
-    command.arg("--target-dir").arg(workspace::target().join("vm-build"));
-    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
-    let output = command.env("RUSTFLAGS", "-C target-feature=+crt-static").output().context("start cargo")?;
-    if !output.status.success() {
-        bail!("build the tests for the guests: {}", output.status);
-    }
-    let built = programs(&String::from_utf8_lossy(&output.stdout));
-    let (tests, helpers) = built.into_iter().partition(|program| TESTS.contains(&program.name.as_str()));
+    // Not `test`, or the helper would come as a test of itself too.
+    command.arg("build");
+    artifact::of_tests(&mut command)?;
+    command.args(TESTS.iter().flat_map(|name| ["--test", name])).args(["--bin", ACTOR]);
+    let messages = artifact::messages(command, "the tests for the guests")?;
+    let (tests, mut helpers) =
+        programs(&messages).into_iter().partition::<Vec<_>, _>(|program| TESTS.contains(&&*program.name));
+    helpers.retain(|program| program.name == ACTOR);
+    helpers.push(Program { name: PROGRAM.to_owned(), path: artifact::tcpwhy()? });
     Ok(Suite { tests, helpers })
 }
 
