@@ -105,12 +105,13 @@ fn refusals(metrics: &Metrics, n: usize) -> Option<f64> {
     metrics.sum("tcpwhy_resets_received_total", &labels)
 }
 
-/// Below the 512 places that have series of their own, since those of the dead go a minute later.
+/// Below the 512 places that have series of their own, since those of the dead go a minute later. By its name
+/// the first: the others run in that minute.
 #[test]
-fn pods_that_come_and_go_are_named_and_leave_no_series() {
+fn a_pod_that_went_keeps_its_name_and_leaves_no_series() {
     let alone = alone();
     if let Err(reason) = pod::root() {
-        return skip("pods_that_come_and_go_are_named_and_leave_no_series", &reason);
+        return skip("a_pod_that_went_keeps_its_name_and_leaves_no_series", &reason);
     }
     let (api, netns) = (Kubernetes::start(), Netns::new());
     let agent = Agent::start("pods", &["--node-name", "node1", "--kubernetes-api", &api.url()]);
@@ -213,7 +214,7 @@ fn hostile_names_of_cgroups_break_no_page() {
 
 /// A day in half a minute: trouble of every kind without end, readers that come and go.
 #[test]
-fn a_busy_agent_grows_no_more() {
+fn the_agent_grows_no_more_when_busy() {
     const WARM: Duration = Duration::from_secs(10);
     const SOAK: Duration = Duration::from_secs(20);
     let _alone = alone();

@@ -1,5 +1,6 @@
 //! A server that forks a child for every connection and keeps it, and a connection that is passed on.
 
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 
 use crate::actor::Actor;
@@ -42,10 +43,11 @@ impl Forking {
         wait::until("the data to arrive", arrived);
     }
 
-    /// The first `count` clients go, and with them their children.
+    /// The first `count` clients go; returns when their children have ended.
     pub fn hang_up(&mut self, count: usize) {
         self.clients.drain(..count);
-        self.children.drain(..count);
+        let children: Vec<_> = self.children.drain(..count).collect();
+        wait::until("children to end", || children.iter().all(|pid| has_ended(*pid)));
     }
 
     /// Process id of the server.
@@ -62,6 +64,12 @@ impl Forking {
     pub fn side(&self, pair: &Pair, client: usize) -> Side {
         Side::of(&pair.client, &self.clients[client]).reversed(&pair.server)
     }
+}
+
+/// Whether it is gone, or waits for its parent to hear of its end.
+fn has_ended(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 /// Sum of one number of `skmem:(r0,rb131072,t0,...)` of all connections with this local port, as ss has it.
