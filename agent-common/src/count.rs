@@ -161,6 +161,10 @@ pub struct Socket {
     pub totals: Totals,
 }
 
+/// Slots of the array `WATCHED`, by the process id's remainder: 16 KiB of the caches, in which the parents of `FORKS`,
+/// a few dozen on most hosts, seldom meet another process.
+pub const SLOTS: u32 = 2048;
+
 /// Value of the per-CPU hash `FORKS`, keyed by the process id of a parent that listens, or of whose children a walk
 /// found sockets; removed when the parent ends.
 #[repr(C)]

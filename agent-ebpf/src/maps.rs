@@ -4,7 +4,7 @@ use agent_common::count::{self, CountKey, Forks, Health, Port, Row, Socket};
 use agent_common::record::TcpRecord;
 use agent_common::signal;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace};
 
 /// Records on their way to the daemon. Sized by the daemon (`--ring-size`).
 #[map]
@@ -30,6 +30,11 @@ pub static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(65_536, 0);
 /// them at once. Not LRU, as above; a parent's entry goes with it, so only living parents take room.
 #[map]
 pub static FORKS: PerCpuHashMap<u32, Forks> = PerCpuHashMap::with_max_entries(2048, 0);
+
+/// 1 where a process of `FORKS` has this slot: of most processes it is all that is looked at. Cleared by the
+/// daemon.
+#[map]
+pub static WATCHED: Array<u8> = Array::with_max_entries(count::SLOTS, 0);
 
 /// Kernel stacks of active resets.
 #[map]

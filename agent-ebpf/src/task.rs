@@ -59,6 +59,12 @@ unsafe fn ask_current(to: *mut Task) {
     }
 }
 
+/// Process id of the running task.
+#[inline(always)]
+pub fn process_id() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
 /// Thread id of the running task.
 #[inline(always)]
 pub fn thread_id() -> u32 {

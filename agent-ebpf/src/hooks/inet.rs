@@ -13,7 +13,7 @@ use super::{IPPROTO_TCP, sched};
 use crate::kernel::{fact, field};
 use crate::snapshot::Full;
 use crate::storm::Permit;
-use crate::{emit, hooks, snapshot, socket};
+use crate::{emit, hooks, snapshot, socket, task};
 
 const TCP_SYN_SENT: i32 = 2;
 const TCP_FIN_WAIT1: i32 = 4;
@@ -44,7 +44,7 @@ pub fn state_changed(ctx: BtfTracePointContext) -> i32 {
         // So does listen().
         (TCP_CLOSE, TCP_LISTEN) => {
             socket::begin(sk, owner::LISTEN, signal::STATE_CHANGED);
-            sched::watch_current();
+            sched::watch(task::process_id());
         }
         // And close(), when it sends the FIN.
         (_, TCP_FIN_WAIT1 | TCP_LAST_ACK) => socket::learn_holder(sk, signal::STATE_CHANGED),

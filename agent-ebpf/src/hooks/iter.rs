@@ -4,6 +4,7 @@ use agent_common::record::{HAS_TCP, OWNED, SockHeld, Task, TcpRecord};
 use agent_common::signal;
 use aya_ebpf::helpers::{bpf_seq_write, bpf_sock_from_file};
 
+use super::{TCP_LISTEN, sched};
 use crate::kernel::field;
 use crate::maps::SCRATCH;
 use crate::snapshot::Full;
@@ -55,10 +56,15 @@ fn held(record: *mut TcpRecord, sk: *const u8, task: *const u8, file: *const u8,
     let header = Permit::free(signal::SOCK_HELD).header(HAS_TCP);
     hooks::fill_tcp(record, Full { sk, tp }, header, socket::find(tp));
     let inode = field!(file, file_inode, *const u8);
+    let parent = field!(field!(task, task_real_parent, *const u8), task_tgid, u32);
+    sched::watch(parent);
+    if field!(sk, skc_state, u8) == TCP_LISTEN {
+        sched::watch(holder.pid);
+    }
     let detail = SockHeld {
         inode: field!(inode, inode_ino, u64),
         fd,
-        parent: field!(field!(task, task_real_parent, *const u8), task_tgid, u32),
+        parent,
         accept_queue: field!(tp, sk_ack_backlog, u32),
         backlog: field!(tp, sk_max_ack_backlog, u32),
         memory_cgroup: snapshot::memory_cgroup(tp),

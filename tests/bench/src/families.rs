@@ -2,7 +2,7 @@
 //! walk over 100,000 open files.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -40,11 +40,14 @@ const PAUSE: Duration = Duration::from_millis(10_500);
 type Load = fn(&Netns);
 
 /// A load, and the programs that it is about.
-const LOADS: [(&str, Load, &[&str]); 3] = [
-    ("children of one parent", children, &["process_forked", "process_exited"]),
-    ("each child forks once", grandchildren, &["process_forked", "process_exited"]),
+const LOADS: [(&str, Load, &[&str]); 4] = [
+    ("children of a shell", |_| nursery(children), &FAMILIES),
+    ("grandchildren of a shell", |_| nursery(grandchildren), &FAMILIES),
+    ("children of a listener", |netns| netns.run(|| nursery(children_of_a_listener)), &FAMILIES),
     ("datagrams to a closed port", unheard, &["packet_dropped"]),
 ];
+
+const FAMILIES: [&str; 2] = ["process_forked", "process_exited"];
 
 /// Measures all.
 pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
@@ -88,24 +91,35 @@ fn hooks(subject: &Subject, table: &mut Table) -> Result<()> {
 }
 
 const COLD: &str = "a new or an ending task is cold memory: who its parent is takes loads that miss the caches, and \
-    so does the look-up of that parent; nothing but one counter more per fork measured 280 ns here too";
+    so does the look-up of that parent";
 
 fn cost(costs: &BTreeMap<String, Cost>, name: &str) -> Cost {
     costs.get(name).copied().unwrap_or_default()
 }
 
-fn children(_: &Netns) {
+/// In a process of its own: the agent's parent is of interest, since its child has sockets.
+fn nursery(load: fn()) {
+    child(load);
+}
+
+fn children() {
     (0..EVENTS).for_each(|_| child(|| ()));
 }
 
+/// A connection a child is what forks are counted for.
+fn children_of_a_listener() {
+    let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
+    children();
+}
+
 /// As a shell's: the entry of a parent is made and removed each time.
-fn grandchildren(_: &Netns) {
+fn grandchildren() {
     (0..EVENTS).for_each(|_| child(|| child(|| ())));
 }
 
 /// Runs `act` in a process of its own.
 fn child(act: fn()) {
-    // SAFETY: the child calls nothing but fork, waitpid and _exit.
+    // SAFETY: the child allocates nothing, and ends without a destructor.
     match unsafe { fork() }.expect("fork") {
         ForkResult::Parent { child } => drop(waitpid(child, None).expect("wait for a child")),
         ForkResult::Child => {

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use agent_common::count::{Forks, Limits};
-use aya::maps::{MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
+use agent_common::count::Limits;
+use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
 use thiserror::Error;
@@ -17,7 +17,7 @@ use super::facts;
 use super::layout::{self, MissingField};
 use super::losses::{self, Loss};
 use super::probes::{self, Hook, ProbeState, ProbeStatus};
-use super::processes::Processes;
+use super::processes::{Parents, Processes};
 use super::ring::Ring;
 use super::shortage::Shortage;
 use super::stats::{self, Counters};
@@ -112,7 +112,7 @@ pub enum LoadError {
 struct Loaded {
     ebpf: Ebpf,
     counters: Counters,
-    forks: PerCpuHashMap<MapData, u32, Forks>,
+    parents: Parents,
     host: HostFacts,
 }
 
@@ -120,7 +120,7 @@ struct Loaded {
 ///
 /// Must run inside a tokio runtime. The programs stay attached for as long as the ring lives.
 pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
-    let Loaded { mut ebpf, counters, forks, host } = attach(*options)?;
+    let Loaded { mut ebpf, counters, parents, host } = attach(*options)?;
     require(&counters.probes)?;
     let stacks =
         StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
@@ -129,7 +129,7 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
     let events =
         unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
-    let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(forks));
+    let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(parents));
     let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
     let can_walk = is_up(&counters.probes, "sock_held");
     Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
@@ -170,14 +170,17 @@ fn attach(options: Options) -> Result<Loaded, LoadError> {
         .map_err(refused)?;
     let mut counters = counters(&mut ebpf)?;
     counters.reserve_other().map_err(|error| LoadError::Map("COUNTS", Box::new(error)))?;
-    let forks =
-        PerCpuHashMap::try_from(map(&mut ebpf, "FORKS")?).map_err(|error| map_error("FORKS", error))?;
+    let parents = Parents {
+        forks: PerCpuHashMap::try_from(map(&mut ebpf, "FORKS")?)
+            .map_err(|error| map_error("FORKS", error))?,
+        watched: Array::try_from(map(&mut ebpf, "WATCHED")?).map_err(|error| map_error("WATCHED", error))?,
+    };
     spawn_logger(&mut ebpf)?;
     counters.probes = probes::attach_all(&mut ebpf, &btf, &Btf::from_sys_fs()?);
     counters.lost = losses::of(&kernel, &counters.probes);
     counters.programs = program_fds(&ebpf, &counters.probes);
     let host = facts::host(&btf)?;
-    Ok(Loaded { ebpf, counters, forks, host })
+    Ok(Loaded { ebpf, counters, parents, host })
 }
 
 /// Asked first: without it the object is refused as a whole, with no more than EINVAL to tell why.
@@ -288,6 +291,8 @@ mod tests {
     use agent_common::count::{Bucket, Count, CountKey, Health, Limit, Port, Row, Socket};
     use agent_common::record;
     use object::{Object as _, ObjectSection as _};
+
+    use agent_common::count::Forks;
 
     use super::*;
 

@@ -3,65 +3,55 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use agent_common::count::Forks;
-use aya::maps::{MapData, MapError, PerCpuHashMap, PerCpuValues};
+use agent_common::count::{Forks, SLOTS};
+use aya::maps::{Array, MapData, MapError, PerCpuHashMap};
 
 use crate::event::{Fact, ForkCount, ProcessRow, Usage};
 use crate::source::host::pids::Pids;
 
-/// `bpf_map_update_elem`: only if there is none.
-const BPF_NOEXIST: u64 = 1;
-
 /// Rows of one fact, a fraction of a recording's block.
 const ROWS: usize = 256;
 
-/// Reads the map `FORKS` and /proc.
+/// The maps of who forks.
+pub(super) struct Parents {
+    pub(super) forks: PerCpuHashMap<MapData, u32, Forks>,
+    pub(super) watched: Array<MapData, u8>,
+}
+
+/// Reads the maps of who forks, and /proc.
 pub struct Processes {
-    forks: Option<PerCpuHashMap<MapData, u32, Forks>>,
-    /// Parents that were entered here, and not by the kernel side when they called `listen()`.
-    entered: BTreeSet<u32>,
+    parents: Option<Parents>,
 }
 
 impl Processes {
-    /// Of the map, if the programs that fill it run.
-    pub(super) fn new(forks: Option<PerCpuHashMap<MapData, u32, Forks>>) -> Self {
-        Self { forks, entered: BTreeSet::new() }
+    /// Of the maps, if the programs that fill them run.
+    pub(super) fn new(parents: Option<Parents>) -> Self {
+        Self { parents }
     }
 
-    /// What is known of `pids`, processes of which nothing is known left out. Their forks are counted from now on.
+    /// What is known of `pids`, which a walk found, processes of which nothing is known left out.
     pub(super) fn tell(&mut self, pids: &BTreeSet<u32>, time: u64) -> Vec<Fact> {
-        self.forget_gone(pids);
-        let uncounted = pids.iter().map(|&pid| u64::from(!self.enter(pid))).sum();
+        let uncounted = pids.iter().map(|&pid| u64::from(!self.is_counted(pid))).sum();
         let mut limits = Pids::default();
         let rows: Vec<_> = pids.iter().filter_map(|&pid| self.row(pid, &mut limits)).collect();
+        if let Some(parents) = &mut self.parents {
+            parents.clear_slots();
+        }
         rows.chunks(ROWS).map(|rows| Fact::Processes { time, rows: rows.to_vec(), uncounted }).collect()
     }
 
-    /// Has the forks of a process counted; false if there is no room for it.
-    fn enter(&mut self, pid: u32) -> bool {
-        let Some(forks) = &mut self.forks else { return true };
-        if !matches!(forks.get(&pid, 0), Err(MapError::KeyNotFound)) || !is_there(pid) {
-            return true;
+    /// Whether the forks of a process are counted, if it is still there; false if there was no room for it.
+    fn is_counted(&mut self, pid: u32) -> bool {
+        let Some(Parents { forks, .. }) = &mut self.parents else { return true };
+        let is_known = !matches!(forks.get(&pid, 0), Err(MapError::KeyNotFound));
+        if is_there(pid) {
+            return is_known;
         }
-        let none = vec![Forks::default(); aya::util::nr_cpus().unwrap_or(1)];
-        // Not over what the kernel side has entered meanwhile.
-        let room = PerCpuValues::try_from(none)
-            .is_ok_and(|none| forks.insert(pid, none, BPF_NOEXIST).is_ok() || forks.get(&pid, 0).is_ok());
-        self.entered.extend(room.then_some(pid));
-        room
-    }
-
-    /// Who ended between a walk and [`Self::enter`] would stay for ever.
-    fn forget_gone(&mut self, pids: &BTreeSet<u32>) {
-        let Some(forks) = &mut self.forks else { return };
-        self.entered.retain(|pid| {
-            let stays = pids.contains(pid) || is_there(*pid);
-            if !stays {
-                // The kernel side does it too.
-                let _ = forks.remove(pid);
-            }
-            stays
-        });
+        if is_known {
+            // Who ended before the walk found his socket would stay for ever: `process_exited` came too soon.
+            let _ = forks.remove(&pid);
+        }
+        true
     }
 
     fn row(&self, pid: u32, tasks: &mut Pids) -> Option<ProcessRow> {
@@ -78,12 +68,33 @@ impl Processes {
 
     /// All CPUs together; nothing forked is 0, not unknown, as long as the programs run.
     fn forks(&self, pid: u32) -> Option<ForkCount> {
-        let values = self.forks.as_ref()?.get(&pid, 0);
+        let values = self.parents.as_ref()?.forks.get(&pid, 0);
         let values = values.as_ref().map_or(&[][..], |values| values);
         Some(values.iter().fold(ForkCount::default(), |sum, one| ForkCount {
             forked: sum.forked + one.forked,
             exited: sum.exited + one.exited,
         }))
+    }
+}
+
+impl Parents {
+    /// Clears the slots of parents that ended. The kernel side cannot tell whether a living one shares them, and
+    /// would look into `FORKS` in vain for ever.
+    fn clear_slots(&mut self) {
+        let needed = self.slots();
+        for slot in (0..SLOTS).filter(|slot| !needed.contains(slot)) {
+            if self.watched.get(&slot, 0).is_ok_and(|watched| watched != 0) {
+                let _ = self.watched.set(slot, 0, 0);
+            }
+        }
+        // Of those entered meanwhile, whose slot was set before it was cleared.
+        for slot in self.slots().difference(&needed) {
+            let _ = self.watched.set(*slot, 1, 0);
+        }
+    }
+
+    fn slots(&self) -> BTreeSet<u32> {
+        self.forks.keys().flatten().map(|pid| pid % SLOTS).collect()
     }
 }
 
