@@ -32,11 +32,11 @@ fn sh(script: &str) {
 /// Runs a page's commands between its namespaces; the evidence of what was said of its cause.
 fn reproduce(agent: &Agent, page: &str, cause: &str) -> String {
     let _limits = LIMITS.map(Setting::keep);
-    let tail = agent.follow(&format!("cause={cause}"));
+    let tail = agent.follow("show=diagnoses");
     sh(commands(INDEX, "## Two namespaces"));
     // What runs on in the background would be seen by the next test.
     sh(&format!("{}\nwait", commands(page, "## Reproduce")));
-    let told = tail.wait_for(cause, |event| event.name() == "diagnosis");
+    let told = tail.wait_for(cause, |event| event.name() == "diagnosis" && event.text("/cause") == cause);
     sh("ip netns del cl; ip netns del sv");
     told.find("/evidence").expect("evidence").to_string()
 }
@@ -59,6 +59,11 @@ fn the_pages_of_limits_of_the_host_are_true() {
             "memory_pressure",
             include_str!("../../../docs/causes/memory_pressure.md"),
             "tcp_mem is 50 100 20000: under pressure, and this socket has more than its share",
+        ),
+        (
+            "cgroup_memory_limit",
+            include_str!("../../../docs/causes/cgroup_memory_limit.md"),
+            "the limit of /small is 16.0 MiB",
         ),
         (
             "too_many_orphans",
