@@ -245,7 +245,7 @@ families! {
     EBPF_RUNS: Counter "ebpf_runs" { PROGRAM } most(Host(PROGRAMS))
         "Times that the program ran; only with kernel.bpf_stats_enabled";
     EBPF_MISSES: Counter "ebpf_misses" { PROGRAM } most(Host(PROGRAMS))
-        "Events not seen because the program would have interrupted itself";
+        "Events not seen because the program was running on that processor already, interrupted or preempted";
     BUILD: Info "build" { ("version", "of tcpwhy"), ("kernel", "`uname -r`") } most(Host(1))
         "What runs";
 }

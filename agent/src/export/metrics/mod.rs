@@ -115,7 +115,7 @@ pub struct ProgramStats {
     pub run_time: Duration,
     /// Times it ran.
     pub runs: u64,
-    /// Times it was skipped because it would have interrupted itself: events not seen.
+    /// Times it was skipped because it was running on that processor already: events not seen.
     pub misses: u64,
     /// Instructions the verifier walked at load.
     pub instructions: u64,
