@@ -7,8 +7,8 @@
 mod detail;
 
 pub use detail::{
-    BufLimitExceeded, Detail, PacketDropped, RcvqueueFull, ResetSent, Retransmit, SockHeld, StateChanged,
-    SynackRetransmit,
+    BufLimitExceeded, Detail, EXITING, OOM_VICTIM, PacketDropped, RcvqueueFull, ResetSent, Retransmit,
+    SockHeld, StateChanged, SynackRetransmit,
 };
 
 use crate::COMM_LEN;

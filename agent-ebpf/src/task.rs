@@ -1,13 +1,16 @@
 //! The running task.
 
 use agent_common::COMM_LEN;
-use agent_common::record::Task;
+use agent_common::record::{EXITING, OOM_VICTIM, Task};
 use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
     generated,
 };
 
 use crate::kernel::{fact, field, load};
+
+/// `include/linux/sched.h`
+const PF_EXITING: u32 = 4;
 
 /// Writes the running process in place; `how` is left to the caller. Named by its leader, not by the thread:
 /// `tokio-worker` says nothing to who reads it.
@@ -57,6 +60,46 @@ unsafe fn ask_current(to: *mut Task) {
             generated::bpf_probe_read_kernel(comm, COMM_LEN as u32, leader_comm().cast());
         }
     }
+}
+
+/// How the process of the running task ends, as [`ResetSent::exit`] has it. `do_exit` sets the code before it
+/// closes the files.
+///
+/// [`ResetSent::exit`]: agent_common::record::ResetSent::exit
+#[inline(always)]
+pub fn exit() -> u32 {
+    // SAFETY: the helpers have no preconditions.
+    unsafe {
+        if fact!(socket_cookie) != 0 {
+            let task = bpf_get_current_task_btf() as *const u8;
+            let oom_mm = || field!(field!(task, task_signal, *const u8), signal_oom_mm, u64);
+            ending(field!(task, task_flags, u32), || field!(task, task_exit_code, u32), oom_mm)
+        } else {
+            let task = bpf_get_current_task() as *const u8;
+            let oom_mm = || probe(probe(task, fact!(layout.task_signal)), fact!(layout.signal_oom_mm));
+            ending(
+                probe(task, fact!(layout.task_flags)),
+                || probe(task, fact!(layout.task_exit_code)),
+                oom_mm,
+            )
+        }
+    }
+}
+
+#[inline(always)]
+fn ending(flags: u32, code: impl FnOnce() -> u32, oom_mm: impl FnOnce() -> u64) -> u32 {
+    if flags & PF_EXITING == 0 {
+        return 0;
+    }
+    let oom = if oom_mm() == 0 { 0 } else { OOM_VICTIM };
+    EXITING | oom | code() & 0xffff
+}
+
+/// A field where no helper gives a BTF pointer to the task; zero if it can't be read.
+#[inline(always)]
+fn probe<T: Default>(base: *const u8, offset: u16) -> T {
+    // SAFETY: probe reads check the address.
+    unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }.unwrap_or_default()
 }
 
 /// Process id of the running task.

@@ -7,13 +7,13 @@ use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use agent_common::record::{
-    self, ABSENT8, ABSENT32, HAS_TCP, NO_REASON, NO_STACK, OWNED, REQUEST, TIME_WAIT,
+    self, ABSENT8, ABSENT32, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT,
 };
 use agent_common::{owner, signal};
 use thiserror::Error;
 
 use crate::event::{
-    Detail, Direction, Endpoint, Event, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
+    Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
     Segment, Tcp, TcpState, Thread, unmap,
 };
 use crate::source::frame::Frame;
@@ -104,7 +104,7 @@ fn kernel(bytes: &[u8]) -> Result<Event, DecodeError> {
         endpoint: endpoint(&record)?,
         current: thread(&record),
         owner: owner(&record.owner)?,
-        detail: detail(bytes, record.header.signal)?,
+        detail: detail(bytes, &record)?,
         tcp,
     })))
 }
@@ -238,11 +238,12 @@ fn text(bytes: &[u8]) -> Box<str> {
     String::from_utf8_lossy(&bytes[..end]).into()
 }
 
-fn detail(bytes: &[u8], signal: u16) -> Result<Detail, DecodeError> {
+fn detail(bytes: &[u8], record: &record::Record) -> Result<Detail, DecodeError> {
+    let signal = record.header.signal;
     match signal {
         signal::RETRANSMIT => retransmit(read_detail(bytes)?),
         signal::SYNACK_RETRANSMIT => Ok(synack_retransmit(read_detail(bytes)?)),
-        signal::RESET_SENT => Ok(reset_sent(read_detail(bytes)?)),
+        signal::RESET_SENT => Ok(reset_sent(read_detail(bytes)?, record.header.flags & OWNED != 0)),
         signal::RESET_RECEIVED => Ok(Detail::ResetReceived),
         signal::BUF_LIMIT_EXCEEDED => buf_limit_exceeded(read_detail(bytes)?),
         signal::RCVQUEUE_FULL => Ok(rcvqueue_full(read_detail(bytes)?)),
@@ -288,7 +289,8 @@ fn synack_retransmit(raw: record::SynackRetransmit) -> Detail {
     Detail::SynackRetransmit { retransmits, timeouts, duplicate_syn, syn_queue, accept_queue, backlog }
 }
 
-fn reset_sent(raw: record::ResetSent) -> Detail {
+/// The running task ends the connection by its own end only if it works on the socket (`owned`).
+fn reset_sent(raw: record::ResetSent, owned: bool) -> Detail {
     let record::ResetSent {
         reason,
         stack,
@@ -298,11 +300,14 @@ fn reset_sent(raw: record::ResetSent) -> Detail {
         trigger_seq: seq,
         trigger_ack: ack,
         trigger_len: len,
+        exit,
     } = raw;
+    let exits = owned && active != 0 && exit & EXITING != 0;
     Detail::ResetSent {
         reason: (reason != NO_REASON).then_some(reason),
         stack: (stack != NO_STACK).then_some(stack),
         trigger: (active == 0).then_some(Segment { flags, seq, ack, len }),
+        exit: exits.then(|| Exit::new(exit as u16, exit & OOM_VICTIM != 0)),
     }
 }
 

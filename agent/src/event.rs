@@ -85,6 +85,32 @@ pub struct Thread {
     pub tid: u32,
 }
 
+/// How a process ends that closes its sockets by ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// `task_struct.exit_code`: as wait(2) has it.
+    code: u16,
+    /// The kernel's OOM killer chose it (`signal_struct.oom_mm`).
+    pub oom: bool,
+}
+
+impl Exit {
+    /// With a code as wait(2) has it.
+    pub fn new(code: u16, oom: bool) -> Self {
+        Self { code, oom }
+    }
+
+    /// The signal that ends it.
+    pub fn signal(self) -> Option<u8> {
+        Some((self.code & 0x7f) as u8).filter(|signal| *signal != 0)
+    }
+
+    /// What it gave to exit(3), 0 to 255, if no signal ends it.
+    pub fn status(self) -> Option<u8> {
+        self.signal().is_none().then_some((self.code >> 8) as u8)
+    }
+}
+
 /// A process. `comm` may hold any character: escape it wherever it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Process {
@@ -215,6 +241,8 @@ pub enum Detail {
         stack: Option<i32>,
         /// The segment that was answered; `None` if this side acted by itself.
         trigger: Option<Segment>,
+        /// How the process ends that did it; `None` if it goes on, or did nothing.
+        exit: Option<Exit>,
     },
     /// `tcp_receive_reset`
     ResetReceived,

@@ -3,11 +3,10 @@
 use std::env;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::netns::Netns;
-use crate::pod::Container;
 
 /// Name of the process, and of its main thread.
 pub const NAME: &str = "lab-actor";
@@ -31,11 +30,11 @@ impl Actor {
         Self::run(netns, command)
     }
 
-    /// The same in a cgroup, which a shell enters first: a socket is of the cgroup that its maker is in.
-    pub fn start_in(netns: &Netns, container: &Container, arguments: &[&str]) -> Self {
+    /// The same in the cgroup of that `cgroup.procs`, which a shell enters first: a socket is of the cgroup that its maker is in.
+    pub fn start_in(netns: &Netns, procs: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
-        command.arg(container.procs()).arg(binary()).args(arguments);
+        command.arg(procs).arg(binary()).args(arguments);
         Self::run(netns, command)
     }
 
@@ -56,6 +55,12 @@ impl Actor {
     pub fn order(&mut self, order: &str) {
         writeln!(self.orders, "{order}").unwrap_or_else(|error| panic!("order an actor to {order}: {error}"));
         self.answer("done");
+    }
+
+    /// Gives an order that ends it, and waits until it is gone.
+    pub fn last_order(mut self, order: &str) {
+        writeln!(self.orders, "{order}").unwrap_or_else(|error| panic!("order an actor to {order}: {error}"));
+        self.child.wait().expect("wait for an actor");
     }
 
     /// Waits for the line that starts with `word`; returns the rest.

@@ -1,17 +1,19 @@
-//! Memory cgroups of version 1, the one way to refuse TCP its memory without touching the whole
-//! host: `memory.kmem.tcp.limit_in_bytes` (`memcg1_charge_skmem`).
+//! Memory cgroups. Those of version 1 are the one way to refuse TCP its memory without touching the whole host:
+//! `memory.kmem.tcp.limit_in_bytes` (`memcg1_charge_skmem`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::gettid;
 
+use crate::pod;
+
 const ROOT: &str = "/sys/fs/cgroup/memory";
 const PREFIX: &str = "tcpwhy-lab-";
-const LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
+const TCP_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -29,14 +31,34 @@ impl MemoryCgroup {
                 "no memory cgroups of version 1 here; version 2 has no limit for TCP alone".to_owned()
             );
         }
-        remove_stale();
+        Self::new(Path::new(ROOT), TCP_LIMIT, limit)
+    }
+
+    /// With `limit` bytes for all that its processes take; the reason if there is no way here.
+    pub fn with_limit(limit: u64) -> Result<Self, String> {
+        if fs::exists(ROOT).unwrap_or(false) {
+            return Self::new(Path::new(ROOT), "memory.limit_in_bytes", limit);
+        }
+        let root = pod::root()?;
+        fs::write(root.join("cgroup.subtree_control"), "+memory")
+            .map_err(|error| format!("delegate the memory controller: {error}"))?;
+        Self::new(&root, "memory.max", limit)
+    }
+
+    fn new(root: &Path, file: &str, limit: u64) -> Result<Self, String> {
+        remove_stale(root);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("{ROOT}/{PREFIX}{}-{number}", std::process::id()));
+        let path = root.join(format!("{PREFIX}{}-memory-{number}", std::process::id()));
         fs::create_dir(&path).map_err(|error| format!("create {}: {error}", path.display()))?;
         let cgroup = Self { path };
-        let file = cgroup.path.join(LIMIT);
+        let file = cgroup.path.join(file);
         fs::write(&file, limit.to_string()).map_err(|error| format!("write {}: {error}", file.display()))?;
         Ok(cgroup)
+    }
+
+    /// Where a process enters it.
+    pub fn procs(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
     }
 
     /// Its path below the hierarchy's root.
@@ -71,8 +93,8 @@ impl Drop for MemoryCgroup {
 }
 
 /// Removes what a killed test left: cgroups of processes that are gone. A busy one refuses.
-fn remove_stale() {
-    let Ok(entries) = fs::read_dir(ROOT) else { return };
+fn remove_stale(root: &Path) {
+    let Ok(entries) = fs::read_dir(root) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };

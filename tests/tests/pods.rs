@@ -28,7 +28,7 @@ impl Inside {
         let listener = tcp::listen(&pair.server, Family::V4, 1);
         let remote = tcp::local_address(&listener);
         let mut client =
-            Actor::start_in(&pair.client, container, &["connect", &remote.to_string(), "podded"]);
+            Actor::start_in(&pair.client, &container.procs(), &["connect", &remote.to_string(), "podded"]);
         let local = client.address("connected");
         let side = Side { netns: pair.client.inode(), local, remote };
         Self { pair, client, side, _listener: listener }

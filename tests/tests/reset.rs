@@ -1,11 +1,17 @@
 //! What the agent says of resets, sent and received.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tests::actor::Actor;
+use tests::agent::agent;
+use tests::agent::command::run;
 use tests::agent::event::Event;
+use tests::cgroup::MemoryCgroup;
 use tests::link::{Family, Pair};
 use tests::live::{self, Silent, Watched, named, owned_by_this_process};
+use tests::scenes::actors::Actors;
 use tests::scenes::forged::{self, Acknowledged};
 use tests::scenes::reset::{self, Reset};
+use tests::skip::skip;
 use tests::tcp::Side;
 use tests::wait;
 
@@ -89,6 +95,63 @@ fn abort_on_close_shows_the_path_through_the_kernel() {
     let frames = stack.as_array().expect("frames");
     let is_close = |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("tcp_close"));
     assert!(frames.iter().any(is_close), "{stack}");
+}
+
+/// The line of the reset that the server sends as it ends.
+fn ending(actors: impl FnOnce(&Pair) -> Actors, end: impl FnOnce(Actor)) -> (Side, Event) {
+    let watched = Watched::new(Pair::new());
+    let actors = actors(&watched.pair);
+    let side = actors.server_side;
+    actors.server_ends(&watched.pair, 100, end);
+    let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+    (side, told)
+}
+
+fn connected(pair: &Pair) -> Actors {
+    Actors::connected(pair, Family::V6)
+}
+
+#[test]
+fn a_process_that_was_killed_is_said_to_be() {
+    let (_, told) = ending(connected, Actor::kill);
+    let exit = told.find("/reset/exit").expect("an end");
+    assert_eq!(*exit, json!({ "signal": "SIGKILL", "oom": false }));
+}
+
+#[test]
+fn a_process_that_exits_is_said_to() {
+    let (_, told) = ending(connected, |server| server.last_order("exit 3"));
+    let exit = told.find("/reset/exit").expect("an end");
+    assert_eq!(*exit, json!({ "status": 3, "oom": false }));
+}
+
+#[test]
+fn a_process_that_closes_goes_on() {
+    let (_, told) = ending(connected, |mut server| server.order("close"));
+    assert_eq!(told.find("/reset/exit"), None);
+}
+
+/// Enough for an actor, and what it shall take.
+const LIMIT: u64 = 16 << 20;
+
+#[test]
+fn a_process_that_the_oom_killer_chose_is_said_to_be() {
+    let cgroup = match MemoryCgroup::with_limit(LIMIT) {
+        Ok(cgroup) => cgroup,
+        Err(reason) => return skip("a_process_that_the_oom_killer_chose_is_said_to_be", &reason),
+    };
+    let inside = |pair: &Pair| {
+        Actors::served(pair, Family::V4, |netns, part| Actor::start_in(netns, &cgroup.procs(), part))
+    };
+    let (side, told) = ending(inside, |server| server.last_order(&format!("hoard {}", 4 * LIMIT)));
+    let exit = told.find("/reset/exit").expect("an end");
+    assert_eq!(*exit, json!({ "signal": "SIGKILL", "oom": true }));
+    let socket = agent().socket().to_str().expect("a path of plain text");
+    let (end, port) = (side.local.to_string(), side.remote.port().to_string());
+    let why = run(&["why", &end, "--port", &port, "--socket", socket]);
+    let text = String::from_utf8_lossy(&why.stdout);
+    assert!(text.contains("was killed by the OOM killer"), "{text}");
+    assert!(text.contains("raise the memory limit of its cgroup"), "{text}");
 }
 
 #[test]

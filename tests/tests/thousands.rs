@@ -45,10 +45,14 @@ impl Scene {
     /// A server is killed that has not read what its ten thousand clients sent.
     fn play(&self) -> Actor {
         let (pair, count) = (&self.pair, CONNECTIONS.to_string());
-        let mut server =
-            Actor::start_in(&pair.server, &self.container, &["accept-many", "198.51.100.2:0", &count]);
+        let mut server = Actor::start_in(
+            &pair.server,
+            &self.container.procs(),
+            &["accept-many", "198.51.100.2:0", &count],
+        );
         let address = server.address("listening").to_string();
-        let mut client = Actor::start_in(&pair.client, &self.container, &["connect-many", &address, &count]);
+        let mut client =
+            Actor::start_in(&pair.client, &self.container.procs(), &["connect-many", &address, &count]);
         client.answer("connected");
         server.answer("accepted");
         let resets = Meter::new(&pair.server);

@@ -61,7 +61,14 @@ pub struct ResetSent {
     pub trigger_ack: u32,
     /// Payload bytes of the segment that was answered.
     pub trigger_len: u32,
+    /// How the running task's process ends: [`EXITING`] and more; 0 if it goes on.
+    pub exit: u32,
 }
+
+/// [`ResetSent::exit`]: the task ends (`PF_EXITING`). The low 16 bits are its `exit_code`, as wait(2) has it.
+pub const EXITING: u32 = 1 << 31;
+/// [`ResetSent::exit`]: the kernel chose its process for want of memory (`signal_struct.oom_mm`).
+pub const OOM_VICTIM: u32 = 1 << 30;
 
 /// Detail of [`crate::signal::BUF_LIMIT_EXCEEDED`].
 #[repr(C)]
@@ -168,7 +175,7 @@ pub union Detail {
 const _: () = {
     assert!(size_of::<Retransmit>() == 24);
     assert!(size_of::<SynackRetransmit>() == 16);
-    assert!(size_of::<ResetSent>() == 24);
+    assert!(size_of::<ResetSent>() == 28);
     assert!(size_of::<BufLimitExceeded>() == 32);
     assert!(size_of::<RcvqueueFull>() == 16);
     assert!(size_of::<PacketDropped>() == 16);

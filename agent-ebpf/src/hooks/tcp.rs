@@ -15,7 +15,7 @@ use super::{TCP_LISTEN, TCP_SYN_SENT, segment, stack};
 use crate::kernel::{bits, fact, field};
 use crate::snapshot::Full;
 use crate::storm::{self, Permit};
-use crate::{emit, hooks, snapshot, socket};
+use crate::{emit, hooks, snapshot, socket, task};
 
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_CA_RECOVERY: u8 = 3;
@@ -245,6 +245,7 @@ impl What {
             (*to).reason = self.reason;
             (*to).stack = stack;
             (*to).active = self.active;
+            (*to).exit = if self.active == 0 { 0 } else { task::exit() };
         }
     }
 }

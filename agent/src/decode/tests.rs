@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use agent_common::record::{OWNED, Record, TcpRecord};
+use agent_common::record::{EXITING, OOM_VICTIM, OWNED, Record, TcpRecord};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -79,10 +79,29 @@ fn names_become_text() {
 #[test]
 fn a_reset_without_socket_or_reason() {
     let record = RecordBytes::plain(signal::RESET_SENT, 1).reset_without_reason(false);
-    let Detail::ResetSent { reason, stack, trigger } = kernel_event(&record).detail else { panic!() };
-    assert_eq!((reason, stack, trigger.is_some()), (None, None, true));
+    let Detail::ResetSent { reason, stack, trigger, exit } = kernel_event(&record).detail else { panic!() };
+    assert_eq!((reason, stack, trigger.is_some(), exit), (None, None, true, None));
     let event = kernel_event(&record.flags(TIME_WAIT).state(6));
     assert!(event.endpoint.time_wait && event.tcp.is_none() && event.endpoint.sk.is_none());
+}
+
+#[test]
+fn a_process_that_ends_is_believed_of_its_own_socket_only() {
+    let exit = |record: &RecordBytes| {
+        let Detail::ResetSent { exit, .. } = kernel_event(record).detail else { panic!() };
+        exit
+    };
+    let ending = |bits: u32| {
+        let mut record = RecordBytes::plain(signal::RESET_SENT, 1).reset_without_reason(true);
+        put!(record, record.detail.reset_sent.exit, bits);
+        record
+    };
+    assert_eq!(exit(&ending(0).flags(OWNED)), None);
+    assert_eq!(exit(&ending(EXITING | 9)), None);
+    let killed = exit(&ending(EXITING | OOM_VICTIM | 9).flags(OWNED)).unwrap();
+    assert_eq!((killed.signal(), killed.status(), killed.oom), (Some(9), None, true));
+    let ended = exit(&ending(EXITING | 3 << 8).flags(OWNED)).unwrap();
+    assert_eq!((ended.signal(), ended.status(), ended.oom), (None, Some(3), false));
 }
 
 #[test]

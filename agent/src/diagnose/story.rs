@@ -15,8 +15,8 @@ use crate::correlate::observed::Observed;
 use crate::correlate::orphans::Orphans;
 use crate::correlate::timeline::{Entry, What};
 use crate::event::{
-    CgroupMemory, Detail, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpMemory,
-    TcpState,
+    CgroupMemory, Detail, Exit, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
+    TcpMemory, TcpState,
 };
 
 /// `SOCK_LINGER` in `skc_flags`.
@@ -92,6 +92,8 @@ pub struct Reset<'a> {
     pub state: Option<TcpState>,
     /// The segment that it answers, where that was kept.
     pub trigger: Option<Segment>,
+    /// How the process ends that sent it by ending.
+    pub exit: Option<Exit>,
 }
 
 impl<'a> Story<'a> {
@@ -135,9 +137,9 @@ impl<'a> Story<'a> {
     }
 
     fn sent(&self, entry: &Entry) -> Option<Reset<'a>> {
-        let What::ResetSent { reason, active, state, .. } = entry.what else { return None };
+        let What::ResetSent { reason, active, state, exit, .. } = entry.what else { return None };
         let reason = reason.and_then(|reason| self.host.reset_reasons.get(&i32::from(reason)));
-        Some(Reset { reason: reason.map(|name| &**name), active, state, trigger: None })
+        Some(Reset { reason: reason.map(|name| &**name), active, state, trigger: None, exit })
     }
 
     /// The last RST that was accepted, and the state in which it was.
@@ -255,11 +257,12 @@ impl<'a> Story<'a> {
 }
 
 fn stray_reset(observed: &Observed) -> Option<Reset<'_>> {
-    let Detail::ResetSent { trigger, .. } = observed.event.detail else { return None };
+    let Detail::ResetSent { trigger, exit, .. } = observed.event.detail else { return None };
     Some(Reset {
         reason: observed.reset_reason.as_deref(),
         active: trigger.is_none(),
         state: observed.event.endpoint.state,
         trigger,
+        exit,
     })
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use agent_common::{retransmit, signal};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Detail, Direction, RetransmitKind, TcpState};
+use crate::event::{Detail, Direction, Exit, RetransmitKind, TcpState};
 
 /// Word of a signal that a line can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -218,6 +218,31 @@ const ERRNOS: &[(i32, &str)] = errnos! {
     EHOSTUNREACH EALREADY EINPROGRESS ESTALE EREMOTEIO EDQUOT ECANCELED EKEYREJECTED
 };
 
+macro_rules! signals {
+    ($($name:ident)*) => { &[$((libc::$name, stringify!($name)),)*] };
+}
+
+/// Those that end a process.
+const SIGNALS_THAT_KILL: &[(i32, &str)] = signals! {
+    SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM
+    SIGTERM SIGSTKFLT SIGXCPU SIGXFSZ SIGVTALRM SIGPROF SIGIO SIGPWR SIGSYS
+};
+
+/// Name of a signal, or its number.
+pub fn signal(number: u8) -> String {
+    let known = SIGNALS_THAT_KILL.iter().find(|(value, _)| *value == i32::from(number));
+    known.map_or_else(|| format!("signal {number}"), |(_, name)| (*name).to_owned())
+}
+
+/// `was killed by SIGKILL`, `exited with status 0`.
+pub fn ended(exit: Exit) -> String {
+    match (exit.oom, exit.signal(), exit.status()) {
+        (true, _, _) => "was killed by the OOM killer".to_owned(),
+        (false, Some(signal), _) => format!("was killed by {}", self::signal(signal)),
+        (false, None, status) => format!("exited with status {}", status.unwrap_or_default()),
+    }
+}
+
 /// Name of an errno (its sign does not matter), or its number.
 pub fn errno(number: i32) -> String {
     let number = number.unsigned_abs();
@@ -262,6 +287,7 @@ mod tests {
 
     #[test]
     fn errors_have_names_or_numbers() {
+        assert_eq!((signal(9), signal(40)), ("SIGKILL".to_owned(), "signal 40".to_owned()));
         assert_eq!(errno(110), "ETIMEDOUT");
         assert_eq!(errno(-113), "EHOSTUNREACH");
         assert_eq!(errno(i32::MIN), "2147483648");

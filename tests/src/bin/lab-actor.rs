@@ -10,8 +10,9 @@
 //! lab-actor accept-many ADDRESS COUNT    listens, accepts so often, waits for a byte each time; holds all
 //! ```
 //!
-//! Orders: `send N`, `receive N`, `close`, `abort`, `pass PATH` (to who takes there); each is answered by `done`. At the end of the
-//! standard input, thus with the test that started it, an actor ends.
+//! Orders: `send N`, `receive N`, `close`, `abort`, `pass PATH` (to who takes there), `hoard N` (takes N bytes of
+//! memory); each is answered by `done`. `exit STATUS` is not. At the end of the standard input, thus with the test
+//! that started it, an actor ends.
 //!
 //! A child of the forking server stops (SIGSTOP) when it has written all. Continued, it prints
 //! `closing UNREAD UNACKNOWLEDGED`, which nothing changes any more if its client rests, and closes.
@@ -106,10 +107,18 @@ fn obey(stream: TcpStream) {
             "receive" => receive(stream.as_ref().expect("an open connection"), count),
             "close" => drop(stream.take()),
             "abort" => tcp::abort(stream.take().expect("an open connection")),
+            "exit" => process::exit(count.try_into().expect("a status")),
+            "hoard" => hoard(count),
             _ => panic!("no such order: {order}"),
         }
         println!("done");
     }
+}
+
+/// Takes so much memory, page by page, and writes to it.
+fn hoard(count: usize) {
+    let hoard: Vec<_> = (0..count >> 20).map(|_| vec![1_u8; 1 << 20]).collect();
+    std::hint::black_box(&hoard);
 }
 
 fn receive(mut stream: &TcpStream, count: usize) {

@@ -2,6 +2,7 @@
 
 use crate::actor::Actor;
 use crate::link::{Family, Loss, Pair};
+use crate::netns::Netns;
 use crate::snmp::Meter;
 use crate::tcp::Side;
 use crate::wait;
@@ -22,8 +23,13 @@ pub struct Actors {
 impl Actors {
     /// Starts and connects them.
     pub fn connected(pair: &Pair, family: Family) -> Self {
+        Self::served(pair, family, Actor::start)
+    }
+
+    /// The same with a server that `start` starts.
+    pub fn served(pair: &Pair, family: Family, start: impl FnOnce(&Netns, &[&str]) -> Actor) -> Self {
         let at = pair.server.socket_address(family, 0).to_string();
-        let mut server = Actor::start(&pair.server, &["accept", &at]);
+        let mut server = start(&pair.server, &["accept", &at]);
         let remote = server.address("listening");
         let mut client = Actor::start(&pair.client, &["connect", &remote.to_string()]);
         let local = client.address("connected");
@@ -55,12 +61,17 @@ impl Actors {
 
     /// The server's process is killed with `unread` bytes unread: the kernel closes for it, after
     /// `sched_process_exit` (`exit_files`). Returns the process id.
-    pub fn server_is_killed(mut self, pair: &Pair, unread: usize) -> u32 {
+    pub fn server_is_killed(self, pair: &Pair, unread: usize) -> u32 {
+        self.server_ends(pair, unread, Actor::kill)
+    }
+
+    /// The same where `end` ends it.
+    pub fn server_ends(mut self, pair: &Pair, unread: usize, end: impl FnOnce(Actor)) -> u32 {
         let meter = Meter::new(&pair.server);
         self.client.order(&format!("send {unread}"));
         wait::until("the data to arrive", || meter.get("TcpInSegs") > 0);
         let pid = self.server.pid();
-        self.server.kill();
+        end(self.server);
         meter.reach("TcpExtTCPAbortOnClose", 1);
         pid
     }

@@ -10,7 +10,7 @@ use crate::watch::{self, watch};
 /// A reset that was sent: why, the stack of an active one, and whether it answered a segment.
 fn sent(event: &KernelEvent) -> Option<(Option<i32>, Option<i32>, bool)> {
     match event.detail {
-        Detail::ResetSent { reason, stack, trigger } => Some((reason, stack, trigger.is_some())),
+        Detail::ResetSent { reason, stack, trigger, .. } => Some((reason, stack, trigger.is_some())),
         _ => None,
     }
 }

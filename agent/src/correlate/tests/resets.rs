@@ -155,7 +155,7 @@ fn a_reset_in_time_wait_goes_to_the_connection_that_died() {
     let connection = bench.only();
     let last = connection.timeline.last().unwrap().what;
     let state = Some(TcpState::TimeWait);
-    assert_eq!(last, What::ResetSent { reason: Some(9), stack: None, active: false, state });
+    assert_eq!(last, What::ResetSent { reason: Some(9), stack: None, active: false, state, exit: None });
     assert!(connection.died().is_some(), "TIME_WAIT is no life");
 }
 

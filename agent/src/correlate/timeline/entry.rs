@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Detail, Direction, KernelEvent, RetransmitKind, Tcp, TcpState};
+use crate::event::{Detail, Direction, Exit, KernelEvent, RetransmitKind, Tcp, TcpState};
 
 /// One happening, or a run of like ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub enum What {
         active: bool,
         /// State at the event.
         state: Option<TcpState>,
+        /// How the process ends that did it by ending.
+        exit: Option<Exit>,
     },
     /// A RST was accepted, or data came after close (see `tcp_receive_reset` in KERNEL.md §1.2).
     ResetReceived {
@@ -115,11 +117,12 @@ impl What {
             Detail::SynackRetransmit { accept_queue, backlog, .. } => {
                 Self::SynackRetransmit { stage, accept_queue, backlog }
             }
-            Detail::ResetSent { reason, stack, trigger } => Self::ResetSent {
+            Detail::ResetSent { reason, stack, trigger, exit } => Self::ResetSent {
                 reason: reason.and_then(|reason| reason.try_into().ok()),
                 stack: stack.and_then(|stack| stack.try_into().ok()),
                 active: trigger.is_none(),
                 state: event.endpoint.state,
+                exit,
             },
             Detail::ResetReceived => Self::ResetReceived { state: event.endpoint.state },
             Detail::BufLimitExceeded { direction, allocated, pressure, memory_cgroup, .. } => {

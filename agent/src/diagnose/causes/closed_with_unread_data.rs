@@ -1,23 +1,25 @@
 //! `__tcp_close` finds data that nobody read: it must reset, so that the peer learns that it was lost
 //! (RFC 1122 §4.2.2.13, MIB `TCPAbortOnClose`).
 
-use super::common::{closer, holders, listener, reason, sent, went};
+use super::common::{closer, closing, exit, holders, listener, live_on, reason, sent, went};
 use super::{Finding, Story};
 use crate::diagnose::Cause;
 use crate::diagnose::path::Path;
 use crate::diagnose::wording::bytes;
 use crate::event::Tcp;
+use crate::export::words;
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let certainty = went(story, Path::UnreadData)?;
     let unread = story.tcp().map_or(0, Tcp::unread_bytes);
     let undelivered = story.undelivered();
     let who = closer(story);
-    let summary =
-        format!("{who} closed with {} unread: reset, {} lost to the peer", bytes(unread), bytes(undelivered));
+    let closed = exit(story).map_or_else(|| "closed".to_owned(), words::ended);
+    let (unread_bytes, lost) = (bytes(unread), bytes(undelivered));
+    let summary = format!("{who} {closed} with {unread_bytes} unread: reset, {lost} lost to the peer");
     let finding = Finding::new(Cause::ClosedWithUnreadData, summary)
         .with(certainty, reason(story, certainty))
-        .saw(format!("{who} called close() with {} in the receive queue", bytes(unread)))
+        .saw(format!("{} with {} in the receive queue", closing(story), bytes(unread)))
         .saw_if(sent(story))
         .saw_if(listener(story))
         .saw_if(holders(story))
@@ -33,6 +35,10 @@ fn lost_to_the_peer(undelivered: u32) -> String {
 }
 
 fn advice(finding: Finding, story: &Story, unread: u32) -> Finding {
+    // Of one that was killed it says nothing how it closes.
+    if let Some(live_on) = exit(story).and_then(live_on) {
+        return finding.advise(live_on);
+    }
     let read = format!(
         "in {}: shutdown(fd, SHUT_WR), then read until 0 (here at least {}), then close(); it costs one \
             round trip and a thread or an event for as long as the peer sends, so bound it by a timeout",

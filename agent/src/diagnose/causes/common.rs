@@ -6,7 +6,8 @@ use crate::diagnose::deadline::Timer;
 use crate::diagnose::path::Path;
 use crate::diagnose::story::Story;
 use crate::diagnose::wording::{bytes, plural, process, state, time, wait};
-use crate::event::OwnerSource;
+use crate::event::{Exit, OwnerSource};
+use crate::export::words;
 
 /// How sure it is that the last reset went this way; `None` if it went another.
 pub fn went(story: &Story, path: Path) -> Option<Certainty> {
@@ -73,6 +74,37 @@ pub fn listener(story: &Story) -> Option<String> {
         |_| "; another process than the one that ended the connection (a forked child, as a rule)",
     );
     Some(format!("it was accepted from the listener on {} of {who}{child}", listener.endpoint.local))
+}
+
+/// How the process ended that closed its sockets by ending.
+pub fn exit(story: &Story) -> Option<Exit> {
+    story.reset()?.exit
+}
+
+/// `lab-child[55] called close()`, or that it ended, which closes too.
+pub fn closing(story: &Story) -> String {
+    let who = closer(story);
+    exit(story).map_or_else(
+        || format!("{who} called close()"),
+        |exit| format!("{who} {} and its sockets closed", words::ended(exit)),
+    )
+}
+
+/// What would let a process live that was killed, or end in order; `None` of one that exited by itself.
+pub fn live_on(exit: Exit) -> Option<String> {
+    let signal = i32::from(exit.signal()?);
+    let advice = match signal {
+        _ if exit.oom => {
+            "raise the memory limit of its cgroup (in Kubernetes: the container's), or have it take less: the \
+                kernel log has what it took when the OOM killer chose it"
+        }
+        libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => {
+            "find what killed it; on SIGTERM it should stop accepting, answer what it has, and only then end (in \
+                Kubernetes a preStop hook and terminationGracePeriodSeconds give it the time)"
+        }
+        _ => "it crashed: find why in its log or its core dump",
+    };
+    Some(advice.to_owned())
 }
 
 /// Processes that still have it open beside the one that ended it.

@@ -1,7 +1,7 @@
 //! The application asked for it: `SO_LINGER {1, 0}` makes `__tcp_close` call `tcp_disconnect`, and
 //! `TCP_LINGER2` below 0 resets instead of waiting in FIN_WAIT2.
 
-use super::common::{closer, listener, lost, reason, sent, went};
+use super::common::{closer, closing, listener, lost, reason, sent, went};
 use super::{Finding, Story};
 use crate::diagnose::path::Path;
 use crate::diagnose::wording::bytes;
@@ -36,6 +36,7 @@ fn finding(story: &Story, certainty: Certainty, option: &str) -> Finding {
     let summary = format!("{who} closed with {option}: reset, {} discarded", bytes(undelivered));
     Finding::new(Cause::LingerAbort, summary)
         .with(certainty, reason(story, certainty))
+        .saw(closing(story))
         .saw_if(sent(story))
         .saw_if(listener(story))
         .saw_if(lost(story))

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::tcp::{self, Jiffies};
 use super::{
-    Family, Line, Listener, Memory, Outlook, Owner, PacketDrop, Place, Queue, Reset, Retransmit, Settings,
-    StateChange, Tcp, Thread, Totals, Trigger, VERSION,
+    Exit, Family, Line, Listener, Memory, Outlook, Owner, PacketDrop, Place, Queue, Reset, Retransmit,
+    Settings, StateChange, Tcp, Thread, Totals, Trigger, VERSION,
 };
 use crate::correlate::listeners::Listening;
 use crate::correlate::observed::Observed;
@@ -41,8 +41,9 @@ impl Line {
                 let offset = observed.realtime.wrapping_sub(observed.event.time.cast_signed());
                 self.outlook = observed.outlook.map(|outlook| Outlook::new(&outlook, offset));
             }
-            Detail::ResetSent { reason, stack: _, trigger } => {
-                self.reset = Some(reset(observed, *reason, trigger.as_ref()));
+            Detail::ResetSent { reason, stack: _, trigger, exit } => {
+                let exit = exit.map(Exit::from);
+                self.reset = Some(Reset { exit, ..reset(observed, *reason, trigger.as_ref()) });
             }
             Detail::ResetReceived | Detail::SockDestroyed => (),
             Detail::BufLimitExceeded { direction, allocated, protocol, pressure, memory_cgroup } => {
@@ -154,6 +155,7 @@ fn reset(observed: &Observed, reason: Option<i32>, trigger: Option<&Segment>) ->
     Reset {
         reason: observed.reset_reason.as_ref().map(ToString::to_string).or_else(number),
         active: trigger.is_none(),
+        exit: None,
         listening: listening(&observed.listener),
         unread_bytes: tcp.map(crate::event::Tcp::unread_bytes),
         unsent_bytes: tcp.map(crate::event::Tcp::unsent_bytes),

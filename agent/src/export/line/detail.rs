@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Direction, RetransmitKind, TcpState};
+use crate::event::{self, Direction, RetransmitKind, TcpState};
+use crate::export::words;
 
 /// A segment sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Reset {
     pub reason: Option<String>,
     /// On this side's initiative, not in answer to a segment.
     pub active: bool,
+    /// How the process ends that closed its sockets by ending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
     /// Whether somebody listens on the local address and port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listening: Option<bool>,
@@ -56,6 +60,25 @@ pub struct Reset {
     /// The segment that it answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
+}
+
+/// The end of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// What it gave to exit(3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u8>,
+    /// Name of the signal that ended it, as `SIGKILL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// The kernel's OOM killer chose it.
+    pub oom: bool,
+}
+
+impl From<event::Exit> for Exit {
+    fn from(exit: event::Exit) -> Self {
+        Self { status: exit.status(), signal: exit.signal().map(words::signal), oom: exit.oom }
+    }
 }
 
 /// A received segment.

@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::detail::{Listener, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger};
+pub use self::detail::{Exit, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger};
 pub(super) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
 pub use self::gap::{Gap, GapWord};

@@ -13,7 +13,7 @@ use crate::diagnose::deadline::clock::Window;
 use crate::diagnose::deadline::{Outlook, Rule, Timer};
 use crate::diagnose::{Cause, Certainty, Diagnosis, Evidence, Phase};
 use crate::event::{
-    Detail, Direction, Endpoint, KernelEvent, Owned, Owner, OwnerSource, Pod, Process, RetransmitKind,
+    Detail, Direction, Endpoint, Exit, KernelEvent, Owned, Owner, OwnerSource, Pod, Process, RetransmitKind,
     Segment, Tcp, TcpState, Thread,
 };
 use crate::pipeline::Diagnosed;
@@ -184,7 +184,7 @@ pub(crate) fn timeout() -> Observed {
 pub(crate) fn no_socket() -> Observed {
     let endpoint = endpoint("198.51.100.2:81", "198.51.100.1:40000", None);
     let trigger = Some(Segment { flags: 2, seq: 1, ack: 0, len: 0 });
-    let detail = Detail::ResetSent { reason: Some(1), stack: None, trigger };
+    let detail = Detail::ResetSent { reason: Some(1), stack: None, trigger, exit: None };
     Observed {
         reset_reason: Some("NO_SOCKET".into()),
         listener: Listening::Nobody,
@@ -193,10 +193,19 @@ pub(crate) fn no_socket() -> Observed {
     }
 }
 
-/// A close with unread bytes, seen with its stack.
+/// A close with unread bytes, seen with its stack, of a process that exits.
 pub(crate) fn abort_on_close() -> Observed {
+    aborted(Exit::new(1 << 8, false))
+}
+
+/// The same of one that the OOM killer chose.
+pub(crate) fn oom_killed() -> Observed {
+    aborted(Exit::new(9, true))
+}
+
+fn aborted(exit: Exit) -> Observed {
     let endpoint = endpoint("[2001:db8::2]:8080", "[2001:db8::1]:40001", Some(TcpState::Close));
-    let detail = Detail::ResetSent { reason: Some(11), stack: Some(7), trigger: None };
+    let detail = Detail::ResetSent { reason: Some(11), stack: Some(7), trigger: None, exit: Some(exit) };
     let mut observed = Observed {
         owner: Some(Owner { process: process(812, "payload-server"), source: OwnerSource::Lock }),
         reset_reason: Some("TCP_ABORT_ON_CLOSE".into()),

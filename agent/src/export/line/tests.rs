@@ -61,7 +61,8 @@ fn an_unnamed_reason_is_a_number_and_an_absent_one_absent() {
     let mut observed = sample::no_socket();
     observed.reset_reason = None;
     assert_eq!(json(&observed)["reset"]["reason"], "1");
-    observed.event.detail = crate::event::Detail::ResetSent { reason: None, stack: None, trigger: None };
+    observed.event.detail =
+        crate::event::Detail::ResetSent { reason: None, stack: None, trigger: None, exit: None };
     assert_eq!(json(&observed)["reset"].get("reason"), None);
 }
 
@@ -137,7 +138,7 @@ fn paths(prefix: &str, value: &Value, into: &mut BTreeSet<String>) {
 fn full() -> Vec<Value> {
     let mut error = sample::timed_out();
     error.event.current = sample::abort_on_close().event.current;
-    let events = sample::all().into_iter().chain([error]);
+    let events = sample::all().into_iter().chain([error, sample::oom_killed()]);
     let others = [serde_json::to_value(missed()).unwrap(), diagnosis(), serde_json::to_value(gap()).unwrap()];
     events.map(|observed| json(&observed)).chain(others).collect()
 }

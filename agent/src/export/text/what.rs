@@ -7,7 +7,7 @@ use crate::diagnose::wait;
 use crate::event::{Direction, RetransmitKind, TcpState};
 use crate::export::escape::Escaped;
 use crate::export::line::{
-    Deadline, Gap, GapWord, Line, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, Tcp, Totals,
+    Deadline, Exit, Gap, GapWord, Line, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, Tcp, Totals,
 };
 use crate::export::words::{self, EventWord};
 
@@ -104,6 +104,7 @@ fn queues(listener: &Listener) -> impl Iterator<Item = String> {
 
 fn reset_sent(line: &Line, notes: &mut Vec<String>) {
     let Some(reset) = &line.reset else { return };
+    notes.extend(reset.exit.as_ref().map(exit));
     let meaning = reset.reason.as_deref().and_then(|reason| meaning(reason, reset));
     notes.extend(meaning.map(str::to_owned));
     if reset.reason.as_deref() == Some("NO_SOCKET") && meaning != Some(NOBODY) {
@@ -113,6 +114,15 @@ fn reset_sent(line: &Line, notes: &mut Vec<String>) {
     let counts =
         [(reset.unread_bytes, "unread"), (reset.unacked_bytes, "unacked"), (reset.unsent_bytes, "unsent")];
     bytes(notes, &counts.map(|(count, word)| (of(count), word)));
+}
+
+/// How its process ended.
+fn exit(exit: &Exit) -> String {
+    match exit {
+        Exit { oom: true, .. } => "killed by the OOM killer".to_owned(),
+        Exit { signal: Some(signal), .. } => format!("killed by {signal}"),
+        Exit { status, .. } => format!("exited with status {}", status.unwrap_or_default()),
+    }
 }
 
 /// What the kernel's reason says by itself (`include/net/rstreason.h`, and the places that give it).

@@ -58,11 +58,13 @@ fn text(correlator: &Correlator, entry: &Entry) -> String {
         What::SynackRetransmit { accept_queue, backlog, .. } => {
             format!("SYN-ACK again, accept queue {accept_queue} of {backlog}")
         }
-        What::ResetSent { reason, active, state, .. } => {
+        What::ResetSent { reason, active, state, exit, .. } => {
             let name = reason.and_then(|reason| correlator.host().reset_reasons.get(&i32::from(reason)));
             let side = if active { "" } else { " in answer" };
             let state = state.map_or("no socket", words::state);
-            format!("reset sent{side} in {state}: {}", name.map_or("no reason told", |name| name))
+            let name = name.map_or("no reason told", |name| name);
+            let exit = exit.map(|exit| format!(", process {}", words::ended(exit)));
+            format!("reset sent{side} in {state}: {name}{}", exit.unwrap_or_default())
         }
         What::ResetReceived { state } => {
             format!("reset received in {}", state.map_or("no state", words::state))
