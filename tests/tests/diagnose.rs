@@ -63,7 +63,7 @@ fn a_child_that_closes_with_unread_data_is_named_with_every_byte() {
         assert_eq!(told.text("/cause"), "closed_with_unread_data");
         let (unread, lost) = (served.unread, served.unacknowledged);
         assert_eq!(served.delivered, PAYLOAD - lost, "what the client read and TIOCOUTQ are all");
-        let closed = format!("{CHILD_NAME}[{}] closed with {unread} bytes unread", served.child);
+        let closed = format!("{CHILD_NAME}[{}] exited with status 0, {unread} bytes unread", served.child);
         assert_says(told.text("/summary"), &[&closed, &format!("{lost} bytes lost to the peer")]);
         let delivered = format!("observed: {} bytes acknowledged by the peer", served.delivered);
         let listener = format!("lab-actor[{}]", served.parent);

@@ -33,7 +33,7 @@ pub const ACTS: [Act; 10] = [
         happens: "A server forks a child for each connection. The client sends 64 KiB at once; the child reads 16 \
             bytes, writes a page of 600 KiB and exits. The client expects the page and gets \"connection reset by \
             peer\".",
-        look: "\"closed_with_unread_data\": lab-child closed without reading what the client had sent, so the kernel \
+        look: "\"closed_with_unread_data\": lab-child exited without reading what the client had sent, so the kernel \
             had to reset, and the end of the page was lost with it. The line names the child and counts every byte.",
         says: &["closed_with_unread_data"],
         hosts: Pair::new,

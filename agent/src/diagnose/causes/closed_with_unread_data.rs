@@ -14,9 +14,10 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     let unread = story.tcp().map_or(0, Tcp::unread_bytes);
     let undelivered = story.undelivered();
     let who = closer(story);
-    let closed = exit(story).map_or_else(|| "closed".to_owned(), words::ended);
+    let closed =
+        exit(story).map_or_else(|| "closed with".to_owned(), |exit| format!("{},", words::ended(exit)));
     let (unread_bytes, lost) = (bytes(unread), bytes(undelivered));
-    let summary = format!("{who} {closed} with {unread_bytes} unread: reset, {lost} lost to the peer");
+    let summary = format!("{who} {closed} {unread_bytes} unread: reset, {lost} lost to the peer");
     let finding = Finding::new(Cause::ClosedWithUnreadData, summary)
         .with(certainty, reason(story, certainty))
         .saw(format!("{} with {} in the receive queue", closing(story), bytes(unread)))
