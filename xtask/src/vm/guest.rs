@@ -1,6 +1,6 @@
 //! What a guest says on its second serial line: its tests' output, and lines of `init.sh` between.
 
-use crate::libtest::{Suite, TestResult};
+use crate::libtest::{ACCIDENT, Suite, TestResult};
 use crate::skips::Skip;
 
 /// A guest's words.
@@ -54,8 +54,7 @@ impl Guest {
         let failed: Vec<&String> = first.suites.iter().flat_map(|suite| &suite.failed).collect();
         for Suite { passed, ignored, result, .. } in &mut self.suites {
             let accidents = passed.iter().filter(|test| failed.contains(test));
-            let accidents: Vec<_> =
-                accidents.map(|test| (test.clone(), "one attempt: failed, then passed".to_owned())).collect();
+            let accidents: Vec<_> = accidents.map(|test| (test.clone(), ACCIDENT.to_owned())).collect();
             if let Some(result) = result {
                 result.ignored += accidents.len();
             }
