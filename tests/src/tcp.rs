@@ -129,9 +129,10 @@ pub fn local_address(listener: &TcpListener) -> SocketAddr {
     listener.local_addr().expect("local address")
 }
 
-/// A port that nobody listens on: it was free a moment ago in a namespace where nobody else asks.
+/// A port that nobody listens on: it was free a moment ago in a namespace where nobody else asks. Its socket never
+/// listened, since a process that another test starts at this moment has a copy of it until it calls exec.
 pub fn closed_port(host: &Host, family: Family) -> SocketAddr {
-    local_address(&listen(host, family, 1))
+    bound_address(&bound(host, family))
 }
 
 /// Waits for the end of a socket; the errno that ended it.
