@@ -101,11 +101,13 @@ impl Lab {
         let found = find(&mut kernels, &request.lines);
         let suite = suite::build()?;
         let common = initramfs::common(&suite)?;
+        // The newest kernels first: theirs are the most tests.
+        let found = found.into_iter().rev().collect();
         let outcomes = pool::map(found, request.jobs, |found| match found {
             Ok(kernel) => boot(kernel, &common, request, &dir().join("logs")),
             Err(absent) => Ok(Outcome::Absent(absent)),
         });
-        outcomes.into_iter().collect()
+        outcomes.into_iter().rev().collect()
     }
 }
 
