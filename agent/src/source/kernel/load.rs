@@ -288,11 +288,9 @@ fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::p
 
 #[cfg(test)]
 mod tests {
-    use agent_common::count::{Bucket, Count, CountKey, Health, Limit, Port, Row, Socket};
+    use agent_common::count::{Bucket, Count, CountKey, Forks, Health, Limit, Port, Row, Socket};
     use agent_common::record;
     use object::{Object as _, ObjectSection as _};
-
-    use agent_common::count::Forks;
 
     use super::*;
 
