@@ -1,2 +1,2 @@
-//! Empty on purpose: the programs are in `main.rs`, built for `bpf*-unknown-none` by `agent/build.rs`.
+//! Empty on purpose: the programs are in `main.rs`, built for `bpf*-unknown-none` by `agent/source/build.rs`.
 #![no_std]

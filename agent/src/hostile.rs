@@ -4,22 +4,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_correlate::lineage::Lineage;
+use agent_correlate::observed::Observed;
+use agent_diagnose::Diagnosed;
+use agent_model::decode::decode;
+use agent_model::frame::Frame;
+use agent_model::limits::{HELD, Limits};
+use agent_source::kernel::btf::Btf;
+use agent_source::kernel::{facts, layout};
+use agent_source::{host, recording};
 use bytes::Bytes;
 
-use crate::correlate::limits::Limits;
-use crate::correlate::lineage::Lineage;
-use crate::correlate::observed::Observed;
-use crate::decode::decode;
-use crate::diagnose::tracker::HELD;
-use crate::export::line::{Gap, Item};
-use crate::export::metrics::Format;
-use crate::export::query::Query;
-use crate::export::why::Wanted;
-use crate::pipeline::{Diagnosed, Pipeline, Sink};
-use crate::source::frame::Frame;
-use crate::source::kernel::btf::Btf;
-use crate::source::kernel::{facts, layout};
-use crate::source::{host, recording};
+use crate::answers::why::{self, Wanted};
+use crate::filter::query::Query;
+use crate::metrics::Format;
+use crate::pipeline::{Pipeline, Sink};
+use crate::schema::{Gap, Item};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
@@ -91,6 +91,7 @@ fn pipeline(mut bytes: &[u8]) {
     // Those that died a moment ago wait to be judged.
     assert!(sizes.connections <= limits.connections && sizes.history <= limits.history + HELD);
     let _ = pipeline.tally();
+    let _ = why::report(pipeline.correlator(), pipeline.tracker(), &Wanted::default());
 }
 
 fn proc(bytes: &[u8]) {

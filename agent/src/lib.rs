@@ -1,21 +1,19 @@
 //! tcpwhy: why did this TCP connection stall or die?
 //!
-//! The modules are the stages an event passes, in order:
-//! `source` (kernel or recording) -> `decode` -> `correlate` -> `diagnose` -> `export`.
+//! The program: it joins the stages, each a crate of its own (`source`, `correlate`, `diagnose`, `advise`, all on
+//! `model`), and hands out what comes of them. [`pipeline`] is what to read first.
 
-pub mod advise;
+pub mod answers;
 pub mod cli;
-pub mod connect;
-pub mod correlate;
-pub mod decode;
-pub mod diagnose;
-pub mod event;
-pub mod export;
+pub mod filter;
+#[cfg(test)]
+pub(crate) mod golden;
 #[doc(hidden)]
 pub mod hostile;
 pub mod live;
+pub mod metrics;
+pub mod otlp;
 pub mod pipeline;
-pub mod source;
-
-#[cfg(test)]
-mod fixture;
+pub mod schema;
+pub mod serve;
+pub mod text;

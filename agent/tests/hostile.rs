@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent::hostile::{TARGETS, Target};
-use agent::source::recording::Reader;
+use agent_source::recording::Reader;
 
 /// Marsaglia's, of 64 bits.
 struct Random(u64);
@@ -56,7 +56,7 @@ fn stream() -> Vec<u8> {
     let frames = Reader::new(&recording[..]).expect("a recording").map(|frame| frame.expect("a frame"));
     frames
         .flat_map(|frame| {
-            let fact = if matches!(frame, agent::source::frame::Frame::Fact(_)) { 0x8000 } else { 0 };
+            let fact = if matches!(frame, agent_model::frame::Frame::Fact(_)) { 0x8000 } else { 0 };
             let head = (frame.bytes().len() as u16 | fact).to_le_bytes();
             [&head[..], frame.bytes()].concat()
         })
@@ -68,7 +68,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     match target {
         "btf" => {
-            vec![data("btf/x86_64-6.12.117+deb12-cloud-amd64.btf"), data("btf/s390x-6.12.95+deb12-s390x.btf")]
+            vec![data("../../source/tests/data/btf/x86_64-6.12.117+deb12-cloud-amd64.btf"), data("btf/s390x-6.12.95+deb12-s390x.btf")]
         }
         "cgroup_path" => texts(&[
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod9a64b8de_3f56_4f7c_8a0a_1d2f3a4b5c6d.slice",

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use agent::correlate::Correlator;
-use agent::correlate::limits::Limits;
-use agent::event::{
+use agent_common::record;
+use agent_correlate::Correlator;
+use agent_model::event::{
     Detail, Endpoint, Event, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Tcp, TcpState,
 };
-use agent_common::record;
+use agent_model::limits::Limits;
 
 const CONNECTIONS: u64 = 50_000;
 const MIB: u64 = 1 << 20;

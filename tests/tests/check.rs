@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use agent::source::kernel::probes::PROBES;
+use agent_source::kernel::probes::PROBES;
 use serde_json::Value;
 use tests::agent::program;
 

@@ -128,7 +128,7 @@ fn each_of_ten_thousand_deaths_has_a_cause() {
 /// The clients are reset: two ends each, which are one death. Where the client's reset is told first, and that
 /// of the server more than [`HOLD`] later (a busy machine), it is counted as the client's.
 ///
-/// [`HOLD`]: agent::diagnose::tracker::HOLD
+/// [`HOLD`]: agent_model::limits::HOLD
 #[test]
 fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
     let _alone = alone();

@@ -12,7 +12,7 @@ mod report;
 mod setup;
 mod skips;
 mod summary;
-#[path = "../../agent/build/toolchain.rs"]
+#[path = "../../agent/source/build/toolchain.rs"]
 mod toolchain;
 mod transcript;
 mod vm;

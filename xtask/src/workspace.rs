@@ -10,7 +10,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace")
 }
 
-/// What set-up downloads and what runs leave. Not cargo's own choice of folder: `agent/build.rs` looks
+/// What set-up downloads and what runs leave. Not cargo's own choice of folder: `agent/source/build.rs` looks
 /// here for the linker.
 pub fn target() -> PathBuf {
     root().join("target")

@@ -1,35 +1,15 @@
 //! The command line: one file a command.
 
-mod advise;
-mod agent;
-mod attach;
-mod check;
 mod client;
-mod completions;
-mod filter;
-mod kubectl;
-mod look;
-mod man;
-mod names;
-mod otlp;
+mod commands;
+mod flags;
 mod output;
-mod paths;
-mod place;
 mod printer;
-mod record;
-mod replay;
 mod rights;
 mod signals;
-mod since;
-mod size;
-mod tail;
-mod tape;
 #[cfg(test)]
 mod tests;
-mod timeouts;
-mod top;
 mod usage;
-mod why;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -40,6 +20,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
+use self::commands::{
+    advise, agent, check, completions, kubectl, man, record, replay, tail, timeouts, top, why,
+};
 use self::rights::Rights;
 pub use self::usage::UsageEnd;
 

@@ -1,14 +1,14 @@
 //! Events to the standard output, from a feed or from an agent's stream.
 
+use agent_model::escape::Escaped;
 use clap::ValueEnum;
 
 use super::printer::{self, Printer};
-use crate::export::api::select;
-use crate::export::escape::Escaped;
-use crate::export::feed::Reader;
-use crate::export::filter::Filter;
-use crate::export::line::{Item, LineError};
-use crate::export::text::{Look, Text};
+use crate::filter::Filter;
+use crate::schema::{Item, LineError};
+use crate::serve::api::select;
+use crate::serve::feed::Reader;
+use crate::text::{Look, Text};
 
 /// Form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

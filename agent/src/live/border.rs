@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
+use agent_model::frame::Frame;
+use agent_source::kernel::{Counters, Told, facts};
 use anyhow::Context as _;
-
-use crate::source::frame::Frame;
-use crate::source::kernel::{Counters, Told, facts};
 
 /// How often the kernel side is asked, while records come; ns.
 const INTERVAL: u64 = 1_000_000_000;

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_model::counters::Counters;
+use agent_model::event::Fact;
+use agent_model::frame::Frame;
+use agent_source::kernel::{Told, facts};
+use agent_source::recording::Recorder;
 use anyhow::Context as _;
 use tokio::time::{Interval, MissedTickBehavior, interval};
-
-use crate::event::Fact;
-use crate::export::metrics::Counters;
-use crate::source::frame::Frame;
-use crate::source::kernel::{Told, facts};
-use crate::source::recording::Recorder;
 
 /// How often what has come is written out.
 const TICK: Duration = Duration::from_secs(1);

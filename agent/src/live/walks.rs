@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use agent_source::kernel::facts;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
-
-use crate::source::kernel::facts;
 
 /// Who asks waits so long.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::UdpSocket;
 
-use agent::event::{Detail, Direction, KernelEvent};
+use agent_model::event::{Detail, Direction, KernelEvent};
 use socket2::SockRef;
 use tests::link::{Family, Host};
 use tests::scenes::memory;

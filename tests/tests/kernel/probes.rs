@@ -4,8 +4,8 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use agent::export::metrics::Counters as _;
-use agent::source::kernel::probes::{PROBES, ProbeState};
+use agent_model::counters::Counters as _;
+use agent_source::kernel::probes::{PROBES, ProbeState};
 use tests::skip::skip;
 
 use crate::costs::{self, Change};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use agent::event::{Event, Fact, ForkCount, ProcessRow};
+use agent_model::event::{Event, Fact, ForkCount, ProcessRow};
 use tests::link::Family;
 use tests::live::{Silent, insist};
 use tests::scenes::family::Forking;

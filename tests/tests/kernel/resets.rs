@@ -1,6 +1,6 @@
 //! Resets sent and received.
 
-use agent::event::{Detail, KernelEvent, TcpState};
+use agent_model::event::{Detail, KernelEvent, TcpState};
 use tests::link::{Family, Pair};
 use tests::scenes::reset::{self, Reset};
 

@@ -1,7 +1,7 @@
 //! Segments sent again, by kind, and what is counted of them.
 
-use agent::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
-use agent::export::metrics::Counters as _;
+use agent_model::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
+use agent_model::counters::Counters as _;
 use tests::link::Family;
 use tests::netns::Netns;
 use tests::scenes::retransmit::{self, Resent};

@@ -8,8 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use agent::diagnose::{Cause, Certainty};
-use agent::pipeline::Diagnosed;
+use agent_diagnose::Certainty;
+use agent_model::cause::Cause;
+use agent_diagnose::Diagnosed;
 use socket2::SockRef;
 use tests::link::{Family, Pair};
 use tests::snmp::{Meter, sockstat};

@@ -1,6 +1,6 @@
 //! What is read of a socket, against what the socket itself says: a wrong offset shows here.
 
-use agent::event::{RetransmitKind, Tcp};
+use agent_model::event::{RetransmitKind, Tcp};
 use socket2::SockRef;
 use tests::link::Family;
 use tests::scenes::retransmit;

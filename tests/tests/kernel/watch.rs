@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 
-use agent::correlate::limits::Limits;
-use agent::correlate::observed::Observed;
-use agent::decode::decode;
-use agent::diagnose::diagnose;
-use agent::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
+use agent_model::limits::Limits;
+use agent_correlate::observed::Observed;
+use agent_model::decode::decode;
+use agent_diagnose::{Story, diagnose};
+use agent_model::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
 use agent::export::line::Gap;
-use agent::export::metrics::Counters as _;
-use agent::pipeline::{Diagnosed, Pipeline, Sink};
-use agent::source::frame::Frame;
-use agent::source::kernel::ring::Ring;
-use agent::source::kernel::{self, Counters, Options, facts};
+use agent_model::counters::Counters as _;
+use agent::pipeline::{Pipeline, Sink};
+use agent_diagnose::Diagnosed;
+use agent_model::frame::Frame;
+use agent_source::kernel::ring::Ring;
+use agent_source::kernel;
+use agent_source::kernel::{Counters, Options, facts};
 use tests::link::Pair;
 use tests::netns::Netns;
 use tests::wait;
@@ -153,7 +155,7 @@ impl Watch {
         let correlator = heard.pipeline.correlator();
         let id = told.diagnosis.connection.expect("a connection");
         let connection = correlator.connection_by_id(id).expect("it is remembered");
-        let diagnosis = diagnose(&correlator.story(connection, told.diagnosis.phase, None));
+        let diagnosis = diagnose(&Story::of(correlator, connection, told.diagnosis.phase, None));
         Some(Diagnosed { diagnosis: diagnosis.expect("a cause still"), ..told.clone() })
     }
 
@@ -194,7 +196,7 @@ impl Watch {
 
     /// Whether a probe is up.
     pub fn has(&self, probe: &str) -> bool {
-        use agent::source::kernel::probes::ProbeState;
+        use agent_source::kernel::probes::ProbeState;
         let counters = self.counters();
         counters.probes.iter().any(|status| status.probe.name == probe && status.state == ProbeState::Up)
     }

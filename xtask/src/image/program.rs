@@ -99,7 +99,7 @@ fn borrow(command: &mut Command, platform: Platform) -> Result<String> {
         bail!(how);
     }
     let sysroot = arm64::sysroot().with_context(|| format!("{how}, or Debian's"))?;
-    // agent/build.rs has bpf-linker look for its LLVM beside the compiler, where Debian does not keep it.
+    // agent/source/build.rs has bpf-linker look for its LLVM beside the compiler, where Debian does not keep it.
     let root = process::capture(Command::new("rustc").args(["--print", "sysroot"]))?;
     let llvm = Path::new(String::from_utf8_lossy(&root).trim()).join("lib");
     command.env("RUSTC", arm64::RUSTC).env("LD_LIBRARY_PATH", llvm);

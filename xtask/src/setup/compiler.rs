@@ -1,4 +1,4 @@
-//! The compiler of the kernel side: found as `agent/build.rs` finds it.
+//! The compiler of the kernel side: found as `agent/source/build.rs` finds it.
 
 use std::process::Command;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 
-use super::super::Cli;
+use crate::cli::Cli;
 
 /// Lines of a text that are commands: `tcpwhy ...` at their start, perhaps after `$ `, `sudo`, variables or
 /// another command's pipe.

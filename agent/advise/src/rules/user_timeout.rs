@@ -1,0 +1,66 @@
+//! `TCP_USER_TIMEOUT` for programs that lost connections to silence: theirs alone, where the sysctl is all's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_diagnose::lessons::{Loss, Recovery, Waiting};
+use agent_model::cause::Cause;
+use agent_model::timers::policy::Limit;
+use agent_model::units::escaped;
+
+use super::{life, mean, recovered, summary, waits};
+use crate::{Advice, Place, plural, time};
+
+/// A program that lost as many has a problem, not an accident.
+const ENOUGH: usize = 2;
+
+/// No shorter: a router's restart, a moved virtual machine.
+const LEAST: Duration = Duration::from_secs(30);
+
+/// Worth a change in a program only if it ends the wait by as much.
+const WORTH: Duration = Duration::from_mins(1);
+
+pub(super) fn rule(place: &Place) -> Vec<Advice> {
+    let mut programs = BTreeMap::<&str, Vec<&Loss>>::new();
+    for loss in place.lesson.into_iter().flat_map(|lesson| &lesson.losses) {
+        if let (Cause::RetransmissionTimeout, Some(process)) = (loss.cause, &loss.process) {
+            programs.entry(&process.comm).or_default().push(loss);
+        }
+    }
+    let told = programs.into_iter().filter(|(_, losses)| losses.len() >= ENOUGH);
+    told.filter_map(|(comm, losses)| advice(place, comm, &losses)).collect()
+}
+
+fn advice(place: &Place, comm: &str, losses: &[&Loss]) -> Option<Advice> {
+    let waited = mean(&waits(losses));
+    let timeout = proposed(place);
+    let sooner = waited.checked_sub(timeout).filter(|sooner| *sooner >= WORTH)?;
+    let (count, ms) = (plural(losses.len() as u64, "connection"), timeout.as_millis());
+    let comm = escaped(comm);
+    Some(Advice {
+        setting: format!("TCP_USER_TIMEOUT of {comm}"),
+        netns: Some(place.netns),
+        now: None,
+        proposed: format!("{ms} ms"),
+        observation: format!("{comm} learnt of {count} that died only after {}", time(waited)),
+        effect: format!(
+            "it would have known {} sooner each; {}, all within half of that time",
+            time(sooner),
+            recovered(summary(place.recoveries(Waiting::Data)))
+        ),
+        risk: "also limits keepalive and how long data may wait for a peer that does not read".to_owned(),
+        command: format!(
+            "in {comm}: int ms = {ms}; setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);"
+        ),
+    })
+}
+
+/// Twice what the latest recovery took, in whole seconds.
+fn proposed(place: &Place) -> Duration {
+    let took = |one: &Recovery| {
+        let steps = life(one.rto_ms, place.rto_max(), Limit::Retries2(u8::MAX)).steps;
+        steps.get(one.stage as usize).or(steps.last()).map_or(Duration::ZERO, |step| step.elapsed)
+    };
+    let longest = place.recoveries(Waiting::Data).map(took).max().unwrap_or_default();
+    Duration::from_secs((longest * 2).max(LEAST).as_secs().div_ceil(10) * 10)
+}

@@ -1,0 +1,111 @@
+//! When a walk over the open files of all processes is worth its cost.
+
+use std::collections::HashMap;
+
+use agent_model::event::Tcp;
+use agent_model::limits::WANTS;
+use agent_model::units::from_jiffies;
+
+use super::connection::Connection;
+use super::observed::ConnectionId;
+use super::owner;
+use super::timeline::What;
+
+/// How long after the expected next timeout a silent stall is looked at, ns: the timer wheel rounds up by
+/// at most an eighth (KERNEL.md §4.3), and the peer's answer takes its time.
+const GRACE: u64 = 1_000_000_000;
+
+/// The walks, and the connections that wish for one.
+#[derive(Debug, Default)]
+pub struct Walks {
+    /// Number of the walk that goes on or comes next.
+    number: u32,
+    /// When it found its first socket.
+    began: Option<u64>,
+    /// When the last one ended.
+    done: Option<u64>,
+    /// From when on a walk would tell something new of a connection.
+    wants: HashMap<ConnectionId, u64>,
+    evicted: u64,
+}
+
+impl Walks {
+    /// The number under which a finding of `time` counts.
+    pub fn found(&mut self, time: u64) -> u32 {
+        self.began.get_or_insert(time);
+        self.number
+    }
+
+    /// A walk ended. Returns its number.
+    pub fn end(&mut self, time: u64) -> u32 {
+        let began = self.began.take().unwrap_or(time);
+        self.wants.retain(|_, due| *due > began);
+        self.done = Some(time);
+        let ended = self.number;
+        self.number = ended.wrapping_add(1);
+        ended
+    }
+
+    /// Whether any has ended.
+    pub fn any_done(&self) -> bool {
+        self.done.is_some()
+    }
+
+    /// From when on the next one would tell something new.
+    pub fn due(&self) -> Option<u64> {
+        self.wants.values().copied().min()
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Renews the wish of a connection that had an event, or that a walk found at `held`.
+    pub fn ask(&mut self, connection: &Connection, held: Option<u64>, hz: u32) {
+        let Some(due) = due(connection, held, hz) else { return self.withdraw(connection.id) };
+        if self.wants.len() < WANTS || self.wants.contains_key(&connection.id) {
+            self.wants.insert(connection.id, due);
+        } else {
+            self.evicted += 1;
+        }
+    }
+
+    /// The connection is dead, or all is known of it.
+    pub fn withdraw(&mut self, id: ConnectionId) {
+        self.wants.remove(&id);
+    }
+}
+
+/// A connection without an owner asks at once, if any file refers to it; one that runs short of memory too,
+/// since others may have it; a stalled one when its next timeout is overdue: it recovered or died without a
+/// word, or the timer was one of those that no event tells of (zero-window and keepalive probes).
+fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
+    let tcp = &connection.tcp()?;
+    if (lacks_owner(connection) && tcp.raw.has_socket != 0) || runs_short(connection) {
+        return Some(connection.last);
+    }
+    // At a timeout's event the timer is not armed yet.
+    let (seen, wait) = held.map_or((connection.last, tcp.raw.rto.saturating_mul(2)), |held| {
+        (held.max(connection.last), left(tcp))
+    });
+    let wait = from_jiffies(wait, hz).filter(|_| connection.is_stalled())?;
+    Some(seen.saturating_add(wait.as_nanos() as u64).saturating_add(GRACE))
+}
+
+/// What the timer that runs next has left at this sight of it, jiffies; at least one.
+fn left(tcp: &Tcp) -> u32 {
+    let timer = if tcp.raw.pending == 0 { tcp.keepalive_expires() } else { tcp.timer_expires() };
+    let left = timer.map_or(tcp.raw.rto.into(), |expires| expires.saturating_sub(tcp.raw.jiffies));
+    left.clamp(1, u64::from(u32::MAX)) as u32
+}
+
+fn runs_short(connection: &Connection) -> bool {
+    let last = connection.timeline.last().map(|entry| entry.what);
+    connection.is_live() && matches!(last, Some(What::BufLimitExceeded { .. } | What::PacketDropped { .. }))
+}
+
+/// For the dead, whose file will be closed any moment, their listener's process is answer enough.
+fn lacks_owner(connection: &Connection) -> bool {
+    let owner = connection.owner.as_deref();
+    if connection.is_live() { owner::is_weak(owner) } else { owner.is_none() }
+}

@@ -1,0 +1,185 @@
+//! Stories in records of the ABI, for unit tests.
+
+use std::sync::Arc;
+
+use agent_common::record::{OWNED, TcpRecord};
+use agent_common::{owner, retransmit, signal};
+use agent_correlate::connection::Connection;
+use agent_correlate::observed::Observed;
+use agent_model::cause::Cause;
+use agent_model::decode::decode;
+use agent_model::event::{Fact, HostFacts};
+use agent_model::fixture::{RecordBytes, put};
+use agent_model::frame::Frame;
+use agent_model::limits::Limits;
+
+use crate::judge::{Judge, Verdicts};
+use crate::{Diagnosed, Diagnosis};
+
+/// `TCP_SYN_SENT`
+pub const SYN_SENT: u8 = 2;
+/// `TCP_FIN_WAIT1`
+pub const FIN_WAIT1: u8 = 4;
+/// `TCP_FIN_WAIT2`
+pub const FIN_WAIT2: u8 = 5;
+/// `TCP_CLOSE`
+pub const CLOSE: u8 = 7;
+/// `TCP_LISTEN`
+pub const LISTEN: u8 = 10;
+/// One second of the monotonic clock.
+pub const SECOND: u64 = 1_000_000_000;
+/// Address of the server's socket.
+pub const SK: u64 = 0xffff_8880_1234_5600;
+/// The kernel's HZ.
+pub const HZ: u32 = 250;
+/// The end of most stories.
+pub const SERVER: &str = "10.0.0.1:80";
+/// Its peer.
+pub const CLIENT: &str = "10.0.0.2:5555";
+
+/// Keeps diagnoses.
+#[derive(Debug, Default)]
+struct Kept(Vec<Diagnosis>);
+
+impl Verdicts for Kept {
+    fn observed(&mut self, _: &Arc<Observed>, _: Option<&Connection>) {}
+
+    fn diagnosed(&mut self, diagnosed: Diagnosed, _: Option<&Connection>) {
+        self.0.push(diagnosed.diagnosis);
+    }
+}
+
+/// A judge that decodes for itself, and what it said.
+#[derive(Debug)]
+pub struct Bench(pub Judge, Kept);
+
+impl Bench {
+    /// A kernel that names its reasons.
+    pub fn new() -> Self {
+        Self::with(&[
+            (1, "NO_SOCKET"),
+            (8, "TCP_ABORT_ON_DATA"),
+            (9, "TCP_TIMEWAIT_SOCKET"),
+            (10, "INVALID_SYN"),
+            (11, "TCP_ABORT_ON_CLOSE"),
+            (12, "TCP_ABORT_ON_LINGER"),
+            (13, "TCP_ABORT_ON_MEMORY"),
+            (14, "TCP_STATE"),
+            (15, "TCP_KEEPALIVE_TIMEOUT"),
+            (99, "SOMETHING_NEW"),
+        ])
+    }
+
+    /// Before 6.10.
+    pub fn old() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(reasons: &[(i32, &str)]) -> Self {
+        let mut bench = Self(Judge::new(Limits::default()), Kept::default());
+        let drop_reasons = [(20, "PROTO_MEM"), (40, "TCP_LISTEN_OVERFLOW")]
+            .map(|(number, name)| (number, name.into()))
+            .into();
+        let reset_reasons = reasons.iter().map(|&(number, name)| (number, name.into())).collect();
+        bench.fact(&Fact::Host(HostFacts {
+            hz: HZ,
+            release: "6.12".into(),
+            reset_reasons,
+            page_size: 4096,
+            drop_reasons,
+        }));
+        bench.fact(&Fact::WalkDone { time: 1 });
+        bench
+    }
+
+    /// Takes in a fact.
+    pub fn fact(&mut self, fact: &Fact) {
+        self.frame(&Frame::fact(fact));
+    }
+
+    /// Tells the stack of [`reset`]'s resets.
+    pub fn stack(&mut self, frames: &[&str]) {
+        let frames = frames.iter().map(|&name| name.into()).collect();
+        self.fact(&Fact::Stack { id: 7, frames });
+    }
+
+    /// Takes in a record.
+    pub fn push(&mut self, record: &RecordBytes) {
+        self.frame(&record.frame());
+    }
+
+    /// Takes in a frame.
+    pub fn frame(&mut self, frame: &Frame) {
+        self.0.apply(decode(frame).expect("an event"), &mut self.1);
+    }
+
+    /// What was said since it was asked before.
+    pub fn told(&mut self) -> Vec<Diagnosis> {
+        self.0.settle(u64::MAX, &mut self.1);
+        std::mem::take(&mut self.1.0)
+    }
+
+    /// The only thing said.
+    pub fn only(&mut self) -> Diagnosis {
+        let mut told = self.told();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        told.remove(0)
+    }
+
+    /// Deaths counted.
+    pub fn deaths(&self, cause: Cause) -> u64 {
+        self.0.tracker().stats().deaths[cause as usize]
+    }
+}
+
+/// A server's connection.
+pub fn record(signal: u16, time: u64) -> RecordBytes {
+    let mut record = RecordBytes::tcp(signal, time).socket(SK, 42).ends(SERVER, CLIENT);
+    put!(record, netns.retries2, 15_u8);
+    put!(record, netns.syn_retries, 6_u8);
+    put!(record, netns.fin_timeout, 15_000_u32);
+    put!(record, tcp.rto_max, 30_000_u32);
+    put!(record, tcp.snd_wnd, 64_000_u32);
+    put!(record, totals.resets_sent, 1_u32);
+    record
+}
+
+/// A reset on this side's initiative, with the stack that was told.
+pub fn reset(time: u64, reason: i32) -> RecordBytes {
+    let mut record = record(signal::RESET_SENT, time).reset(reason, true).state(CLOSE).flags(OWNED);
+    put!(record, record.detail.reset_sent.stack, 7_i32);
+    record.current(55, "child")
+}
+
+/// A change from `old` to CLOSE, with an errno.
+pub fn closed(time: u64, old: u8, err: i32) -> RecordBytes {
+    let mut record = record(signal::STATE_CHANGED, time).change(old, CLOSE);
+    put!(record, tcp.err, err);
+    record
+}
+
+/// A retransmission after the n-th timeout.
+pub fn timeout(time: u64, stage: u8, rto: u32) -> RecordBytes {
+    let mut record = record(signal::RETRANSMIT, time).retransmit(retransmit::TIMEOUT);
+    silent(&mut record, stage);
+    put!(record, tcp.rto, rto);
+    record
+}
+
+/// `stage` timeouts with 1448 bytes in flight and 100 unsent.
+pub fn silent(record: &mut RecordBytes, stage: u8) {
+    put!(record, tcp.retransmits, stage);
+    put!(record, tcp.snd_una, 1000_u32);
+    put!(record, tcp.snd_nxt, 2448_u32);
+    put!(record, tcp.write_seq, 2548_u32);
+    put!(record, tcp.packets_out, 1_u32);
+    let at = std::mem::offset_of!(TcpRecord, totals.segments) + 4 * usize::from(retransmit::TIMEOUT);
+    record.put(at, &u32::from(stage).to_ne_bytes());
+}
+
+/// Somebody listens at [`SERVER`].
+pub fn listen(backlog: u32) -> RecordBytes {
+    let mut record = RecordBytes::tcp(signal::STATE_CHANGED, 2).socket(0x1000, 1).ends(SERVER, "0.0.0.0:0");
+    put!(record, record.detail.state_changed.backlog, backlog);
+    record.change(CLOSE, LISTEN).owner(100, "nginx", owner::LISTEN)
+}

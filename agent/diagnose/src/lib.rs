@@ -1,0 +1,124 @@
+//! Says why: pure functions over what correlation kept of a connection.
+//!
+//! [`diagnose`] asks the rules of [`causes`] in the order of their table; the first that recognises the
+//! [`Story`] answers. [`tracker`] says when to ask. No rule reads a clock, /proc or the kernel.
+
+use agent_correlate::observed::ConnectionId;
+use agent_model::cause::Cause;
+use agent_model::event::HostFacts;
+use agent_model::timers::{self, Era, Facts, Outlook};
+use serde::{Deserialize, Serialize};
+
+pub mod backlog;
+mod causes;
+mod diagnosed;
+pub mod families;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+pub mod forecast;
+pub mod judge;
+pub mod lessons;
+mod path;
+pub mod stats;
+pub mod story;
+#[cfg(test)]
+mod tests;
+pub mod together;
+pub mod tracker;
+
+pub use diagnosed::Diagnosed;
+pub use story::Story;
+
+/// What has come of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It is over.
+    Died,
+    /// It lives, and waits.
+    Stalled,
+    /// It lives, and what held it up is over.
+    Recovered,
+}
+
+/// How sure something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// The kernel told it.
+    Observed,
+    /// It follows from what the kernel told, if nothing unseen interfered.
+    Inferred,
+}
+
+/// One thing that speaks for the cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// What it is.
+    pub text: String,
+}
+
+/// Why a connection stalled or died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// Why.
+    pub cause: Cause,
+    /// What has come of it.
+    pub phase: Phase,
+    /// Whose; `None` for a connection that never was one.
+    pub connection: Option<ConnectionId>,
+    /// The other end, if it lives on this host: both ends tell of one problem.
+    pub peer: Option<ConnectionId>,
+    /// When it died, stalled or recovered, ns of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// Connections that it is told for: this one, and in a storm those of the same source and end that have no
+    /// line of their own. At least 1.
+    pub stands_for: u32,
+    /// One line.
+    pub summary: String,
+    /// What speaks for it.
+    pub evidence: Vec<Evidence>,
+    /// What comes if the peer stays silent; of a stall.
+    pub outlook: Option<Outlook>,
+    /// What to change, and what that costs.
+    pub advice: Vec<String>,
+}
+
+/// Says why. `None` if nothing is wrong.
+pub fn diagnose(story: &Story) -> Option<Diagnosis> {
+    let finding = causes::find(story)?;
+    let causes::Finding { cause, summary, evidence, advice } = finding;
+    Some(Diagnosis {
+        cause,
+        phase: story.phase,
+        connection: story.connection.map(|connection| connection.id),
+        peer: story.peer.map(|peer| peer.id),
+        time: story.time,
+        stands_for: 1,
+        summary,
+        evidence,
+        outlook: story.outlook,
+        advice,
+    })
+}
+
+/// What comes for the connection if its peer stays silent; `None` where nothing can be said.
+pub fn outlook(
+    connection: &agent_correlate::connection::Connection,
+    sight: &story::Sight,
+    host: &HostFacts,
+) -> Option<Outlook> {
+    let (tcp, state) = (connection.tcp()?, connection.state?);
+    let facts = Facts {
+        time: sight.time,
+        hz: host.hz,
+        state,
+        moment: sight.moment,
+        era: Era::default(),
+        lrcvtime: tcp.lrcvtime(),
+        tcp: &tcp,
+    };
+    (host.hz > 0 && connection.is_live()).then(|| timers::outlook(&facts))
+}

@@ -1,0 +1,84 @@
+//! What a rule gets to see of a connection, taken from all that is remembered.
+
+use std::cell::OnceCell;
+
+use agent_correlate::Correlator;
+use agent_correlate::connection::Connection;
+use agent_correlate::families::Family;
+use agent_correlate::listeners::Listening;
+use agent_correlate::observed::Observed;
+use agent_model::event::Detail;
+use agent_model::timers::Outlook;
+
+use super::{Relatives, Story};
+use crate::{Phase, forecast};
+
+impl<'a> Story<'a> {
+    /// The story of a connection.
+    pub fn of(
+        correlator: &'a Correlator,
+        connection: &'a Connection,
+        phase: Phase,
+        outlook: Option<Outlook>,
+    ) -> Self {
+        Self {
+            phase,
+            time: connection.died().unwrap_or(connection.last),
+            looked: false,
+            connection: Some(connection),
+            peer: correlator.other_end(connection),
+            stray: None,
+            listening: correlator.listening_for(connection),
+            host: correlator.host(),
+            stack: correlator.stack(connection.reset_stack.map(i32::from)),
+            outlook,
+            memory: correlator.tcp_memory(),
+            family: correlator.family_of(connection).map(|family| relatives(correlator, family)),
+            families: correlator.families(),
+            orphans: correlator.orphans(),
+            cgroup: connection.memory_cgroup.and_then(|cgroup| correlator.cgroup_memory(cgroup.get())),
+            tcp: OnceCell::new(),
+            entries: OnceCell::new(),
+        }
+    }
+
+    /// The story of an event without a connection.
+    pub fn of_stray(correlator: &'a Correlator, observed: &'a Observed) -> Self {
+        let time = observed.event.time;
+        Self {
+            phase: if observed.stage.is_some() || is_drop(observed) { Phase::Stalled } else { Phase::Died },
+            time,
+            looked: false,
+            connection: None,
+            peer: correlator.sender(&observed.event.endpoint, time),
+            stray: Some(observed),
+            listening: observed.listener.clone(),
+            host: correlator.host(),
+            stack: observed.stack.clone(),
+            outlook: observed.outlook,
+            memory: correlator.tcp_memory(),
+            family: family_listening(correlator, &observed.listener)
+                .map(|family| relatives(correlator, family)),
+            families: correlator.families(),
+            orphans: correlator.orphans(),
+            cgroup: None,
+            tcp: OnceCell::new(),
+            entries: OnceCell::new(),
+        }
+    }
+}
+
+/// The client sends again, and waits.
+fn is_drop(observed: &Observed) -> bool {
+    matches!(observed.event.detail, Detail::PacketDropped { .. })
+}
+
+fn family_listening<'a>(correlator: &'a Correlator, listening: &Listening) -> Option<&'a Family> {
+    let owner = listening.somebody()?.owner.as_ref()?;
+    correlator.families().of(owner.process.pid)
+}
+
+/// The family, and the limits that it would reach.
+fn relatives<'a>(correlator: &Correlator, family: &'a Family) -> Relatives<'a> {
+    Relatives { family, forecast: forecast::of(correlator, family) }
+}

@@ -1,0 +1,28 @@
+//! What is said of stories.
+
+use agent_common::record::{OWNED, REQUEST, TIME_WAIT, TcpRecord};
+use agent_common::{owner, retransmit, signal};
+use agent_model::cause::Cause;
+use agent_model::event::Fact;
+use agent_model::fixture::{ESTABLISHED, RecordBytes, put};
+
+use crate::fixture::*;
+use crate::{Certainty, Diagnosis, Phase};
+
+mod holders;
+mod living;
+mod pages;
+mod resets;
+mod silence;
+mod storm;
+
+pub fn certainty(diagnosis: &Diagnosis) -> Certainty {
+    diagnosis.evidence[0].certainty
+}
+
+pub fn says(diagnosis: &Diagnosis, part: &str) {
+    let mut evidence = diagnosis.evidence.iter().map(|one| &one.text);
+    let found =
+        evidence.any(|text| text.contains(part)) || diagnosis.advice.iter().any(|text| text.contains(part));
+    assert!(found || diagnosis.summary.contains(part), "no {part:?} in {diagnosis:#?}");
+}

@@ -1,0 +1,158 @@
+use agent_model::timers::Rule;
+
+use super::*;
+
+#[test]
+fn each_timeout_tells_stage_and_deadline_and_the_death_is_foreseen() {
+    let mut bench = Bench::new();
+    let mut stamped = timeout(SECOND, 1, 51);
+    put!(stamped, tcp.jiffies, 1_000_000_u64);
+    bench.push(&stamped);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::RetransmissionTimeout, Phase::Stalled));
+    let outlook = told.outlook.unwrap();
+    assert_eq!((outlook.stage, outlook.rule, outlook.rto.as_millis()), (1, Rule::TcpRetries2, 408));
+    says(&told, "tcp_retries2 is 15: the kernel gives up at the first timeout past 15min 24.6s");
+    assert_eq!(bench.0.tracker().stats().stalled[0], 1);
+    let death = outlook.death.unwrap();
+    let mut end = closed(death.earliest, ESTABLISHED, 110);
+    silent(&mut end, 15);
+    bench.push(&end);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::RetransmissionTimeout, Phase::Died));
+    says(&told, "gave up with ETIMEDOUT");
+    let stats = bench.0.tracker().stats();
+    assert_eq!((stats.stalled[0], stats.early.count() + stats.late.count()), (0, 1));
+    assert!(stats.early.sum() + stats.late.sum() < 5.0);
+}
+
+#[test]
+fn a_user_timeout_is_named() {
+    let mut end = closed(SECOND, ESTABLISHED, 110);
+    silent(&mut end, 3);
+    put!(end, tcp.user_timeout, 2500_u32);
+    let mut bench = Bench::new();
+    bench.push(&end);
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::UserTimeout);
+    says(&told, "TCP_USER_TIMEOUT is 2500 ms");
+}
+
+#[test]
+fn a_connect_without_an_answer() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 250).retransmit(retransmit::SYN).state(SYN_SENT));
+    assert_eq!(bench.only().cause, Cause::ConnectTimeout);
+    let mut end = closed(3 * SECOND, SYN_SENT, 110);
+    silent(&mut end, 6);
+    bench.push(&end);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::ConnectTimeout, Phase::Died));
+    says(&told, "tcp_syn_retries is 6");
+}
+
+#[test]
+fn who_gives_up_connecting_is_named() {
+    let mut bench = Bench::new();
+    let syn = timeout(SECOND, 2, 250).retransmit(retransmit::SYN).state(SYN_SENT);
+    bench.push(&syn.owner(5, "curl", owner::CONNECT));
+    let mut end = closed(3 * SECOND, SYN_SENT, 0);
+    silent(&mut end, 2);
+    bench.push(&end);
+    says(bench.told().last().unwrap(), "curl[5] gave up connecting to 10.0.0.2:5555 after 2 SYN timeouts");
+}
+
+#[test]
+fn an_orphan_has_limits_of_its_own() {
+    let mut end = closed(SECOND, FIN_WAIT1, 110);
+    silent(&mut end, 8);
+    put!(end, tcp.sock_flags, 1_u64);
+    let mut bench = Bench::new();
+    bench.push(&end);
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::OrphanTimeout);
+    says(&told, "1548 bytes not delivered");
+}
+
+#[test]
+fn a_shut_window_that_falls_silent() {
+    let mut end = closed(SECOND, ESTABLISHED, 110);
+    put!(end, tcp.snd_wnd, 0_u32);
+    put!(end, tcp.probes_out, 15_u8);
+    let mut bench = Bench::new();
+    bench.push(&end);
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::ZeroWindowTimeout);
+    says(&told, "15 probes unanswered");
+}
+
+/// No event tells of keepalive probes: a walk over open files sees them.
+#[test]
+fn unanswered_keepalive_probes_have_an_outlook() {
+    let mut probed = record(signal::SOCK_HELD, 100 * SECOND).held(5, "curl", 1, 3);
+    put!(probed, tcp.jiffies, 1_000_000_u64);
+    put!(probed, tcp.keepalive_expires, 1_010_000_u64);
+    put!(probed, tcp.timer_expires, u64::MAX);
+    put!(probed, tcp.sock_flags, 1_u64 << 3);
+    put!(probed, tcp.probes_out, 2_u8);
+    put!(probed, tcp.rcv_tstamp, 900_000_u32);
+    put!(probed, netns.keepalive_intvl, 18_750_u32);
+    put!(probed, netns.keepalive_probes, 9_u8);
+    let mut bench = Bench::new();
+    bench.push(&probed);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::KeepaliveTimeout, Phase::Stalled));
+    says(&told, "no answer to 2 keepalive probes: the kernel gives up in 9min 31s by keepalive");
+    assert_eq!(told.outlook.unwrap().rule, Rule::Keepalive);
+    let due = bench.0.correlator().walk_due().expect("a walk after the next probe");
+    assert!((140 * SECOND..145 * SECOND).contains(&due), "{due}");
+}
+
+#[test]
+fn a_recovery_clears_the_stall_with_its_stage() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 51));
+    bench.push(&timeout(2 * SECOND, 2, 102));
+    bench.told();
+    let mut fast = record(signal::RETRANSMIT, 3 * SECOND).retransmit(retransmit::FAST);
+    silent(&mut fast, 2);
+    put!(fast, tcp.retransmits, 0_u8);
+    put!(fast, tcp.snd_una, 2448_u32);
+    bench.push(&fast);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::LossyPath, Phase::Recovered));
+    let stats = bench.0.tracker().stats();
+    assert_eq!((stats.stalled.iter().sum::<u64>(), stats.recoveries.buckets()[1]), (0, (2.0, 1)));
+    assert!((stats.durations.sum() - 2.0).abs() < 1e-9);
+}
+
+#[test]
+fn one_reported_duplicate_clears_all_resends_of_a_segment() {
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 1, 51));
+    bench.push(&timeout(2 * SECOND, 2, 102));
+    bench.told();
+    let mut answered = record(signal::STATE_CHANGED, 3 * SECOND).change(ESTABLISHED, 8);
+    silent(&mut answered, 2);
+    put!(answered, tcp.retransmits, 0_u8);
+    put!(answered, tcp.snd_una, 2448_u32);
+    put!(answered, tcp.dsack_dups, 1_u32);
+    bench.push(&answered);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::SpuriousRetransmit, Phase::Recovered));
+    says(&told, "goes on after 2 timeouts; 2 segments sent again had arrived");
+}
+
+#[test]
+fn a_window_that_shut_over_data_in_flight_is_told_at_each_resend() {
+    let mut bench = Bench::new();
+    for (time, backoff) in [(1, 0_u8), (2, 1), (4, 2)] {
+        let mut resend = timeout(time * SECOND, 1, 51);
+        put!(resend, tcp.retransmits, 0_u8);
+        put!(resend, tcp.backoff, backoff);
+        put!(resend, tcp.snd_wnd, 0_u32);
+        bench.push(&resend);
+    }
+    let causes: Vec<_> = bench.told().into_iter().map(|told| told.cause).collect();
+    assert_eq!(causes, [Cause::ZeroWindow; 2], "the first may be a loss");
+}

@@ -1,0 +1,87 @@
+//! Deaths without an event of their own. In a storm the kernel side tells samples, each of which stands for
+//! others of its source, and the daemon tells the last ones by their number alone (`agent-ebpf/src/storm.rs`).
+//! All of them share what came of the sample.
+
+use std::collections::HashMap;
+
+use agent_common::count::{CountKey, REASON_ABSENT};
+use agent_model::cause::Cause;
+use agent_model::event::{Detail, Fact, KernelEvent, signal_of};
+use agent_model::words::SIGNALS;
+
+/// Sources of which the last fate is known: as many as the kernel side's map of counters holds.
+const SOURCES: usize = 4096;
+
+/// An event that may end a connection, and those that it stands for.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    source: Option<CountKey>,
+    /// How many they are, at least 1.
+    pub times: u32,
+}
+
+/// Why connections died, and whose they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Why.
+    pub cause: Cause,
+    /// cgroup v2 id; 0 if not known.
+    pub cgroup: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+}
+
+/// The last fate of what the kernel side tells together, whatever the port, by the key of its counters; none of one
+/// that ended nothing, or nothing that was not counted elsewhere.
+#[derive(Debug, Default)]
+pub struct Together(HashMap<CountKey, Option<Fate>>);
+
+impl Group {
+    /// Of an event.
+    pub fn of(event: &KernelEvent) -> Self {
+        Self { source: counted_as(event), times: event.stands_for }
+    }
+}
+
+/// As `count_socket` and `count_segment` name it; `None` of a signal that ends no connection.
+pub fn counted_as(event: &KernelEvent) -> Option<CountKey> {
+    let endpoint = &event.endpoint;
+    let detail = match event.detail {
+        Detail::ResetSent { reason, .. } => reason.map_or(REASON_ABSENT, |reason| reason as u16),
+        Detail::ResetReceived => endpoint.state? as u16,
+        Detail::StateChanged { new, .. } => new as u16,
+        Detail::Retransmit { .. }
+        | Detail::SynackRetransmit { .. }
+        | Detail::BufLimitExceeded { .. }
+        | Detail::RcvqueueFull { .. }
+        | Detail::PacketDropped { .. }
+        | Detail::SockDestroyed => return None,
+    };
+    // A segment without a full socket is counted under its namespace alone.
+    let cgroup = endpoint.cgroup.filter(|_| !endpoint.request).unwrap_or(0);
+    Some(CountKey { cgroup, netns: endpoint.netns, signal: signal_of(&event.detail), detail })
+}
+
+impl Together {
+    /// Notes what came of a group.
+    pub fn note(&mut self, group: Group, fate: Option<Fate>) {
+        let Some(source) = group.source else { return };
+        if self.0.len() < SOURCES || self.0.contains_key(&source) {
+            self.0.insert(source, fate);
+        }
+    }
+
+    /// What came of the events that `fact` tells by their number, and how many they are.
+    pub fn fate(&self, fact: &Fact) -> Option<(Fate, u64)> {
+        let Fact::Coalesced { signal, detail, cgroup, netns, port: _, count } = fact else { return None };
+        let signal = SIGNALS.iter().position(|word| **word == **signal)? as u16;
+        let source = CountKey { cgroup: *cgroup, netns: *netns, signal, detail: *detail };
+        let fate = self.0.get(&source).copied().flatten()?;
+        Some((fate, *count))
+    }
+
+    /// Forgets those of places of which `lives` says no.
+    pub fn retain(&mut self, lives: impl Fn(u64, u32) -> bool) {
+        self.0.retain(|source, _| lives(source.cgroup, source.netns));
+    }
+}

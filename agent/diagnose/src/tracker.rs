@@ -1,0 +1,376 @@
+//! When to ask why: at a death, at each timeout of a stall, at its recovery; and what is counted of it.
+//!
+//! A received RST is not judged at once. The other end may live on this host, and its own reset is told
+//! after the one that it caused; and `tcp_reset` also makes up a RST for data after close, whose true reason
+//! only the reset that follows has. Such deaths wait [`HOLD`] of the events' own clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_correlate::Correlator;
+use agent_correlate::connection::Connection;
+use agent_correlate::identity::Identity;
+use agent_correlate::observed::{ConnectionId, Observed};
+use agent_correlate::place::{Places, Whose};
+use agent_correlate::timeline::What;
+use agent_model::cause::Cause;
+use agent_model::event::{Detail, Endpoint, Fact, RetransmitKind};
+use agent_model::limits::{HELD, HOLD};
+use agent_model::timers::Moment;
+use agent_model::timers::clock::Window;
+
+use super::lessons::{Lessons, Start};
+use super::stats::Stats;
+use super::story::Sight;
+use super::together::{Fate, Group, Together};
+use super::{Diagnosis, Phase, Story, diagnose, outlook};
+
+/// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
+const STALLS: usize = 50_000;
+
+/// A diagnosis, and the event if it has no connection.
+type Told = (Diagnosis, Option<Arc<Observed>>);
+
+/// Follows connections from stall to end.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    stalls: HashMap<ConnectionId, Stall>,
+    held: VecDeque<Held>,
+    together: Together,
+    stats: Stats,
+    lessons: Lessons,
+}
+
+/// A stall that is going on.
+#[derive(Clone, Copy, Debug)]
+pub struct Stall {
+    /// When it was first seen, ns of `CLOCK_MONOTONIC`.
+    pub since: u64,
+    /// Consecutive timeouts or probes without an answer.
+    pub stage: u32,
+    /// When the kernel will give up, if it will.
+    pub death: Option<Window>,
+    /// Why, as last told.
+    pub cause: Option<Cause>,
+    sight: Sight,
+    start: Start,
+}
+
+/// Something whose reason may yet be told.
+#[derive(Debug)]
+struct Held {
+    due: u64,
+    of: Subject,
+}
+
+#[derive(Debug)]
+enum Subject {
+    Connection(ConnectionId, Group),
+    /// It runs short of memory: whoever has it is found by a walk over open files meanwhile.
+    Shortage(ConnectionId),
+    Stray(Arc<Observed>),
+}
+
+impl Tracker {
+    /// What was counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// When the first of what waits is to be judged, ns of `CLOCK_MONOTONIC`.
+    pub fn due(&self) -> Option<u64> {
+        self.held.front().map(|held| held.due)
+    }
+
+    /// What stalls that are over taught.
+    pub fn lessons(&self) -> &Lessons {
+        &self.lessons
+    }
+
+    /// When and at which point of the kernel's work a stalled connection's numbers were read.
+    pub fn sight(&self, id: ConnectionId) -> Option<Sight> {
+        self.stalls.get(&id).map(|stall| stall.sight)
+    }
+
+    /// The stalls that go on, in no order.
+    pub fn stalls(&self) -> impl Iterator<Item = (ConnectionId, &Stall)> {
+        self.stalls.iter().map(|(id, stall)| (*id, stall))
+    }
+
+    /// Judges what waited until `now`, ns of `CLOCK_MONOTONIC`.
+    pub fn settle(&mut self, correlator: &mut Correlator, now: u64) -> Vec<Told> {
+        let mut told = Vec::new();
+        while self.held.front().is_some_and(|held| held.due <= now || self.held.len() > HELD) {
+            let Some(held) = self.held.pop_front() else { break };
+            told.extend(self.judge(correlator, held));
+        }
+        told
+    }
+
+    fn judge(&mut self, correlator: &mut Correlator, held: Held) -> Option<Told> {
+        match held.of {
+            Subject::Connection(id, group) => {
+                self.death(correlator, id, group).map(|diagnosis| (diagnosis, None))
+            }
+            Subject::Shortage(id) => shortage(correlator, id).map(|diagnosis| (diagnosis, None)),
+            Subject::Stray(observed) => {
+                self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
+            }
+        }
+    }
+
+    /// Follows a kernel event, which correlation has taken in.
+    pub fn follow(&mut self, correlator: &mut Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
+        let Some(id) = observed.connection else { return self.follow_stray(correlator, observed) };
+        let ended = correlator.connection_by_id(id).is_some_and(|known| known.died().is_some());
+        let group = Group::of(&observed.event);
+        if !ended {
+            self.count(group, None);
+            return self.follow_living(correlator, id, observed).into_iter().collect();
+        }
+        match observed.event.detail {
+            Detail::ResetReceived => {
+                self.hold(Subject::Connection(id, group), observed.event.time);
+                Vec::new()
+            }
+            _ => self.death(correlator, id, group).into_iter().collect(),
+        }
+    }
+
+    fn hold(&mut self, of: Subject, time: u64) {
+        self.held.push_back(Held { due: time.saturating_add(HOLD), of });
+    }
+
+    fn follow_stray(&mut self, correlator: &Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
+        match observed.event.detail {
+            Detail::ResetSent { .. } => {
+                self.hold(Subject::Stray(Arc::clone(observed)), observed.event.time);
+                Vec::new()
+            }
+            Detail::SynackRetransmit { .. } | Detail::PacketDropped { .. } => {
+                self.stray(correlator, observed).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A refused connect() whose client lives on this host is told of the client, where the process is known;
+    /// whatever else the client has told of is not counted again.
+    fn stray(&mut self, correlator: &Correlator, observed: &Observed) -> Option<Diagnosis> {
+        let story = Story::of_stray(correlator, observed);
+        let told_of_client = story.peer.is_some_and(|peer| peer.error != 0);
+        let refused = |diagnosis: &Diagnosis| diagnosis.cause == Cause::ConnectionRefused;
+        let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)));
+        let died = diagnosis.as_ref().filter(|known| known.phase == Phase::Died && !told_of_client);
+        let Endpoint { cgroup, netns, .. } = observed.event.endpoint;
+        let fate = died.map(|known| Fate { cause: known.cause, cgroup: cgroup.unwrap_or(0), netns });
+        let group = Group::of(&observed.event);
+        self.count(group, fate);
+        if let Some(Fate { cause, .. }) = fate {
+            self.lessons.failed(netns, cause, group.times.into());
+        }
+        diagnosis.map(|known| Diagnosis { stands_for: group.times, ..known })
+    }
+
+    fn death(&mut self, correlator: &mut Correlator, id: ConnectionId, group: Group) -> Option<Diagnosis> {
+        let connection = correlator.connection_by_id(id)?;
+        let (died, told) = (connection.died()?, connection.verdict.is_some());
+        let stall = self.end(connection, died);
+        let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Died, None)).filter(|_| !told);
+        let Identity { cgroup, netns, .. } = connection.identity;
+        let counted = diagnosis.as_ref().filter(|_| !is_twin(correlator, connection));
+        let fate =
+            counted.map(|known| Fate { cause: known.cause, cgroup: cgroup.map_or(0, Into::into), netns });
+        self.count(group, fate);
+        let diagnosis = diagnosis?;
+        correlator.judge(id, diagnosis.cause);
+        if fate.is_some() {
+            self.learn(correlator, id, diagnosis.cause, stall);
+        }
+        Some(Diagnosis { stands_for: group.times, ..diagnosis })
+    }
+
+    /// Counts what came of an event, and of those that were told with it.
+    fn count(&mut self, group: Group, fate: Option<Fate>) {
+        self.together.note(group, fate);
+        if let Some(Fate { cause, cgroup, netns }) = fate {
+            self.stats.died(cause, group.times.into(), cgroup, netns);
+        }
+    }
+
+    /// Counts the deaths that are told by their number alone.
+    pub fn follow_fact(&mut self, fact: &Fact) {
+        if let Some((Fate { cause, cgroup, netns }, times)) = self.together.fate(fact) {
+            self.stats.died(cause, times, cgroup, netns);
+        }
+    }
+
+    fn learn(&mut self, correlator: &Correlator, id: ConnectionId, cause: Cause, stall: Option<Stall>) {
+        let stall = stall.map(|stall| (stall.start, stall.since, stall.stage));
+        if let Some(connection) = correlator.connection_by_id(id) {
+            self.lessons.died(connection, cause, stall, correlator.host().hz);
+        }
+    }
+
+    /// The stall that the death ends.
+    fn end(&mut self, connection: &Connection, died: u64) -> Option<Stall> {
+        let stall = self.stalls.remove(&connection.id)?;
+        self.stats.unstall(stall.stage);
+        self.stats.stalled_for(Duration::from_nanos(died.saturating_sub(stall.since)));
+        if let Some(window) = stall.death.filter(|_| is_by_timer(connection)) {
+            self.stats.predicted(window, died);
+        }
+        Some(stall)
+    }
+
+    fn follow_living(
+        &mut self,
+        correlator: &Correlator,
+        id: ConnectionId,
+        observed: &Observed,
+    ) -> Option<Diagnosis> {
+        let connection = correlator.connection_by_id(id)?;
+        if !connection.is_stalled() {
+            if begins_shortage(connection, observed) {
+                self.hold(Subject::Shortage(id), observed.event.time);
+            }
+            return self.recover(correlator, id, observed.event.time);
+        }
+        let sight = Sight { time: observed.event.time, moment: moment(&observed.event.detail) };
+        observed.event.tcp.as_ref()?;
+        let story = self.stall(correlator, connection, sight);
+        is_timeout(observed).then_some(())?;
+        if let Some(rto) = observed.rto {
+            self.stats.timed_out(rto);
+        }
+        self.say(id, &story)
+    }
+
+    /// Takes in the finding of a walk over open files.
+    pub fn follow_held(&mut self, correlator: &Correlator, id: ConnectionId, time: u64) -> Option<Diagnosis> {
+        let connection = correlator.connection_by_id(id)?;
+        if !connection.is_stalled() {
+            return self.recover(correlator, id, time);
+        }
+        let known = self.stalls.contains_key(&id);
+        let story = self.stall(correlator, connection, Sight { time, moment: Moment::Rest });
+        self.say(id, &story).filter(|_| !known)
+    }
+
+    /// Says why a connection is stalled, and keeps it.
+    fn say(&mut self, id: ConnectionId, story: &Story) -> Option<Diagnosis> {
+        let diagnosis = diagnose(story);
+        if let Some(stall) = self.stalls.get_mut(&id) {
+            stall.cause = diagnosis.as_ref().map(|diagnosis| diagnosis.cause);
+        }
+        diagnosis
+    }
+
+    /// A stall begins or goes on.
+    fn stall<'a>(
+        &mut self,
+        correlator: &'a Correlator,
+        connection: &'a Connection,
+        sight: Sight,
+    ) -> Story<'a> {
+        let outlook = outlook(connection, &sight, correlator.host());
+        let mut story = Story::of(correlator, connection, Phase::Stalled, outlook);
+        story.time = sight.time;
+        let death = outlook.and_then(|outlook| outlook.death);
+        if let Some(tcp) = story.tcp() {
+            let stage = u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff));
+            let start = Start::of(connection, tcp, correlator.host().hz);
+            self.note(connection.id, Stall { since: sight.time, stage, death, cause: None, sight, start });
+        }
+        story
+    }
+
+    fn note(&mut self, id: ConnectionId, new: Stall) {
+        if let Some(known) = self.stalls.get_mut(&id) {
+            self.stats.unstall(known.stage);
+            *known = Stall { since: known.since, cause: known.cause, start: known.start, ..new };
+        } else if self.stalls.len() < STALLS {
+            self.stalls.insert(id, new);
+        } else {
+            return;
+        }
+        self.stats.stall(new.stage);
+    }
+
+    fn recover(&mut self, correlator: &Correlator, id: ConnectionId, time: u64) -> Option<Diagnosis> {
+        let stall = self.stalls.remove(&id)?;
+        self.stats.unstall(stall.stage);
+        self.stats.recovered(stall.stage, Duration::from_nanos(time.saturating_sub(stall.since)));
+        let connection = correlator.connection_by_id(id)?;
+        self.lessons.recovered(connection, &stall.start, stall.stage, correlator.host().hz);
+        let mut story = Story::of(correlator, connection, Phase::Recovered, None);
+        story.time = time;
+        diagnose(&story)
+    }
+
+    /// Forgets what was counted of places that are gone.
+    pub fn forget_gone(&mut self, places: &Places) {
+        let lives = |cgroup, netns| places.whose(cgroup, netns) != Whose::Gone;
+        self.stats.retain(lives);
+        self.together.retain(lives);
+    }
+
+    /// Forgets stalls of connections that are remembered no more.
+    pub fn prune(&mut self, correlator: &Correlator) {
+        let stats = &mut self.stats;
+        self.stalls.retain(|id, stall| {
+            let lives = correlator.connection_by_id(*id).is_some_and(Connection::is_live);
+            if !lives {
+                stats.unstall(stall.stage);
+            }
+            lives
+        });
+    }
+}
+
+/// A timer sent again, or would have: into a shut window it does without counting a stage.
+fn is_timeout(observed: &Observed) -> bool {
+    observed.stage.is_some()
+        || matches!(observed.event.detail, Detail::Retransmit { kind: RetransmitKind::Timeout, .. })
+}
+
+/// Memory was refused, or a segment dropped: told when it begins.
+fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
+    let stands_for = observed.event.stands_for;
+    connection.timeline.last().is_some_and(|entry| {
+        entry.count == stands_for
+            && matches!(entry.what, What::BufLimitExceeded { .. } | What::PacketDropped { .. })
+    })
+}
+
+fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {
+    let connection = correlator.connection_by_id(id).filter(|connection| connection.is_live())?;
+    diagnose(&Story::of(correlator, connection, Phase::Stalled, None))
+}
+
+/// Whether the other end, on this host, has told of the same death.
+fn is_twin(correlator: &Correlator, connection: &Connection) -> bool {
+    correlator.other_end(connection).is_some_and(|peer| peer.verdict.is_some())
+}
+
+/// The deadline was a timer's, and nothing else came between.
+fn is_by_timer(connection: &Connection) -> bool {
+    connection.error != 0
+        && connection.error != super::path::ECONNABORTED
+        && !connection.timeline.entries().iter().any(|entry| matches!(entry.what, What::ResetReceived { .. }))
+}
+
+fn moment(detail: &Detail) -> Moment {
+    let Detail::Retransmit { kind, err, .. } = *detail else { return Moment::Recovery };
+    match kind {
+        RetransmitKind::Timeout | RetransmitKind::Syn if err == 1 => Moment::LocalDrop,
+        RetransmitKind::Timeout | RetransmitKind::Syn => Moment::Timeout,
+        RetransmitKind::TailLossProbe => Moment::LossProbe,
+        RetransmitKind::Unknown
+        | RetransmitKind::Fast
+        | RetransmitKind::Reorder
+        | RetransmitKind::SlowStart
+        | RetransmitKind::Synack => Moment::Recovery,
+    }
+}

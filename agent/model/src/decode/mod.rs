@@ -1,0 +1,373 @@
+//! Bytes of the stream to typed events. Pure and total: every input gives an event or a named error.
+//!
+//! The kernel side writes integers only (`agent_common::record`); here they become types, what the
+//! running kernel lacks becomes `None`, and what nobody may write is refused.
+
+use std::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use agent_common::record::{
+    self, ABSENT8, ABSENT32, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT,
+};
+use agent_common::{owner, signal};
+use thiserror::Error;
+
+use crate::event::{
+    Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
+    Segment, Tcp, TcpState, Thread, unmap,
+};
+use crate::frame::Frame;
+
+#[cfg(test)]
+mod tests;
+
+/// Why a frame is no event.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// Longer or shorter than its kind of record.
+    #[error("record of {actual} bytes where {expected} were expected")]
+    Size {
+        /// Bytes of such a record.
+        expected: usize,
+        /// Bytes of this one.
+        actual: usize,
+    },
+    /// Not one of [`agent_common::signal`].
+    #[error("unknown signal {0}")]
+    Signal(u16),
+    /// Not a TCP state.
+    #[error("unknown TCP state {0}")]
+    State(u32),
+    /// Not one of [`agent_common::retransmit`].
+    #[error("unknown kind of retransmission {0}")]
+    Kind(u16),
+    /// Neither IPv4 nor IPv6.
+    #[error("unknown address family {0}")]
+    Family(u16),
+    /// Not one of [`agent_common::owner`].
+    #[error("unknown way to learn an owner {0}")]
+    Owner(u32),
+    /// Neither send nor receive.
+    #[error("unknown side of a socket's memory {0}")]
+    Direction(u32),
+    /// A record of a held socket must say what the socket knew.
+    #[error("held socket without its facts")]
+    NoTcp,
+    /// Not the JSON of a [`crate::event::Fact`].
+    #[error("malformed fact")]
+    Fact(#[from] serde_json::Error),
+}
+
+impl DecodeError {
+    /// All words of [`Self::reason`], to start their counters at 0.
+    pub const REASONS: [&str; 9] =
+        ["size", "signal", "state", "kind", "family", "owner", "direction", "no_tcp", "fact"];
+
+    /// Position in [`Self::REASONS`].
+    pub fn index(&self) -> usize {
+        match self {
+            Self::Size { .. } => 0,
+            Self::Signal(_) => 1,
+            Self::State(_) => 2,
+            Self::Kind(_) => 3,
+            Self::Family(_) => 4,
+            Self::Owner(_) => 5,
+            Self::Direction(_) => 6,
+            Self::NoTcp => 7,
+            Self::Fact(_) => 8,
+        }
+    }
+
+    /// One word, the label of the metric.
+    pub fn reason(&self) -> &'static str {
+        Self::REASONS[self.index()]
+    }
+}
+
+/// Turns one frame into an event.
+pub fn decode(frame: &Frame) -> Result<Event, DecodeError> {
+    match frame {
+        Frame::Record(bytes) => kernel(bytes),
+        Frame::Fact(json) => Ok(Event::Fact(serde_json::from_slice(json)?)),
+    }
+}
+
+fn kernel(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let record: record::Record = read(bytes, 0)?;
+    let tcp = tcp(bytes, &record)?;
+    if record.header.signal == signal::SOCK_HELD {
+        return held(bytes, &record, tcp.as_ref().ok_or(DecodeError::NoTcp)?);
+    }
+    Ok(Event::Kernel(Box::new(KernelEvent {
+        time: record.header.time,
+        stands_for: record.header.stands_for.max(1),
+        endpoint: endpoint(&record)?,
+        current: thread(&record),
+        owner: owner(&record.owner)?,
+        detail: detail(bytes, &record)?,
+        tcp,
+    })))
+}
+
+/// The part that only full TCP sockets have; also the check of the whole record's size.
+fn tcp(bytes: &[u8], record: &record::Record) -> Result<Option<Tcp>, DecodeError> {
+    if record.header.flags & HAS_TCP == 0 {
+        return sized(bytes, size_of::<record::Record>()).map(|()| None);
+    }
+    sized(bytes, size_of::<record::TcpRecord>())?;
+    let record::TcpRecord { record: _, tcp: raw, netns, totals } = read(bytes, 0)?;
+    Ok(Some(Tcp { raw, netns, totals }))
+}
+
+fn sized(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
+    let actual = bytes.len();
+    if actual == expected { Ok(()) } else { Err(DecodeError::Size { expected, actual }) }
+}
+
+fn held(bytes: &[u8], record: &record::Record, tcp: &Tcp) -> Result<Event, DecodeError> {
+    let record::SockHeld { inode, fd, parent, accept_queue, backlog, memory_cgroup } = read_detail(bytes)?;
+    Ok(Event::Held(Box::new(Held {
+        time: record.header.time,
+        endpoint: endpoint(record)?,
+        holder: process(&record.current),
+        parent,
+        inode,
+        fd,
+        accept_queue,
+        backlog,
+        memory_cgroup: nonzero(memory_cgroup),
+        owner: owner(&record.owner)?,
+        tcp: *tcp,
+    })))
+}
+
+fn endpoint(record: &record::Record) -> Result<Endpoint, DecodeError> {
+    let (raw, flags) = (&record.endpoint, record.header.flags);
+    let ((local, mapped), (remote, _)) = match raw.family {
+        AF_INET | AF_INET6 => (address(raw.family, raw.local), address(raw.family, raw.remote)),
+        // `sock_rcvqueue_full` also speaks of packet sockets, vsock and others, which have no addresses.
+        _ if record.header.signal == signal::RCVQUEUE_FULL => (NO_ADDRESS, NO_ADDRESS),
+        family => return Err(DecodeError::Family(family)),
+    };
+    Ok(Endpoint {
+        sk: nonzero(raw.sk),
+        cookie: nonzero(raw.cookie),
+        cgroup: nonzero(raw.cgroup),
+        netns: raw.netns,
+        uid: (raw.uid != ABSENT32).then_some(raw.uid),
+        local: SocketAddr::new(local, raw.local_port),
+        remote: SocketAddr::new(remote, raw.remote_port),
+        mapped,
+        state: endpoint_state(raw)?,
+        protocol: raw.protocol,
+        time_wait: flags & TIME_WAIT != 0,
+        request: flags & REQUEST != 0,
+    })
+}
+
+/// Linux's number, also in `agent-ebpf`.
+const AF_INET: u16 = 2;
+/// Linux's number, also in `agent-ebpf`.
+const AF_INET6: u16 = 10;
+const NO_ADDRESS: (IpAddr, bool) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), false);
+
+fn address(family: u16, bytes: [u8; 16]) -> (IpAddr, bool) {
+    let [a, b, c, d, ..] = bytes;
+    match family {
+        AF_INET => (Ipv4Addr::new(a, b, c, d).into(), false),
+        _ => unmap(Ipv6Addr::from(bytes).into()),
+    }
+}
+
+fn nonzero(value: u64) -> Option<u64> {
+    (value != 0).then_some(value)
+}
+
+/// Sockets of other families have states of their own.
+fn endpoint_state(raw: &record::Endpoint) -> Result<Option<TcpState>, DecodeError> {
+    match (raw.family, raw.state) {
+        (_, 0) => Ok(None),
+        (AF_INET | AF_INET6, number) => state(number.into()).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn state(number: u32) -> Result<TcpState, DecodeError> {
+    Ok(match number {
+        1 => TcpState::Established,
+        2 => TcpState::SynSent,
+        3 => TcpState::SynRecv,
+        4 => TcpState::FinWait1,
+        5 => TcpState::FinWait2,
+        6 => TcpState::TimeWait,
+        7 => TcpState::Close,
+        8 => TcpState::CloseWait,
+        9 => TcpState::LastAck,
+        10 => TcpState::Listen,
+        11 => TcpState::Closing,
+        12 => TcpState::NewSynRecv,
+        _ => return Err(DecodeError::State(number)),
+    })
+}
+
+/// `current` counts only where it holds the socket's lock; the idle task (pid 0) never does.
+fn thread(record: &record::Record) -> Option<Thread> {
+    let owned = record.header.flags & OWNED != 0 && record.current.pid != 0;
+    owned.then(|| Thread { process: process(&record.current), tid: record.current.how })
+}
+
+fn process(task: &record::Task) -> Process {
+    Process { pid: task.pid, comm: text(&task.comm) }
+}
+
+fn owner(task: &record::Task) -> Result<Option<Owner>, DecodeError> {
+    let source = match task.how {
+        owner::NONE => return Ok(None),
+        owner::FILE => OwnerSource::File,
+        owner::LOCK => OwnerSource::Lock,
+        owner::LISTEN => OwnerSource::Listen,
+        owner::CONNECT => OwnerSource::Connect,
+        how => return Err(DecodeError::Owner(how)),
+    };
+    Ok(Some(Owner { process: process(task), source }))
+}
+
+/// A NUL-terminated name of the kernel's, in which any byte may occur.
+fn text(bytes: &[u8]) -> Box<str> {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into()
+}
+
+fn detail(bytes: &[u8], record: &record::Record) -> Result<Detail, DecodeError> {
+    let signal = record.header.signal;
+    match signal {
+        signal::RETRANSMIT => retransmit(read_detail(bytes)?),
+        signal::SYNACK_RETRANSMIT => Ok(synack_retransmit(read_detail(bytes)?)),
+        signal::RESET_SENT => Ok(reset_sent(read_detail(bytes)?, record.header.flags & OWNED != 0)),
+        signal::RESET_RECEIVED => Ok(Detail::ResetReceived),
+        signal::BUF_LIMIT_EXCEEDED => buf_limit_exceeded(read_detail(bytes)?),
+        signal::RCVQUEUE_FULL => Ok(rcvqueue_full(read_detail(bytes)?)),
+        signal::PACKET_DROPPED => Ok(packet_dropped(read_detail(bytes)?)),
+        signal::STATE_CHANGED => state_changed(read_detail(bytes)?),
+        signal::SOCK_DESTROYED => Ok(Detail::SockDestroyed),
+        _ => Err(DecodeError::Signal(signal)),
+    }
+}
+
+fn retransmit(raw: record::Retransmit) -> Result<Detail, DecodeError> {
+    let record::Retransmit { seq, end_seq, err, kind, segments, tcp_flags, reserved: _ } = raw;
+    let kind = retransmit_kind(kind)?;
+    Ok(Detail::Retransmit { kind, err, segments, seq, end_seq, tcp_flags })
+}
+
+fn retransmit_kind(number: u16) -> Result<RetransmitKind, DecodeError> {
+    use agent_common::retransmit;
+    Ok(match number {
+        retransmit::UNKNOWN => RetransmitKind::Unknown,
+        retransmit::TIMEOUT => RetransmitKind::Timeout,
+        retransmit::FAST => RetransmitKind::Fast,
+        retransmit::TAIL_LOSS_PROBE => RetransmitKind::TailLossProbe,
+        retransmit::REORDER => RetransmitKind::Reorder,
+        retransmit::SLOW_START => RetransmitKind::SlowStart,
+        retransmit::SYN => RetransmitKind::Syn,
+        retransmit::SYNACK => RetransmitKind::Synack,
+        _ => return Err(DecodeError::Kind(number)),
+    })
+}
+
+fn synack_retransmit(raw: record::SynackRetransmit) -> Detail {
+    let record::SynackRetransmit {
+        retransmits,
+        timeouts,
+        duplicate_syn,
+        reserved: _,
+        syn_queue,
+        accept_queue,
+        backlog,
+    } = raw;
+    let duplicate_syn = duplicate_syn != 0;
+    Detail::SynackRetransmit { retransmits, timeouts, duplicate_syn, syn_queue, accept_queue, backlog }
+}
+
+/// The running task ends the connection by its own end only if it works on the socket (`owned`).
+fn reset_sent(raw: record::ResetSent, owned: bool) -> Detail {
+    let record::ResetSent {
+        reason,
+        stack,
+        active,
+        trigger_flags: flags,
+        reserved: _,
+        trigger_seq: seq,
+        trigger_ack: ack,
+        trigger_len: len,
+        exit,
+    } = raw;
+    let exits = owned && active != 0 && exit & EXITING != 0;
+    Detail::ResetSent {
+        reason: (reason != NO_REASON).then_some(reason),
+        stack: (stack != NO_STACK).then_some(stack),
+        trigger: (active == 0).then_some(Segment { flags, seq, ack, len }),
+        exit: exits.then(|| Exit::new(exit as u16, exit & OOM_VICTIM != 0)),
+    }
+}
+
+fn buf_limit_exceeded(raw: record::BufLimitExceeded) -> Result<Detail, DecodeError> {
+    let record::BufLimitExceeded { memory_cgroup, allocated, direction, pressure, reserved: _, protocol } =
+        raw;
+    let direction = match direction {
+        0 => Direction::Send,
+        1 => Direction::Receive,
+        _ => return Err(DecodeError::Direction(direction.into())),
+    };
+    Ok(Detail::BufLimitExceeded {
+        direction,
+        allocated: allocated.into(),
+        protocol: text(&protocol),
+        pressure: (pressure != ABSENT8).then_some(pressure != 0),
+        memory_cgroup: nonzero(memory_cgroup),
+    })
+}
+
+fn packet_dropped(raw: record::PacketDropped) -> Detail {
+    let record::PacketDropped { reason, truesize, accept_queue, backlog } = raw;
+    Detail::PacketDropped { reason, truesize, accept_queue, backlog }
+}
+
+fn rcvqueue_full(raw: record::RcvqueueFull) -> Detail {
+    let record::RcvqueueFull { truesize, rmem_alloc, rcvbuf, reserved: _ } = raw;
+    Detail::RcvqueueFull { truesize, rmem_alloc, rcvbuf }
+}
+
+fn state_changed(raw: record::StateChanged) -> Result<Detail, DecodeError> {
+    let record::StateChanged { old, new, accept_queue, backlog } = raw;
+    Ok(Detail::StateChanged { old: state(old)?, new: state(new)?, accept_queue, backlog })
+}
+
+/// Reads the signal's own part. Not through the union: its members can be read from the bytes as well.
+fn read_detail<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
+    const { assert!(size_of::<T>() <= size_of::<record::Detail>()) };
+    read(bytes, offset_of!(record::Record, detail))
+}
+
+/// Reads a `T` at `offset`, whatever the alignment: the ring aligns to 8, a recording to nothing.
+fn read<T: Plain>(bytes: &[u8], offset: usize) -> Result<T, DecodeError> {
+    let size = DecodeError::Size { expected: offset + size_of::<T>(), actual: bytes.len() };
+    let bytes = bytes.get(offset..offset + size_of::<T>()).ok_or(size)?;
+    // SAFETY: `bytes` is as long as a `T`, and any bytes are a `T` (`Plain`).
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// Values without padding and without invalid bit patterns.
+///
+/// # Safety
+/// Every sequence of `size_of::<Self>()` bytes must be a value of `Self`.
+unsafe trait Plain: Copy {}
+
+macro_rules! plain {
+    ($($ty:ident)*) => {
+        // SAFETY: `#[repr(C)]` structures of integers and of such structures, see `agent_common`.
+        $(unsafe impl Plain for record::$ty {})*
+    };
+}
+
+plain!(Record TcpRecord Retransmit SynackRetransmit ResetSent BufLimitExceeded RcvqueueFull PacketDropped StateChanged SockHeld);

@@ -1,0 +1,58 @@
+//! Settings of the kernel as this process's network namespace has them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use agent_model::event::Settings;
+
+/// What advice is about, or computed from, by names as `sysctl` has them. A kernel that lacks one is not told
+/// of it.
+const NAMES: &[&str] = &[
+    "net.core.rmem_max",
+    "net.core.somaxconn",
+    "net.core.wmem_max",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_max_orphans",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_mem",
+    "net.ipv4.tcp_orphan_retries",
+    "net.ipv4.tcp_retries2",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_rto_max_ms",
+    "net.ipv4.tcp_syn_linear_timeouts",
+    "net.ipv4.tcp_syn_retries",
+    "net.ipv4.tcp_synack_retries",
+    "net.ipv4.tcp_wmem",
+];
+
+/// As they are now.
+pub fn settings() -> Settings {
+    let values = NAMES.iter().filter_map(|&name| Some((name.into(), read(name)?)));
+    Settings { netns: netns(), values: values.collect::<BTreeMap<_, _>>() }
+}
+
+/// Inode of this process's network namespace.
+pub(super) fn netns() -> u32 {
+    fs::metadata("/proc/self/ns/net").map_or(0, |file| file.ino() as u32)
+}
+
+fn read(name: &str) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+    text.split_ascii_whitespace().map(|value| value.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_settings() {
+        let Settings { netns, values } = settings();
+        assert!(netns > 0);
+        assert!(values["net.ipv4.tcp_retries2"][0] > 0);
+        assert_eq!(values["net.ipv4.tcp_mem"].len(), 3);
+    }
+}

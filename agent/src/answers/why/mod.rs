@@ -1,0 +1,255 @@
+//! The post-mortem of one connection: what `GET /v1/why` answers.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use agent_advise::Gathered;
+use agent_correlate::connection::Connection;
+use agent_correlate::timeline::Entry;
+use agent_correlate::{Correlator, HalfOpen};
+use agent_diagnose::families::Listing;
+use agent_diagnose::tracker::Tracker;
+use agent_diagnose::{Diagnosed, Phase, Story, diagnose, outlook};
+use agent_model::event::{Process, TcpState};
+use agent_model::schema::{End, VERSION};
+use agent_model::words;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::top::Overview;
+use crate::schema::{Diagnosis, Outlook, Owner, Place};
+
+mod query;
+pub mod svg;
+mod timeline;
+
+pub use self::query::{Wanted, WhyError};
+
+/// Who answers.
+pub trait Stories: Send + Sync {
+    /// Looks who holds which socket, unless that was done no longer than `age` ago.
+    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// The families that the last look found.
+    fn families(&self) -> Listing;
+    /// What advice is computed from.
+    fn gathered(&self) -> Gathered;
+    /// The story of the connection that is wanted, the one with the last event if there are several.
+    fn why(&self, wanted: &Wanted) -> Option<Report>;
+    /// All that is remembered, in short.
+    fn overview(&self) -> Overview;
+}
+
+/// One connection's post-mortem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of the schema.
+    pub v: u32,
+    /// Connections that were meant, this one included.
+    pub matches: usize,
+    /// Names the connection for the host's uptime, hexadecimal.
+    pub connection: String,
+    /// What both of its hosts call it, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_id: Option<String>,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// cgroup v2 id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// Where the socket lives, or lived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// This host's side.
+    pub local: End,
+    /// The peer.
+    pub remote: End,
+    /// Newest state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<TcpState>,
+    /// It lives.
+    pub alive: bool,
+    /// errno that the application was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The socket's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Owner>,
+    /// The process that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<Process>,
+    /// Processes that have it open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
+    /// Further open files that name no process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more_holders: Option<u32>,
+    /// The other end, if it lives on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// What happened.
+    pub timeline: Vec<Happening>,
+    /// Events left out after the first ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u32>,
+    /// Of a half-open connection: what comes if its client stays silent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
+    /// Why; absent if nothing is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
+}
+
+/// A process that has the socket open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Who.
+    #[serde(flatten)]
+    pub process: Process,
+    /// Its parent's process id.
+    pub parent: u32,
+    /// Its file descriptor.
+    pub fd: u32,
+}
+
+/// An entry of the timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Happening {
+    /// Wall clock at the (first) event.
+    #[serde(with = "crate::schema::nanos")]
+    pub time: Timestamp,
+    /// Time since the first entry, ms.
+    pub after_ms: u64,
+    /// Events.
+    pub count: u32,
+    /// What sort of event.
+    pub event: Sort,
+    /// What, in words.
+    pub text: String,
+    /// The state before and after it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub states: Option<(TcpState, TcpState)>,
+    /// n-th consecutive timeout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<u32>,
+    /// The timeout that burnt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rto_ms: Option<u64>,
+    /// Bytes sent and not acknowledged.
+    pub unacked_bytes: u32,
+    /// Bytes written and not sent.
+    pub unsent_bytes: u32,
+    /// Bytes received and not read.
+    pub unread_bytes: u32,
+    /// Window that the peer offered, bytes; 0 is a shut one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_bytes: Option<u32>,
+}
+
+/// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "as in `EventWord`")]
+pub enum Sort {
+    Retransmit,
+    SynackRetransmit,
+    ResetSent,
+    ResetReceived,
+    BufLimitExceeded,
+    RcvqueueFull,
+    PacketDropped,
+    StateChanged,
+    Recovered,
+    SockDestroyed,
+}
+
+/// The post-mortem of the connection that meets all conditions.
+pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Option<Report> {
+    let Wanted { conditions, place } = wanted;
+    let found = if *wanted == Wanted::default() {
+        correlator.last().into_iter().collect()
+    } else {
+        let mut found = correlator.select(conditions);
+        found.retain(|connection| place.matches(&correlator.place(connection)));
+        found
+    };
+    let connection = *found.first()?;
+    Some(Report {
+        matches: found.len(),
+        diagnosis: judge(correlator, tracker, connection),
+        ..plain(correlator, connection)
+    })
+}
+
+/// As it stands now; a stall with what comes.
+pub(crate) fn judge(
+    correlator: &Correlator,
+    tracker: &Tracker,
+    connection: &Connection,
+) -> Option<Diagnosis> {
+    if let Some(HalfOpen { observed, .. }) = correlator.half_open(connection.id) {
+        let diagnosed =
+            Diagnosed::new(correlator, diagnose(&Story::of_stray(correlator, observed))?, Some(observed))?;
+        return Some(Diagnosis::new(&diagnosed));
+    }
+    let phase = match (connection.is_live(), connection.is_stalled()) {
+        (false, _) => Phase::Died,
+        (true, true) => Phase::Stalled,
+        (true, false) => Phase::Recovered,
+    };
+    let sight = tracker.sight(connection.id).filter(|_| phase == Phase::Stalled);
+    let outlook = sight.and_then(|sight| outlook(connection, &sight, correlator.host()));
+    let mut story = Story::of(correlator, connection, phase, outlook);
+    if let Some(sight) = sight {
+        story.time = sight.time;
+    } else if let Some(walked) = correlator.families().time().filter(|time| *time > connection.last)
+        && connection.is_live()
+    {
+        (story.time, story.looked) = (walked, true);
+    }
+    let diagnosed = Diagnosed::new(correlator, diagnose(&story)?, None)?;
+    Some(Diagnosis::new(&diagnosed))
+}
+
+fn plain(correlator: &Correlator, connection: &Connection) -> Report {
+    let identity = &connection.identity;
+    let error = (connection.error != 0).then(|| words::errno(connection.error));
+    Report {
+        v: VERSION,
+        matches: 1,
+        connection: connection.id.to_string(),
+        shared_id: connection.initials.map(|initials| initials.id().to_string()),
+        netns: identity.netns,
+        cgroup: identity.cgroup.map(Into::into),
+        place: Place::new(&correlator.place(connection)),
+        local: identity.local().into(),
+        remote: identity.remote().into(),
+        state: connection.state,
+        alive: connection.is_live(),
+        error,
+        process: connection.owner.as_deref().map(Owner::from),
+        ended_by: connection.ended_by.as_deref().cloned(),
+        holders: holders(connection),
+        more_holders: Some(connection.holders.more()).filter(|more| *more > 0),
+        peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),
+        timeline: happenings(correlator, &connection.timeline.entries()),
+        left_out: Some(connection.timeline.dropped()).filter(|events| *events > 0),
+        outlook: correlator.half_open(connection.id).and_then(waits),
+        diagnosis: None,
+    }
+}
+
+fn waits(half_open: &HalfOpen) -> Option<Outlook> {
+    let HalfOpen { observed, .. } = half_open;
+    let offset = observed.realtime.wrapping_sub(observed.event.time.cast_signed());
+    Some(Outlook::new(&observed.outlook?, offset))
+}
+
+fn holders(connection: &Connection) -> Vec<Holder> {
+    let named = connection.holders.named().iter();
+    named.map(|one| Holder { process: one.process.clone(), parent: one.parent, fd: one.fd }).collect()
+}
+
+fn happenings(correlator: &Correlator, entries: &[Entry]) -> Vec<Happening> {
+    let first = entries.first().map_or(0, |entry| entry.time);
+    entries.iter().map(|entry| timeline::happening(correlator, entry, first)).collect()
+}

@@ -1,0 +1,124 @@
+//! `tcpwhy record`
+
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_model::counters::Counters;
+use agent_source::recording;
+use agent_source::recording::Summary;
+use anyhow::bail;
+use clap::Args;
+use tokio::time::{interval, sleep};
+
+use crate::cli::flags::attach::{AttachArgs, Attached, age};
+use crate::cli::flags::filter::netns;
+use crate::cli::flags::tape::{self, unless_nobody_reads};
+use crate::cli::rights::Rights;
+use crate::cli::signals::Signals;
+
+/// How often a terminal is told how much there is.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Write the raw stream of events to a file, for `tcpwhy replay`.
+///
+/// Attaches to the kernel by itself. The file names peers and processes: only its owner may read it. It is
+/// written every second, and what was written can be read whatever ends the recording.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  tcpwhy record trouble.rec                             until Ctrl-C
+  tcpwhy record --duration 30s trouble.rec
+  tcpwhy record --netns /run/netns/blue trouble.rec     nothing of other namespaces
+  tcpwhy record - | ssh HOST 'cat > trouble.rec'
+
+Needs root, or CAP_BPF and CAP_PERFMON.
+
+Exit status: 0 on Ctrl-C or after --duration, 1 when the file takes no more, 64 wrong usage.")]
+pub(in crate::cli) struct Record {
+    /// The recording; - is the standard output.
+    file: PathBuf,
+    /// How long, like 90s, 30m or 1h [default: until Ctrl-C].
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    duration: Option<Duration>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    overwrite: bool,
+    /// Record this network namespace only: its inode, or a file that stands for it (/run/netns/NAME).
+    #[arg(long, value_delimiter = ',', value_parser = netns)]
+    netns: Vec<u32>,
+    #[command(flatten)]
+    attach: AttachArgs,
+}
+
+impl Record {
+    /// Attaches first: where that fails, no file is made.
+    pub(in crate::cli) async fn run(self, rights: Rights) -> anyhow::Result<()> {
+        let Self { file, duration, overwrite, netns, attach } = self;
+        let mut signals = Signals::new()?;
+        let path = file.clone();
+        let open = async move { anyhow::Ok((attach.load()?, tape::open(&path, overwrite)?)) };
+        let (loaded, writer) = rights.spend(open).await??;
+        let (tape, mut recording) = tape::start(writer, netns, loaded.counters())?;
+        let Attached { counters, mut source, .. } = loaded.start(Some(tape));
+        let written = recording.progress();
+        let progress = Progress { file: &file, counters, written, started: Instant::now() };
+        let result = tokio::select! {
+            () = signals.next() => Ok(()),
+            () = sleep(duration.unwrap_or(Duration::MAX)) => Ok(()),
+            () = progress.show() => Ok(()),
+            result = recording.ended() => result.or_else(unless_nobody_reads).map_err(Into::into),
+            result = source.ended() => result,
+        };
+        let end = async {
+            let stopped = source.stop().await;
+            let written = recording.ended().await.or_else(unless_nobody_reads);
+            progress.end();
+            result.and(stopped).and(Ok(written?))
+        };
+        tokio::select! {
+            result = end => result,
+            () = signals.next() => bail!("{} takes no more: its end is not written", file.display()),
+        }
+    }
+}
+
+/// What is said of a recording under way.
+struct Progress<'a> {
+    file: &'a Path,
+    counters: Arc<dyn Counters>,
+    written: recording::Progress,
+    started: Instant,
+}
+
+impl Progress<'_> {
+    /// On a terminal, for as long as the recording goes on.
+    async fn show(&self) {
+        let mut ticks = interval(TICK);
+        loop {
+            ticks.tick().await;
+            if io::stderr().is_terminal() {
+                eprint!("\r{}\x1b[K", self.summary());
+            }
+        }
+    }
+
+    fn end(&self) {
+        if io::stderr().is_terminal() {
+            eprintln!();
+        }
+        log::info!("{}: {}", self.file.display(), self.summary());
+    }
+
+    fn summary(&self) -> String {
+        let Summary { frames, bytes, missed } = self.written.summary();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let health = self.counters.health().unwrap_or_default();
+        let lost: u64 = health.iter().map(|row| row.lost_ring + row.lost_read).sum();
+        format!(
+            "{frames} frames in {seconds:.1} s, {:.1} KiB; lost: {lost} on the way from the kernel, \
+             {missed} on the way to the file",
+            bytes as f64 / 1024.0
+        )
+    }
+}

@@ -1,0 +1,321 @@
+//! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
+
+mod border;
+mod heap;
+mod tape;
+mod walks;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_advise::{Gathered, gather};
+use agent_diagnose::families;
+use agent_diagnose::families::Listing;
+use agent_model::event::Fact;
+use agent_model::frame::Frame;
+use agent_model::limits::Limits;
+use agent_source::kernel::ring::{Ring, WALK_INTERVAL};
+use agent_source::kernel::{Counters, facts};
+use agent_source::names::Names;
+use anyhow::Context as _;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::{sleep, timeout};
+
+use self::border::Border;
+pub use self::tape::Tape;
+use self::walks::Walks;
+use crate::answers::top::Overview;
+use crate::answers::why::{Report, Stories, Wanted};
+use crate::answers::{top, why};
+use crate::metrics::{Tallies, Tally, Workload};
+use crate::pipeline::Pipeline;
+use crate::serve::feed::Feed;
+
+/// [`WALK_INTERVAL`] in ns.
+const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
+
+/// Stalls without any event, above all those of a window shut before anything was in flight, are looked for
+/// this often, ns.
+const PATROL: u64 = 30_000_000_000;
+
+/// A scrape asks for a walk if the last one is older than this.
+const SCRAPE_AGE: Duration = Duration::from_secs(10);
+
+/// Events younger than this, ns, may not have been read yet.
+const IN_THE_RING: u64 = 50_000_000;
+
+/// Frames that the pipeline takes before it answers questions: a few milliseconds' work.
+const PIECE: usize = 256;
+
+/// At the end, records that the kernel side wrote and woke nobody for are waited for this long.
+const LAST_RECORDS: Duration = Duration::from_millis(50);
+
+/// At the end, what the kernel goes on to write is read for this long.
+const LAST_DRAIN: Duration = Duration::from_secs(1);
+
+/// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    pipeline: Arc<Mutex<Pipeline<Feed>>>,
+    walks: Arc<Walks>,
+}
+
+impl Shared {
+    /// An empty pipeline that publishes to `feed`.
+    pub fn new(limits: Limits, feed: Feed) -> Self {
+        Self { pipeline: Arc::new(Mutex::new(Pipeline::new(limits, feed))), walks: Arc::new(Walks::new()) }
+    }
+
+    /// The pipeline, for as long as the guard lives.
+    pub fn lock(&self) -> MutexGuard<'_, Pipeline<Feed>> {
+        self.pipeline.lock()
+    }
+
+    /// When the first of what waits to be judged can be, ns of `CLOCK_MONOTONIC`.
+    fn settle_due(&self) -> Option<u64> {
+        self.lock().tracker().due().map(|due| due.saturating_add(IN_THE_RING))
+    }
+
+    /// When a walk over open files would tell something new, likewise.
+    fn walk_due(&self) -> Option<u64> {
+        self.lock().correlator().walk_due()
+    }
+}
+
+impl Tallies for Shared {
+    /// Families are told at the next scrape as they are now.
+    fn tally(&self) -> Tally {
+        self.walks.ask(SCRAPE_AGE);
+        self.lock().tally()
+    }
+
+    fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
+        self.lock().workloads(of)
+    }
+}
+
+impl Stories for Shared {
+    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.walks.wait(age))
+    }
+
+    fn families(&self) -> Listing {
+        families::listing(self.lock().correlator(), facts::monotonic().unwrap_or(0))
+    }
+
+    fn gathered(&self) -> Gathered {
+        let pipeline = self.lock();
+        gather(pipeline.correlator(), pipeline.tracker(), facts::monotonic().unwrap_or(0))
+    }
+
+    fn why(&self, wanted: &Wanted) -> Option<Report> {
+        let pipeline = self.lock();
+        why::report(pipeline.correlator(), pipeline.tracker(), wanted)
+    }
+
+    fn overview(&self) -> Overview {
+        let pipeline = self.lock();
+        top::overview(pipeline.correlator(), pipeline.tracker())
+    }
+}
+
+/// The source and where it flows to.
+pub struct Live {
+    ring: Ring,
+    names: Names,
+    shared: Shared,
+    border: Border,
+    tape: Option<Tape>,
+    /// Facts that name; handed on before the records that came meanwhile.
+    ahead: Vec<Frame>,
+    frames: Vec<Frame>,
+    /// When the last walk ended, ns of `CLOCK_MONOTONIC`.
+    walked: u64,
+    /// When memory was last given back, likewise.
+    given_back: u64,
+    /// Somebody asked for another since.
+    asked: bool,
+}
+
+impl Live {
+    /// Everything that goes into the pipeline goes to the tape too, in the same order.
+    pub fn new(
+        ring: Ring,
+        names: Names,
+        counters: Arc<Counters>,
+        shared: Shared,
+        tape: Option<Tape>,
+    ) -> Self {
+        let (border, ahead, frames) = (Border::new(counters), Vec::new(), Vec::new());
+        Self { ring, names, shared, border, tape, ahead, frames, walked: 0, given_back: 0, asked: false }
+    }
+
+    /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
+    /// for its patrol only.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        self.begin()?;
+        tokio::pin!(stop);
+        loop {
+            // Losing a race loses nothing: `next` is cancel safe.
+            tokio::select! {
+                () = &mut stop => return self.end().await,
+                () = self.names.next(&mut self.ahead) => (),
+                result = self.ring.next(&mut self.frames) => {
+                    result.context("read the ring")?;
+                    self.border.note(facts::monotonic()?);
+                }
+                () = pause(&self.shared, self.walked, self.asked, self.border.due())? => (),
+                () = self.shared.walks.asked() => self.asked = true,
+                () = tick(&mut self.tape) => self.tell_counters()?,
+            }
+            self.put_names_ahead();
+            let now = facts::monotonic()?;
+            self.border.tell(now, &mut self.frames)?;
+            self.push();
+            self.settle(now);
+            if self.wants_walk()? {
+                self.walk()?;
+            }
+        }
+    }
+
+    /// What must come first; then listeners, stalls and holders from before the start.
+    fn begin(&mut self) -> anyhow::Result<()> {
+        heap::keep_large_apart();
+        self.ring.tell_facts(&mut self.frames).context("ask the host")?;
+        self.names.tell_first(&mut self.frames);
+        let limits = self.shared.lock().correlator().limits();
+        self.tell(&Fact::Limits(limits));
+        self.walk()
+    }
+
+    /// A new container's cgroup is known before its first event.
+    fn put_names_ahead(&mut self) {
+        self.names.ready(&mut self.ahead);
+        self.ahead.append(&mut self.frames);
+        std::mem::swap(&mut self.ahead, &mut self.frames);
+    }
+
+    /// Hands on what has come, and what comes meanwhile: the pipeline takes longer over a record than a storm
+    /// takes to fill the ring's room for it. Between two pieces, whoever asks the pipeline has an answer.
+    fn push(&mut self) {
+        let mut done = 0;
+        while done < self.frames.len() {
+            let piece = &self.frames[done..self.frames.len().min(done + PIECE)];
+            done += piece.len();
+            let mut pipeline = self.shared.lock();
+            for frame in piece {
+                pipeline.push(frame);
+            }
+            // To who waits: the next piece would else be quicker than any of them.
+            MutexGuard::unlock_fair(pipeline);
+            self.take_more();
+        }
+        match &mut self.tape {
+            Some(tape) => tape.take(std::mem::take(&mut self.frames)),
+            None => self.frames.clear(),
+        }
+    }
+
+    /// Appends what is in the ring by now, after the names that it needs.
+    fn take_more(&mut self) {
+        let first = self.frames.len();
+        self.ring.drain(&mut self.frames);
+        self.names.ready(&mut self.ahead);
+        self.frames.splice(first..first, self.ahead.drain(..));
+    }
+
+    fn tell(&mut self, fact: &Fact) {
+        self.frames.push(Frame::fact(fact));
+    }
+
+    /// Only as a fact of the stream, so that a replay judges at the same place.
+    fn settle(&mut self, now: u64) {
+        if self.shared.settle_due().is_some_and(|due| due <= now) {
+            self.tell(&Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
+            self.push();
+        }
+    }
+
+    fn wants_walk(&self) -> anyhow::Result<bool> {
+        Ok(next_walk(&self.shared, self.walked, self.asked) <= facts::monotonic()?)
+    }
+
+    /// The ring is read on meanwhile: a storm fills it sooner than a walk over 100,000 sockets ends.
+    fn walk(&mut self) -> anyhow::Result<()> {
+        let (failed, began) = ("walk over the open files", facts::monotonic()?);
+        self.asked = false;
+        if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
+            self.frames.extend(self.ring.clock().context("read the clock")?);
+            let mut held = Vec::new();
+            while walk.next(&mut held).context(failed)? {
+                // What a socket told before the walk came by is told before that sight.
+                self.ring.drain(&mut self.frames);
+                self.frames.append(&mut held);
+                self.push();
+            }
+            self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
+            self.push();
+        }
+        self.shared.walks.done(began);
+        self.walked = facts::monotonic()?;
+        if self.walked >= self.given_back + PATROL {
+            self.given_back = self.walked;
+            heap::give_back();
+        }
+        Ok(())
+    }
+
+    fn tell_counters(&mut self) -> anyhow::Result<()> {
+        self.tape.as_mut().map_or(Ok(()), |tape| tape.tell(&mut self.frames))
+    }
+
+    /// What is under way when the end comes.
+    async fn end(mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + LAST_DRAIN;
+        while Instant::now() < until
+            && let Ok(result) = timeout(LAST_RECORDS, self.ring.next(&mut self.frames)).await
+        {
+            result.context("read the ring")?;
+            self.push();
+        }
+        self.tell(&Fact::Settle { time: u64::MAX });
+        self.border.tell_all(&mut self.frames)?;
+        if let Some(tape) = &mut self.tape {
+            tape.tell_all(&mut self.frames)?;
+        }
+        self.push();
+        Ok(())
+    }
+}
+
+/// When the next walk over open files is due, ns of `CLOCK_MONOTONIC`: when it would tell something new, and
+/// now and then in any case.
+fn next_walk(shared: &Shared, walked: u64, asked: bool) -> u64 {
+    let patrol = walked + PATROL;
+    let due = if asked { Some(walked) } else { shared.walk_due() };
+    due.map_or(patrol, |due| due.max(walked + WALK_PAUSE).min(patrol))
+}
+
+/// Ends when there is something to do though no record came: a death to judge, a walk over open files, or the
+/// kernel side to be asked what it lost.
+fn pause(
+    shared: &Shared,
+    walked: u64,
+    asked: bool,
+    border: Option<u64>,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let now = facts::monotonic()?;
+    let due = [shared.settle_due(), border].into_iter().flatten();
+    let next = due.fold(next_walk(shared, walked, asked), u64::min);
+    Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
+}
+
+/// Ends when the counters are to be told; never without a tape.
+async fn tick(tape: &mut Option<Tape>) {
+    match tape {
+        Some(tape) => tape.tick().await,
+        None => std::future::pending().await,
+    }
+}

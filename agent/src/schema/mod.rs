@@ -1,0 +1,247 @@
+//! Lines for programs: newline-delimited JSON, schema version 1. `docs/schema.md` tells every field.
+//!
+//! A field that the kernel does not have, or that the event cannot have, is left out: never 0 or null.
+//! New fields may come without a new version; a field never changes its meaning or its unit within one.
+
+mod build;
+mod detail;
+mod diagnosis;
+pub mod flow;
+mod gap;
+mod json;
+mod place;
+#[cfg(test)]
+pub(crate) mod sample;
+mod tcp;
+
+use agent_model::event::{OwnerSource, TcpState};
+use agent_model::schema::{End, VERSION};
+use agent_model::words::EventWord;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::detail::{Exit, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger};
+pub(crate) use self::diagnosis::timestamp;
+pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
+pub use self::gap::{Gap, GapWord};
+pub(crate) use self::json::nanos;
+pub use self::place::Place;
+pub use self::tcp::{Settings, Tcp, Totals};
+
+/// What one line of the stream may be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// An event.
+    Event(Box<Line>),
+    /// Why a connection stalled or died.
+    Diagnosis(Box<Diagnosis>),
+    /// What this reader was too slow for.
+    Missed(Missed),
+    /// Events that have no line of their own.
+    Gap(Box<Gap>),
+}
+
+/// A line about an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Wall clock at the event, UTC, nanoseconds.
+    #[serde(with = "json::nanos")]
+    pub time: Timestamp,
+    /// `CLOCK_MONOTONIC` at the event.
+    pub monotonic_ns: u64,
+    /// What happened.
+    pub event: EventWord,
+    /// How many events of the kind this line stands for, at least 1.
+    pub stands_for: u32,
+    /// Names the connection for the host's uptime, hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// Inode of the network namespace (`readlink /proc/PID/ns/net`).
+    pub netns: u32,
+    /// cgroup v2 id: the inode of the socket's directory under `/sys/fs/cgroup`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// Where the socket lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// Family of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
+    pub family: Family,
+    /// IP protocol number where it is not TCP's 6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<u8>,
+    /// This host's side.
+    pub local: End,
+    /// The peer.
+    pub remote: End,
+    /// State at the event (before it, for a change of state).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<TcpState>,
+    /// User id that owns the socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The socket's process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Owner>,
+    /// The thread that worked on the socket at the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Thread>,
+    /// Of `retransmit` and `synack_retransmit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmit: Option<Retransmit>,
+    /// Of `reset_sent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset: Option<Reset>,
+    /// Of `state_changed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_change: Option<StateChange>,
+    /// Of `buf_limit_exceeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Of `rcvqueue_full`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// Of `packet_dropped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<PacketDrop>,
+    /// Of `synack_retransmit`, and of a listener's `state_changed` and `packet_dropped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Listener>,
+    /// Of `synack_retransmit`, where its listener is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<Outlook>,
+    /// What a full TCP socket knew at the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Box<Tcp>>,
+    /// Settings of its network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
+    /// What was counted of the connection, this event included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totals: Option<Totals>,
+}
+
+/// Address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+/// A process and how it was learnt that the socket is its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Name.
+    pub comm: String,
+    /// How it was learnt.
+    pub source: OwnerSource,
+}
+
+/// A running thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Its process.
+    pub pid: u32,
+    /// Its own id.
+    pub tid: u32,
+    /// Name of the process.
+    pub comm: String,
+}
+
+/// A line in place of those that this reader was too slow for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Always `missed`.
+    pub event: MissedWord,
+    /// Events missed.
+    pub count: u64,
+}
+
+/// The one word of [`Missed::event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedWord {
+    /// `missed`
+    Missed,
+}
+
+/// A line cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// Not JSON, or not the schema's.
+    #[error("read a line of the event stream")]
+    Json(#[from] serde_json::Error),
+    /// From another program version.
+    #[error("the event stream has schema version {0}, this program reads {VERSION}")]
+    Version(u32),
+}
+
+/// What decides how the rest of a line is read.
+#[derive(Deserialize)]
+struct Head {
+    v: u32,
+    event: String,
+}
+
+impl Item {
+    /// Tells a reader what it missed.
+    pub fn missed(count: u64) -> Self {
+        Self::Missed(Missed { v: VERSION, event: MissedWord::Missed, count })
+    }
+
+    /// Reads one line.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let head: Head = serde_json::from_slice(line)?;
+        match (head.v, head.event.as_str()) {
+            (VERSION, "missed") => Ok(Self::Missed(serde_json::from_slice(line)?)),
+            (VERSION, "lost" | "coalesced") => Ok(Self::Gap(serde_json::from_slice(line)?)),
+            (VERSION, "diagnosis") => Ok(Self::Diagnosis(serde_json::from_slice(line)?)),
+            (VERSION, _) => Ok(Self::Event(serde_json::from_slice(line)?)),
+            (other, _) => Err(LineError::Version(other)),
+        }
+    }
+
+    /// One line of JSON with its newline.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Event(line) => json::line(line.as_ref()),
+            Self::Diagnosis(diagnosis) => json::line(diagnosis.as_ref()),
+            Self::Missed(missed) => json::line(missed),
+            Self::Gap(gap) => json::line(gap.as_ref()),
+        }
+    }
+}
+
+/// Any value as one line of JSON, with what a terminal would obey escaped.
+pub(crate) fn json_line(value: &impl Serialize) -> String {
+    json::line(value)
+}
+
+impl From<Line> for Item {
+    fn from(line: Line) -> Self {
+        Self::Event(Box::new(line))
+    }
+}
+
+impl From<Diagnosis> for Item {
+    fn from(diagnosis: Diagnosis) -> Self {
+        Self::Diagnosis(Box::new(diagnosis))
+    }
+}
+
+impl From<Gap> for Item {
+    fn from(gap: Gap) -> Self {
+        Self::Gap(Box::new(gap))
+    }
+}
+
+#[cfg(test)]
+mod tests;

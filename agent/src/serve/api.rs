@@ -1,0 +1,293 @@
+//! The query API on the unix socket: `curl --unix-socket /run/tcpwhy/tcpwhy.sock http://tcpwhy/v1/events`.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use agent_model::counters::Probe;
+use agent_model::event::HostFacts;
+use agent_model::schema::VERSION;
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::{Body, Frame};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::feed::{Feed, Heard, Reader};
+use super::http::{TextBody, refuse_method, text, typed};
+use super::listener::{Limits, Stop};
+use super::servers::Services;
+use crate::answers::top::{Memory, Top};
+use crate::answers::why::{Report, Stories, Wanted, svg};
+use crate::filter::Filter;
+use crate::filter::query::Query;
+use crate::metrics::Metrics;
+use crate::schema::{Diagnosis, Item, Line, json_line};
+
+/// Readers of the stream stay as long as they like.
+pub(super) const LIMITS: Limits = Limits { connections: 64, head: Duration::from_secs(10), life: None };
+/// Streams at once; places remain for `status`.
+const STREAMS: usize = 48;
+/// Bytes after which a chunk is handed on.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Events looked at before others get their turn: a filter may take none of them.
+const CHUNK_EVENTS: usize = 256;
+/// Chunks that wait for a slow reader; whatever comes meanwhile, the feed keeps or counts as missed.
+const CHUNKS: usize = 2;
+
+/// Holders of a connection may be told as they were this long ago: most questions need not wait for a look.
+const OLD_ENOUGH: Duration = Duration::from_secs(1);
+
+const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the \
+    dead after --history-age\n";
+
+/// What the API answers from.
+#[derive(Clone)]
+pub(super) struct Api {
+    metrics: Arc<Metrics>,
+    feed: Feed,
+    host: Arc<HostFacts>,
+    stories: Arc<dyn Stories>,
+    streams: Arc<Semaphore>,
+    stop: Stop,
+}
+
+/// Answer of `/v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the schema.
+    pub v: u32,
+    /// Version of the agent.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// `uname -r`
+    pub kernel: String,
+    /// Readers of the event stream.
+    pub readers: usize,
+    /// Events that readers were too slow for.
+    pub missed: u64,
+    /// The table of probes.
+    pub probes: Vec<Probe>,
+}
+
+/// A text, or the stream.
+pub(super) type ApiBody = Either<TextBody, Lines>;
+
+impl Api {
+    pub(super) fn new(services: Services, stop: Stop) -> Self {
+        let Services { metrics, feed, host, stories } = services;
+        Self { metrics, feed, host, stories, streams: Arc::new(Semaphore::new(STREAMS)), stop }
+    }
+
+    /// Answers one request.
+    pub(super) async fn handle<B>(self, request: Request<B>) -> Response<ApiBody> {
+        if let Some(refusal) = refuse_method(&request) {
+            return refusal.map(Either::Left);
+        }
+        match request.uri().path() {
+            "/v1/events" => self.events(request.uri().query().unwrap_or_default()),
+            "/v1/why" => self.why(request.uri().query().unwrap_or_default()).await.map(Either::Left),
+            "/v1/advise" => self.advise().await.map(Either::Left),
+            "/v1/families" => self.families().await.map(Either::Left),
+            "/v1/why.svg" => self.picture(request.uri().query().unwrap_or_default()).await.map(Either::Left),
+            "/v1/top" => self.top().map(Either::Left),
+            "/v1/status" => self.status().map(Either::Left),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /v1/advise, /v1/events, /v1/families, /v1/top, /v1/why, /v1/why.svg and /v1/status\n",
+            )
+            .map(Either::Left),
+        }
+    }
+
+    fn status(&self) -> Response<TextBody> {
+        let status = Status {
+            v: VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            kernel: self.host.release.to_string(),
+            readers: self.feed.readers(),
+            missed: self.feed.missed(),
+            probes: self.metrics.probes(),
+        };
+        match serde_json::to_vec(&status) {
+            Ok(json) => typed(StatusCode::OK, "application/json", json),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("write the status: {error}\n")),
+        }
+    }
+
+    fn top(&self) -> Response<TextBody> {
+        let (lost, coalesced) = match self.metrics.losses() {
+            Ok(losses) => losses,
+            Err(error) => {
+                return text(StatusCode::INTERNAL_SERVER_ERROR, format!("read the losses: {error}\n"));
+            }
+        };
+        let kernel = self.host.release.to_string();
+        let page_size = self.host.page_size.into();
+        let memory = self.metrics.tcp_memory().map(|memory| Memory::new(&memory, page_size));
+        let overview = self.stories.overview();
+        let top = Top { v: VERSION, time: Timestamp::now(), kernel, memory, lost, coalesced, overview };
+        typed(StatusCode::OK, "application/json", json_line(&top))
+    }
+
+    async fn advise(&self) -> Response<TextBody> {
+        self.stories.look(Duration::ZERO).await;
+        typed(StatusCode::OK, "application/json", json_line(&self.stories.gathered()))
+    }
+
+    async fn families(&self) -> Response<TextBody> {
+        self.stories.look(Duration::ZERO).await;
+        typed(StatusCode::OK, "application/json", json_line(&self.stories.families()))
+    }
+
+    async fn why(&self, query: &str) -> Response<TextBody> {
+        self.report(query, |report| typed(StatusCode::OK, "application/json", json_line(report))).await
+    }
+
+    async fn picture(&self, query: &str) -> Response<TextBody> {
+        self.report(query, |report| typed(StatusCode::OK, "image/svg+xml", svg::draw(report))).await
+    }
+
+    async fn report(
+        &self,
+        query: &str,
+        answer: impl FnOnce(&Report) -> Response<TextBody>,
+    ) -> Response<TextBody> {
+        let wanted = match Wanted::parse(query) {
+            Ok(wanted) => wanted,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        match self.ask(&wanted).await {
+            Some(report) => answer(&report),
+            None => text(StatusCode::NOT_FOUND, NO_MATCH),
+        }
+    }
+
+    /// A walk tells how the living stand. Whoever asks for the last event alone, and finds it was a death, need
+    /// not wait for one: while thousands die, it takes seconds.
+    async fn ask(&self, wanted: &Wanted) -> Option<Report> {
+        if *wanted == Wanted::default()
+            && let Some(dead) = self.stories.why(wanted).filter(|report| !report.alive)
+        {
+            return Some(dead);
+        }
+        self.stories.look(OLD_ENOUGH).await;
+        self.stories.why(wanted)
+    }
+
+    fn events(&self, query: &str) -> Response<ApiBody> {
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")).map(Either::Left),
+        };
+        let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
+            let full = format!("{STREAMS} readers already\n");
+            return text(StatusCode::SERVICE_UNAVAILABLE, full).map(Either::Left);
+        };
+        let mut response = Response::new(Either::Right(self.stream(query, place)));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        response
+    }
+
+    fn stream(&self, query: Query, place: OwnedSemaphorePermit) -> Lines {
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let mut stream = Stream {
+            reader: self.feed.subscribe_from(query.since),
+            filter: query.filter,
+            hz: self.host.hz,
+            stop: self.stop.clone(),
+            sender,
+        };
+        tokio::spawn(async move {
+            stream.run().await;
+            drop(place);
+        });
+        Lines(chunks)
+    }
+}
+
+/// One reader of the event stream.
+struct Stream {
+    reader: Reader,
+    filter: Filter,
+    hz: u32,
+    stop: Stop,
+    sender: mpsc::Sender<Bytes>,
+}
+
+impl Stream {
+    /// Until the agent stops or the reader goes.
+    async fn run(&mut self) {
+        while let Some(heard) = self.next().await {
+            let chunk = self.chunk(heard);
+            if !chunk.is_empty() && self.sender.send(chunk.into()).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Heard> {
+        // At the end the feed is silent already: what it still holds goes out first.
+        tokio::select! {
+            biased;
+            heard = self.reader.next() => heard,
+            () = self.sender.closed() => None,
+            () = self.stop.requested() => None,
+        }
+    }
+
+    /// What is there already goes out in one piece.
+    fn chunk(&mut self, first: Heard) -> String {
+        let mut chunk = String::new();
+        self.append(first, &mut chunk);
+        for _ in 1..CHUNK_EVENTS {
+            if chunk.len() >= CHUNK_BYTES {
+                break;
+            }
+            let Some(heard) = self.reader.try_next() else { break };
+            self.append(heard, &mut chunk);
+        }
+        chunk
+    }
+
+    fn append(&self, heard: Heard, chunk: &mut String) {
+        if let Some(item) = select(heard, &self.filter, self.hz) {
+            *chunk += &item.to_json();
+        }
+    }
+}
+
+/// The item that a reader with `filter` gets. What was missed was never looked at: it is told unfiltered.
+pub fn select(heard: Heard, filter: &Filter, hz: u32) -> Option<Item> {
+    match heard {
+        Heard::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
+        Heard::Diagnosis(diagnosed) => {
+            filter.wants_diagnosis(&diagnosed).then(|| Diagnosis::new(&diagnosed).into())
+        }
+        Heard::Gap(gap) => filter.wants_gap(&gap).then(|| Item::Gap(Box::new((*gap).clone()))),
+        Heard::Missed(count) => Some(Item::missed(count)),
+    }
+}
+
+/// Body of a stream.
+#[derive(Debug)]
+pub(super) struct Lines(mpsc::Receiver<Bytes>);
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}

@@ -1,0 +1,9 @@
+//! The servers: TCP for metrics and health, the unix socket for the query API, loopback for the page.
+
+pub mod api;
+pub mod feed;
+mod http;
+mod listener;
+pub mod page;
+pub mod servers;
+pub mod socket;
