@@ -68,7 +68,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
     match target {
         "btf" => {
-            vec![data("../../source/tests/data/btf/x86_64-6.12.117+deb12-cloud-amd64.btf"), data("btf/s390x-6.12.95+deb12-s390x.btf")]
+            vec![
+                data("../../source/tests/data/btf/x86_64-6.12.117+deb12-cloud-amd64.btf"),
+                data("../../source/tests/data/btf/s390x-6.12.95+deb12-s390x.btf"),
+            ]
         }
         "cgroup_path" => texts(&[
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod9a64b8de_3f56_4f7c_8a0a_1d2f3a4b5c6d.slice",
