@@ -148,38 +148,35 @@ pub struct SockHeld {
     pub memory_cgroup: u64,
 }
 
-/// What only one signal has to tell; [`super::Header::signal`] says which member holds.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub union Detail {
-    /// As 64-bit words, for clearing.
-    pub words: [u64; 4],
-    /// [`crate::signal::RETRANSMIT`].
-    pub retransmit: Retransmit,
-    /// [`crate::signal::SYNACK_RETRANSMIT`].
-    pub synack_retransmit: SynackRetransmit,
-    /// [`crate::signal::RESET_SENT`].
-    pub reset_sent: ResetSent,
-    /// [`crate::signal::BUF_LIMIT_EXCEEDED`].
-    pub buf_limit_exceeded: BufLimitExceeded,
-    /// [`crate::signal::RCVQUEUE_FULL`].
-    pub rcvqueue_full: RcvqueueFull,
-    /// [`crate::signal::PACKET_DROPPED`].
-    pub packet_dropped: PacketDropped,
-    /// [`crate::signal::STATE_CHANGED`].
-    pub state_changed: StateChanged,
-    /// [`crate::signal::SOCK_HELD`].
-    pub sock_held: SockHeld,
+macro_rules! details {
+    (events { $($event:tt)* } found { $($found:tt)* } counters { $($counter:tt)* }) => {
+        details! { @ $($event)* $($found)* }
+    };
+    (@ $($(#[$doc:meta])* $NUMBER:ident $word:ident $Type:ident {
+        number: $number:literal, hook: $hook:ident($kernel:literal), since: $since:literal, need: $need:ident,
+        detail: $($size:literal)? $(none)?, $($column:tt)*
+    })*) => {
+        /// What only one signal has to tell; [`super::Header::signal`] says which member holds.
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        pub union Detail {
+            /// As 64-bit words, for clearing.
+            pub words: [u64; 4],
+            $($(
+                #[doc = concat!("[`crate::signal::", stringify!($NUMBER), "`], ", $size, " bytes.")]
+                pub $word: $Type,
+            )?)*
+        }
+
+        /// The members' types and their sizes.
+        #[cfg(feature = "user")]
+        pub const DETAILS: &[(&str, usize)] = &[$($((stringify!($Type), $size),)?)*];
+
+        const _: () = {
+            $($(assert!(size_of::<$Type>() == $size);)?)*
+            assert!(size_of::<Detail>() == 32);
+        };
+    };
 }
 
-const _: () = {
-    assert!(size_of::<Retransmit>() == 24);
-    assert!(size_of::<SynackRetransmit>() == 16);
-    assert!(size_of::<ResetSent>() == 28);
-    assert!(size_of::<BufLimitExceeded>() == 32);
-    assert!(size_of::<RcvqueueFull>() == 16);
-    assert!(size_of::<PacketDropped>() == 16);
-    assert!(size_of::<StateChanged>() == 16);
-    assert!(size_of::<SockHeld>() == 32);
-    assert!(size_of::<Detail>() == 32);
-};
+crate::signals! { details }
