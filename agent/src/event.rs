@@ -294,6 +294,22 @@ pub enum Detail {
     SockDestroyed,
 }
 
+macro_rules! signal_of {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        impl Detail {
+            /// The signal that has this detail, one of [`agent_common::signal`].
+            pub fn signal(&self) -> u16 {
+                match self { $(Self::$Variant { .. } => agent_common::signal::$NUMBER,)* }
+            }
+        }
+    };
+}
+
+agent_common::signals! { signal_of }
+
 /// A received segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {

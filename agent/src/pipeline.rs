@@ -30,7 +30,7 @@ use crate::correlate::shared::SharedId;
 use crate::decode::{DecodeError, decode};
 use crate::diagnose::tracker::Tracker;
 use crate::diagnose::{Diagnosis, Phase};
-use crate::event::{Detail, Event, Fact, Owner, Process};
+use crate::event::{Event, Fact, Owner, Process};
 use crate::export::feed::Feed;
 use crate::export::line::Gap;
 use crate::export::metrics::{self, Examples, Tallies, Tally, Workload};
@@ -274,7 +274,7 @@ impl<S: Sink + Send> Tallies for Mutex<Pipeline<S>> {
 impl Counts {
     fn count(&mut self, event: &Event) {
         match event {
-            Event::Kernel(event) => self.records[usize::from(signal_of(&event.detail))] += 1,
+            Event::Kernel(event) => self.records[usize::from(event.detail.signal())] += 1,
             Event::Held(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
             Event::Fact(fact) => self.count_fact(fact),
         }
@@ -288,20 +288,5 @@ impl Counts {
         } else if self.lost.len() < LOST_WORDS {
             self.lost.insert(signal.clone(), *count);
         }
-    }
-}
-
-/// The signal that tells this.
-pub fn signal_of(detail: &Detail) -> u16 {
-    match detail {
-        Detail::Retransmit { .. } => signal::RETRANSMIT,
-        Detail::SynackRetransmit { .. } => signal::SYNACK_RETRANSMIT,
-        Detail::ResetSent { .. } => signal::RESET_SENT,
-        Detail::ResetReceived => signal::RESET_RECEIVED,
-        Detail::BufLimitExceeded { .. } => signal::BUF_LIMIT_EXCEEDED,
-        Detail::RcvqueueFull { .. } => signal::RCVQUEUE_FULL,
-        Detail::PacketDropped { .. } => signal::PACKET_DROPPED,
-        Detail::StateChanged { .. } => signal::STATE_CHANGED,
-        Detail::SockDestroyed => signal::SOCK_DESTROYED,
     }
 }

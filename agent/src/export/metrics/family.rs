@@ -1,5 +1,6 @@
 //! All metrics in one table: the page, its tests and `docs/metrics.md` come from here.
 
+use agent_common::signal::PROBES;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -16,6 +17,7 @@ use crate::export::words::{KINDS, SIGNALS, STATES};
 const REASONS: usize = 32;
 /// Above all programs of the kernel side.
 const PROGRAMS: usize = 16;
+const _: () = assert!(PROBES.len() <= PROGRAMS);
 
 /// One metric with all its series.
 #[derive(Debug)]
