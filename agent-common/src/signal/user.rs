@@ -84,7 +84,10 @@ macro_rules! probes {
     })*]) => {
         /// The words, one a constant.
         pub mod word {
-            $(#[doc = concat!("[`super::", stringify!($NUMBER), "`]")] pub const $NUMBER: &str = stringify!($word);)*
+            $(
+                #[doc = concat!("[`crate::signal::", stringify!($NUMBER), "`]")]
+                pub const $NUMBER: &str = stringify!($word);
+            )*
             $($(#[$cdoc])* pub const $CNAME: &str = stringify!($cword);)*
         }
 
