@@ -45,9 +45,9 @@ pub struct SynackRetransmit {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ResetSent {
-    /// `enum sk_rst_reason` of the running kernel, or [`NO_REASON`].
+    /// `enum sk_rst_reason` of the running kernel, or [`super::NO_REASON`].
     pub reason: i32,
-    /// Kernel stack id in `STACKS` (active resets only), or [`NO_STACK`].
+    /// Kernel stack id in `STACKS` (active resets only), or [`super::NO_STACK`].
     pub stack: i32,
     /// 1: sent on this side's initiative (close, abort, timer); 0: the answer to a segment.
     pub active: u8,
@@ -80,7 +80,7 @@ pub struct BufLimitExceeded {
     pub allocated: u32,
     /// 0 send, 1 receive (`SK_MEM_SEND`, `SK_MEM_RECV`).
     pub direction: u8,
-    /// 1: the protocol is under pressure (`*prot->memory_pressure`); 0: it is not; [`ABSENT8`]: it knows none.
+    /// 1: the protocol is under pressure (`*prot->memory_pressure`); 0: it is not; [`super::ABSENT8`]: it knows none.
     pub pressure: u8,
     /// Zero.
     pub reserved: [u8; 2],
@@ -116,7 +116,7 @@ pub struct PacketDropped {
     pub backlog: u32,
 }
 
-/// Detail of [`crate::signal::STATE_CHANGED`]; [`Endpoint::state`] is the old state.
+/// Detail of [`crate::signal::STATE_CHANGED`]; [`super::Endpoint::state`] is the old state.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StateChanged {
@@ -130,7 +130,7 @@ pub struct StateChanged {
     pub backlog: u32,
 }
 
-/// Detail of [`crate::signal::SOCK_HELD`]; [`Record::current`] is the process that holds the file.
+/// Detail of [`crate::signal::SOCK_HELD`]; [`super::Record::current`] is the process that holds the file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SockHeld {
