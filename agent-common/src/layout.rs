@@ -37,16 +37,6 @@ pub struct Field {
 }
 
 #[cfg(feature = "user")]
-macro_rules! required {
-    (required) => {
-        true
-    };
-    (optional) => {
-        false
-    };
-}
-
-#[cfg(feature = "user")]
 macro_rules! low_byte {
     (byte) => {
         true

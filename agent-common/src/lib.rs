@@ -2,42 +2,27 @@
 //!
 //! Nothing here but `#[repr(C)]` values without padding, their sizes asserted at compile time, and
 //! the numbers that name them. No `bool` and no `enum` crosses the border: the kernel side writes
-//! integers, the daemon's decoder turns them into types and rejects what it does not know.
+//! integers, the daemon's decoder turns them into types and rejects what it does not know. What only the daemon
+//! needs of a table has the feature `user`.
 #![no_std]
+
+#[cfg(feature = "user")]
+macro_rules! required {
+    (required) => {
+        true
+    };
+    (optional) => {
+        false
+    };
+}
 
 pub mod count;
 pub mod layout;
 pub mod record;
+pub mod signal;
 
 /// Length of a task's name in the kernel (`TASK_COMM_LEN`), the final NUL included.
 pub const COMM_LEN: usize = 16;
-
-/// What a record tells: one number a signal, one word a signal at every layer.
-pub mod signal {
-    /// `tcp_retransmit_skb`: one skb was sent again, or the attempt failed (6.17+).
-    pub const RETRANSMIT: u16 = 1;
-    /// `tcp_retransmit_synack`: a SYN-ACK of a half-open connection was sent again.
-    pub const SYNACK_RETRANSMIT: u16 = 2;
-    /// `tcp_send_reset`: this host sent a RST.
-    pub const RESET_SENT: u16 = 3;
-    /// `tcp_receive_reset`: a RST was accepted.
-    pub const RESET_RECEIVED: u16 = 4;
-    /// `sock_exceed_buf_limit`: forward memory for a socket was refused.
-    pub const BUF_LIMIT_EXCEEDED: u16 = 5;
-    /// `sock_rcvqueue_full`: a datagram did not fit SO_RCVBUF. Never TCP's receive path.
-    pub const RCVQUEUE_FULL: u16 = 6;
-    /// `inet_sock_set_state`: a TCP socket is about to change state.
-    pub const STATE_CHANGED: u16 = 7;
-    /// `tcp_destroy_sock`: a TCP socket ends; its address may be used again at once.
-    pub const SOCK_DESTROYED: u16 = 8;
-    /// Iterator `task_file`: an open file of a process is a TCP socket.
-    pub const SOCK_HELD: u16 = 9;
-    /// `kfree_skb` for one of a few reasons: a received packet was dropped for want of memory or of room in a
-    /// socket's queue.
-    pub const PACKET_DROPPED: u16 = 10;
-    /// Number of signals plus one, for tables indexed by signal.
-    pub const END: u16 = 11;
-}
 
 /// Why a segment was sent again (`Count::detail` and `Retransmit::kind`).
 pub mod retransmit {

@@ -6,6 +6,8 @@
 
 mod detail;
 
+#[cfg(feature = "user")]
+pub use detail::DETAILS;
 pub use detail::{
     BufLimitExceeded, Detail, EXITING, OOM_VICTIM, PacketDropped, RcvqueueFull, ResetSent, Retransmit,
     SockHeld, StateChanged, SynackRetransmit,

@@ -45,9 +45,9 @@ pub struct SynackRetransmit {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ResetSent {
-    /// `enum sk_rst_reason` of the running kernel, or [`NO_REASON`].
+    /// `enum sk_rst_reason` of the running kernel, or [`super::NO_REASON`].
     pub reason: i32,
-    /// Kernel stack id in `STACKS` (active resets only), or [`NO_STACK`].
+    /// Kernel stack id in `STACKS` (active resets only), or [`super::NO_STACK`].
     pub stack: i32,
     /// 1: sent on this side's initiative (close, abort, timer); 0: the answer to a segment.
     pub active: u8,
@@ -80,7 +80,7 @@ pub struct BufLimitExceeded {
     pub allocated: u32,
     /// 0 send, 1 receive (`SK_MEM_SEND`, `SK_MEM_RECV`).
     pub direction: u8,
-    /// 1: the protocol is under pressure (`*prot->memory_pressure`); 0: it is not; [`ABSENT8`]: it knows none.
+    /// 1: the protocol is under pressure (`*prot->memory_pressure`); 0: it is not; [`super::ABSENT8`]: it knows none.
     pub pressure: u8,
     /// Zero.
     pub reserved: [u8; 2],
@@ -116,7 +116,7 @@ pub struct PacketDropped {
     pub backlog: u32,
 }
 
-/// Detail of [`crate::signal::STATE_CHANGED`]; [`Endpoint::state`] is the old state.
+/// Detail of [`crate::signal::STATE_CHANGED`]; [`super::Endpoint::state`] is the old state.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct StateChanged {
@@ -130,7 +130,7 @@ pub struct StateChanged {
     pub backlog: u32,
 }
 
-/// Detail of [`crate::signal::SOCK_HELD`]; [`Record::current`] is the process that holds the file.
+/// Detail of [`crate::signal::SOCK_HELD`]; [`super::Record::current`] is the process that holds the file.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SockHeld {
@@ -148,38 +148,35 @@ pub struct SockHeld {
     pub memory_cgroup: u64,
 }
 
-/// What only one signal has to tell; [`super::Header::signal`] says which member holds.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub union Detail {
-    /// As 64-bit words, for clearing.
-    pub words: [u64; 4],
-    /// [`crate::signal::RETRANSMIT`].
-    pub retransmit: Retransmit,
-    /// [`crate::signal::SYNACK_RETRANSMIT`].
-    pub synack_retransmit: SynackRetransmit,
-    /// [`crate::signal::RESET_SENT`].
-    pub reset_sent: ResetSent,
-    /// [`crate::signal::BUF_LIMIT_EXCEEDED`].
-    pub buf_limit_exceeded: BufLimitExceeded,
-    /// [`crate::signal::RCVQUEUE_FULL`].
-    pub rcvqueue_full: RcvqueueFull,
-    /// [`crate::signal::PACKET_DROPPED`].
-    pub packet_dropped: PacketDropped,
-    /// [`crate::signal::STATE_CHANGED`].
-    pub state_changed: StateChanged,
-    /// [`crate::signal::SOCK_HELD`].
-    pub sock_held: SockHeld,
+macro_rules! details {
+    (events { $($event:tt)* } found { $($found:tt)* } counters { $($counter:tt)* }) => {
+        details! { @ $($event)* $($found)* }
+    };
+    (@ $($(#[$doc:meta])* $NUMBER:ident $word:ident $Type:ident {
+        number: $number:literal, hook: $hook:ident($kernel:literal), since: $since:literal, need: $need:ident,
+        detail: $($size:literal)? $(none)?, $($column:tt)*
+    })*) => {
+        /// What only one signal has to tell; [`super::Header::signal`] says which member holds.
+        #[repr(C)]
+        #[derive(Clone, Copy)]
+        pub union Detail {
+            /// As 64-bit words, for clearing.
+            pub words: [u64; 4],
+            $($(
+                #[doc = concat!("[`crate::signal::", stringify!($NUMBER), "`], ", $size, " bytes.")]
+                pub $word: $Type,
+            )?)*
+        }
+
+        /// The members' types and their sizes.
+        #[cfg(feature = "user")]
+        pub const DETAILS: &[(&str, usize)] = &[$($((stringify!($Type), $size),)?)*];
+
+        const _: () = {
+            $($(assert!(size_of::<$Type>() == $size);)?)*
+            assert!(size_of::<Detail>() == 32);
+        };
+    };
 }
 
-const _: () = {
-    assert!(size_of::<Retransmit>() == 24);
-    assert!(size_of::<SynackRetransmit>() == 16);
-    assert!(size_of::<ResetSent>() == 28);
-    assert!(size_of::<BufLimitExceeded>() == 32);
-    assert!(size_of::<RcvqueueFull>() == 16);
-    assert!(size_of::<PacketDropped>() == 16);
-    assert!(size_of::<StateChanged>() == 16);
-    assert!(size_of::<SockHeld>() == 32);
-    assert!(size_of::<Detail>() == 32);
-};
+crate::signals! { details }

@@ -6,8 +6,12 @@ use std::collections::HashMap;
 
 use agent_common::count::{CountKey, REASON_ABSENT};
 use agent_model::cause::Cause;
-use agent_model::event::{Detail, Fact, KernelEvent, signal_of};
-use agent_model::words::SIGNALS;
+use agent_model::event::{Detail, Fact, KernelEvent};
+use agent_common::signal::Probe;
+
+
+
+
 
 /// Sources of which the last fate is known: as many as the kernel side's map of counters holds.
 const SOURCES: usize = 4096;
@@ -59,7 +63,7 @@ pub fn counted_as(event: &KernelEvent) -> Option<CountKey> {
     };
     // A segment without a full socket is counted under its namespace alone.
     let cgroup = endpoint.cgroup.filter(|_| !endpoint.request).unwrap_or(0);
-    Some(CountKey { cgroup, netns: endpoint.netns, signal: signal_of(&event.detail), detail })
+    Some(CountKey { cgroup, netns: endpoint.netns, signal: event.detail.signal(), detail })
 }
 
 impl Together {
@@ -74,7 +78,7 @@ impl Together {
     /// What came of the events that `fact` tells by their number, and how many they are.
     pub fn fate(&self, fact: &Fact) -> Option<(Fate, u64)> {
         let Fact::Coalesced { signal, detail, cgroup, netns, port: _, count } = fact else { return None };
-        let signal = SIGNALS.iter().position(|word| **word == **signal)? as u16;
+        let signal = Probe::named(signal)?.signal?;
         let source = CountKey { cgroup: *cgroup, netns: *netns, signal, detail: *detail };
         let fate = self.0.get(&source).copied().flatten()?;
         Some((fate, *count))

@@ -3,34 +3,42 @@
 use std::fmt;
 use std::str::FromStr;
 
+pub use agent_common::signal::WORDS as SIGNALS;
 use agent_common::{retransmit, signal};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Detail, Direction, Exit, RetransmitKind, TcpState};
 
-/// Word of a signal that a line can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventWord {
-    /// A segment was sent again.
-    Retransmit,
-    /// A SYN-ACK was sent again.
-    SynackRetransmit,
-    /// A RST was sent.
-    ResetSent,
-    /// A RST was accepted.
-    ResetReceived,
-    /// Memory for a socket was refused.
-    BufLimitExceeded,
-    /// A packet did not fit a receive queue.
-    RcvqueueFull,
-    /// A received packet was dropped for want of memory or of room in a queue.
-    PacketDropped,
-    /// A TCP socket changes state.
-    StateChanged,
-    /// A TCP socket ends.
-    SockDestroyed,
+macro_rules! event_words {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        /// Word of a signal that a line can tell.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum EventWord { $($(#[$doc])* $Variant,)* }
+
+        impl EventWord {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$Variant),*];
+            /// Their words, in the same order.
+            pub const WORDS: &'static [&'static str] = &[$(signal::word::$NUMBER),*];
+
+            /// Of an event.
+            pub fn of(detail: &Detail) -> Self {
+                match detail { $(Detail::$Variant { .. } => Self::$Variant,)* }
+            }
+
+            /// That of [`agent_common::signal`] with this number; `None` if it has no line.
+            pub fn numbered(number: u16) -> Option<Self> {
+                match number { $(signal::$NUMBER => Some(Self::$Variant),)* _ => None }
+            }
+        }
+    };
 }
+
+agent_common::signals! { event_words }
 
 /// The text is no word of the list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,49 +46,9 @@ pub enum EventWord {
 pub struct NoSuchWord(&'static [&'static str]);
 
 impl EventWord {
-    /// All, in the order of their words.
-    pub const ALL: [Self; 9] = [
-        Self::Retransmit,
-        Self::SynackRetransmit,
-        Self::ResetSent,
-        Self::ResetReceived,
-        Self::BufLimitExceeded,
-        Self::RcvqueueFull,
-        Self::PacketDropped,
-        Self::StateChanged,
-        Self::SockDestroyed,
-    ];
-    /// Their words.
-    pub const WORDS: &'static [&'static str] = &[
-        "retransmit",
-        "synack_retransmit",
-        "reset_sent",
-        "reset_received",
-        "buf_limit_exceeded",
-        "rcvqueue_full",
-        "packet_dropped",
-        "state_changed",
-        "sock_destroyed",
-    ];
-
     /// The word.
     pub fn as_str(self) -> &'static str {
         Self::WORDS[self as usize]
-    }
-
-    /// Of an event.
-    pub fn of(detail: &Detail) -> Self {
-        match detail {
-            Detail::Retransmit { .. } => Self::Retransmit,
-            Detail::SynackRetransmit { .. } => Self::SynackRetransmit,
-            Detail::ResetSent { .. } => Self::ResetSent,
-            Detail::ResetReceived => Self::ResetReceived,
-            Detail::BufLimitExceeded { .. } => Self::BufLimitExceeded,
-            Detail::RcvqueueFull { .. } => Self::RcvqueueFull,
-            Detail::PacketDropped { .. } => Self::PacketDropped,
-            Detail::StateChanged { .. } => Self::StateChanged,
-            Detail::SockDestroyed => Self::SockDestroyed,
-        }
     }
 }
 
@@ -94,7 +62,7 @@ impl FromStr for EventWord {
     type Err = NoSuchWord;
 
     fn from_str(text: &str) -> Result<Self, NoSuchWord> {
-        Self::ALL.into_iter().find(|word| word.as_str() == text).ok_or(NoSuchWord(Self::WORDS))
+        Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or(NoSuchWord(Self::WORDS))
     }
 }
 
@@ -120,21 +88,6 @@ pub fn parse_kind(text: &str) -> Result<RetransmitKind, NoSuchWord> {
         .find(|&known| kind(known) == text)
         .ok_or(NoSuchWord(KINDS))
 }
-
-/// Words of the signals, indexed by `agent_common::signal`; 0 is none.
-pub const SIGNALS: &[&str; signal::END as usize] = &[
-    "",
-    "retransmit",
-    "synack_retransmit",
-    "reset_sent",
-    "reset_received",
-    "buf_limit_exceeded",
-    "rcvqueue_full",
-    "state_changed",
-    "sock_destroyed",
-    "sock_held",
-    "packet_dropped",
-];
 
 /// The kernel's word of a TCP state without `TCP_`.
 pub fn state(state: TcpState) -> &'static str {
@@ -204,12 +157,12 @@ pub fn flags(bits: u8) -> String {
     set.join(",")
 }
 
-macro_rules! errnos {
+macro_rules! named {
     ($($name:ident)*) => { &[$((libc::$name, stringify!($name)),)*] };
 }
 
 /// The errors that TCP, IP, the queueing disciplines and their netfilter hooks hand to a socket.
-const ERRNOS: &[(i32, &str)] = errnos! {
+const ERRNOS: &[(i32, &str)] = named! {
     EPERM ENOENT EINTR EIO ENXIO EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST ENODEV EINVAL ENFILE EMFILE
     ENOSPC EPIPE EDOM ERANGE ENOSYS ENODATA ETIME ENONET ECOMM EPROTO EBADMSG EOVERFLOW EILSEQ EUSERS
     ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP
@@ -218,12 +171,8 @@ const ERRNOS: &[(i32, &str)] = errnos! {
     EHOSTUNREACH EALREADY EINPROGRESS ESTALE EREMOTEIO EDQUOT ECANCELED EKEYREJECTED
 };
 
-macro_rules! signals {
-    ($($name:ident)*) => { &[$((libc::$name, stringify!($name)),)*] };
-}
-
 /// Those that end a process.
-const SIGNALS_THAT_KILL: &[(i32, &str)] = signals! {
+const SIGNALS_THAT_KILL: &[(i32, &str)] = named! {
     SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM
     SIGTERM SIGSTKFLT SIGXCPU SIGXFSZ SIGVTALRM SIGPROF SIGIO SIGPWR SIGSYS
 };
@@ -256,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_event_word_reads_back() {
-        for word in EventWord::ALL {
+        for &word in EventWord::ALL {
             assert_eq!(word.as_str().parse(), Ok(word));
             assert_eq!(serde_json::to_string(&word).unwrap(), format!("\"{word}\""));
         }
@@ -275,7 +224,6 @@ mod tests {
             let state: TcpState = serde_json::from_str(&format!("\"{word}\"")).unwrap();
             assert_eq!(super::state(state), *word);
         }
-        assert_eq!(SIGNALS[usize::from(signal::SOCK_HELD)], "sock_held");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use agent_model::decode::DecodeError;
 use agent_model::event::COUNTERS;
 use agent_model::limits::{CGROUPS, PODS};
 use agent_model::words::{KINDS, SIGNALS, STATES};
+use agent_common::signal::PROBES;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -16,6 +17,7 @@ use super::process_family::NAMES;
 const REASONS: usize = 32;
 /// Above all programs of the kernel side.
 const PROGRAMS: usize = 16;
+const _: () = assert!(PROBES.len() <= PROGRAMS);
 
 /// One metric with all its series.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use agent_diagnose::judge::{Judge, Verdicts};
 use agent_diagnose::tracker::Tracker;
 use agent_diagnose::{Diagnosed, Phase};
 use agent_model::decode::{DecodeError, decode};
-use agent_model::event::{Event, Fact, signal_of};
+use agent_model::event::{Event, Fact};
 use agent_model::frame::Frame;
 use agent_model::limits::{Evicted, Limits};
 use agent_model::words::SIGNALS;
@@ -37,6 +37,24 @@ use crate::metrics;
 use crate::metrics::{Examples, Tallies, Tally, Workload};
 use crate::schema::Gap;
 use crate::serve::feed::Feed;
+
+
+
+
+use agent_correlate::place::Place;
+
+use agent_correlate::shared::SharedId;
+
+
+
+use agent_diagnose::Diagnosis;
+
+
+
+use agent_model::event::Owner;
+use agent_model::event::Process;
+
+
 
 /// Takes what the pipeline makes.
 pub trait Sink {
@@ -225,7 +243,7 @@ impl<S: Sink + Send> Tallies for Mutex<Pipeline<S>> {
 impl Counts {
     fn count(&mut self, event: &Event) {
         match event {
-            Event::Kernel(event) => self.records[usize::from(signal_of(&event.detail))] += 1,
+            Event::Kernel(event) => self.records[usize::from(event.detail.signal())] += 1,
             Event::Held(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
             Event::Fact(fact) => self.count_fact(fact),
         }

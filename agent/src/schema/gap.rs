@@ -4,6 +4,8 @@ use agent_common::signal;
 use agent_model::event::{Fact, HostFacts};
 use agent_model::schema::VERSION;
 use agent_model::words;
+use agent_common::count::FAILED;
+use agent_common::signal::{By, Probe};
 use serde::{Deserialize, Serialize};
 
 /// Events of a storm that are told together, or records that the ring had no room for.
@@ -79,15 +81,10 @@ impl Gap {
 }
 
 fn detail_word(signal: &str, detail: u16, host: &HostFacts) -> Option<String> {
-    let number = words::SIGNALS.iter().position(|word| *word == signal)?;
-    match number as u16 {
-        signal::RETRANSMIT | signal::SYNACK_RETRANSMIT => {
-            Some(words::kind_number(detail & !agent_common::count::FAILED).to_owned())
-        }
-        signal::RESET_SENT => host.reset_reasons.get(&i32::from(detail)).map(ToString::to_string),
-        signal::RESET_RECEIVED | signal::STATE_CHANGED => {
-            words::STATES.get(usize::from(detail)).map(|word| (*word).to_owned())
-        }
-        _ => None,
+    match Probe::named(signal)?.by {
+        By::Kind => Some(words::kind_number(detail & !FAILED).to_owned()),
+        By::Reason => host.reset_reasons.get(&i32::from(detail)).map(ToString::to_string),
+        By::State => words::STATES.get(usize::from(detail)).map(|word| (*word).to_owned()),
+        By::Direction | By::DropReason | By::Nothing => None,
     }
 }

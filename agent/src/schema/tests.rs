@@ -1,10 +1,14 @@
 use std::collections::BTreeSet;
 
 use agent_model::event::{Fact, HostFacts};
+use agent_common::signal::{Hook, Probe};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Item, Line, LineError, sample};
+
+
+use agent_model::words::EventWord;
 
 const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md"));
 
@@ -70,6 +74,12 @@ fn an_unnamed_reason_is_a_number_and_an_absent_one_absent() {
 fn missed_is_told() {
     assert_eq!(Item::missed(12).to_json(), "{\"v\":1,\"event\":\"missed\",\"count\":12}\n");
     assert_eq!(Item::parse(Item::missed(12).to_json().as_bytes()).unwrap(), Item::missed(12));
+}
+
+#[test]
+fn every_signal_has_a_sample() {
+    let words: BTreeSet<_> = sample::all().iter().map(|one| EventWord::of(&one.event.detail)).collect();
+    assert_eq!(words, EventWord::ALL.iter().copied().collect());
 }
 
 #[test]
@@ -188,6 +198,19 @@ fn what_has_no_line_is_told() {
 
 fn missed() -> super::Missed {
     super::Missed { v: super::VERSION, event: super::MissedWord::Missed, count: 1 }
+}
+
+#[test]
+fn the_schema_page_tells_every_signal_with_its_hook() {
+    let chapter = SCHEMA.split("\n## ").find(|chapter| chapter.starts_with("Every event")).unwrap();
+    let table = chapter.split("\n\n").find(|table| table.contains("kernel tracepoint")).unwrap();
+    let rows = table.lines().skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim));
+    let told: Vec<_> = rows.map(|mut cells| (cells.next().unwrap(), cells.next_back().unwrap())).collect();
+    assert_eq!(told.iter().map(|(word, _)| *word).collect::<Vec<_>>(), EventWord::WORDS);
+    for (word, hook) in told {
+        let Hook::Tracepoint(name) = Probe::named(word).unwrap().hook else { panic!("{word}") };
+        assert_eq!(hook.split('`').nth(1), Some(name), "{word}");
+    }
 }
 
 #[test]

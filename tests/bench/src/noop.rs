@@ -3,24 +3,13 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
-use anyhow::{Context as _, Result};
-use aya::programs::BtfTracePoint;
+use agent_common::signal::{Hook, Probe};
+use anyhow::{Context as _, Result, bail};
+use aya::programs::{BtfTracePoint, Program};
 use aya::{Btf, Ebpf};
 
 use crate::Subject;
 use crate::agent::{Cost, cost};
-
-/// Hooks by the word of their signal; the kernel keeps 15 letters of a program's name.
-pub const HOOKS: [(&str, &str); 8] = [
-    ("retransmit", "tcp_retransmit_skb"),
-    ("reset_sent", "tcp_send_reset"),
-    ("reset_received", "tcp_receive_reset"),
-    ("state_changed", "inet_sock_set_state"),
-    ("sock_destroyed", "tcp_destroy_sock"),
-    ("process_forked", "sched_process_fork"),
-    ("process_exited", "sched_process_exit"),
-    ("packet_dropped", "kfree_skb"),
-];
 
 /// They are attached for as long as this lives.
 pub struct Noop(Ebpf);
@@ -30,22 +19,24 @@ impl Noop {
     pub fn attach(subject: &Subject) -> Result<Self> {
         let mut ebpf = Ebpf::load_file(&subject.noop).context("load the programs that do nothing")?;
         let btf = Btf::from_sys_fs().context("read the kernel's BTF")?;
-        for (name, hook) in HOOKS {
-            let program: &mut BtfTracePoint = ebpf.program_mut(name).context(name)?.try_into()?;
+        for (name, program) in ebpf.programs_mut() {
+            let probe = Probe::named(name).with_context(|| format!("{name} is in no row of the table"))?;
+            let Hook::Tracepoint(hook) = probe.hook else { bail!("{name} sits on no tracepoint") };
+            let program: &mut BtfTracePoint = program.try_into()?;
             program.load(hook, &btf).with_context(|| format!("load on {hook}"))?;
             program.attach().with_context(|| format!("attach to {hook}"))?;
         }
         Ok(Self(ebpf))
     }
 
-    /// What each has cost so far.
+    /// What each has cost so far, by the word of its signal.
     pub fn costs(&self) -> Result<BTreeMap<String, Cost>> {
-        HOOKS.into_iter().map(|(name, _)| Ok((name.to_owned(), self.cost(name)?))).collect()
+        self.0.programs().map(|(name, program)| Ok((name.to_owned(), of(program)?))).collect()
     }
+}
 
-    fn cost(&self, name: &str) -> Result<Cost> {
-        let program: &BtfTracePoint = self.0.program(name).context("no such program")?.try_into()?;
-        let fd = program.fd()?.as_fd().as_raw_fd();
-        cost(&std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?)
-    }
+fn of(program: &Program) -> Result<Cost> {
+    let program: &BtfTracePoint = program.try_into()?;
+    let fd = program.fd()?.as_fd().as_raw_fd();
+    cost(&std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"))?)
 }

@@ -9,7 +9,7 @@ use tests::netns::Netns;
 use crate::Subject;
 use crate::agent::{Agent, Cost, UNLIMITED};
 use crate::load::{self, Load, Stalled};
-use crate::noop::{HOOKS, Noop};
+use crate::noop::Noop;
 use crate::table::{Row, Table, median};
 
 /// Rounds with the reader asleep, and as many with it reading.
@@ -100,7 +100,7 @@ impl Sides {
         let after = self.costs()?;
         self.agent.go_on()?;
         let growth = |side: usize, name: &str| grown(&before[side], &after[side], name);
-        Ok(HOOKS.iter().map(|(name, _)| ((*name).to_owned(), [growth(0, name), growth(1, name)])).collect())
+        Ok(before[0].keys().map(|name| (name.clone(), [growth(0, name), growth(1, name)])).collect())
     }
 
     fn costs(&self) -> Result<[Costs; 2]> {

@@ -6,9 +6,14 @@ use std::io::Write as _;
 
 use agent_model::counters::Counters as _;
 use agent_source::kernel::probes::{PROBES, ProbeState};
+
+
+use agent_source::kernel::probes::Probe;
+
 use tests::skip::skip;
 
-use crate::costs::{self, Change};
+use crate::costs;
+use crate::costs::Change;
 use crate::running;
 use crate::watch::watch;
 
@@ -22,7 +27,7 @@ const MOST_INSTRUCTIONS: u64 = 1_000_000;
 fn every_program_loads() {
     let counters = watch().counters();
     let bad: Vec<_> =
-        counters.probes.iter().filter(|status| status.state != expected(status.probe.name)).collect();
+        counters.probes.iter().filter(|status| status.state != expected(status.probe)).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert_eq!(counters.probes.len(), PROBES.len());
     drop(counters);
@@ -31,13 +36,10 @@ fn every_program_loads() {
 
 /// `bpf_sock_from_file` came with 5.11, reasons of drops with 5.17; every other hook is older than the oldest
 /// kernel we claim.
-fn expected(probe: &str) -> ProbeState {
-    let there = match probe {
-        "sock_held" => running::since(5, 11),
-        "packet_dropped" => running::since(5, 17),
-        _ => true,
-    };
-    if there { ProbeState::Up } else { ProbeState::Missing }
+fn expected(probe: &Probe) -> ProbeState {
+    let (major, minor) = probe.since.split_once('.').expect("a release has two numbers");
+    let number = |text: &str| text.parse().expect("a release has numbers");
+    if running::since(number(major), number(minor)) { ProbeState::Up } else { ProbeState::Missing }
 }
 
 #[test]

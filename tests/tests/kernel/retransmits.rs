@@ -2,12 +2,21 @@
 
 use agent_model::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
 use agent_model::counters::Counters as _;
+
+
+
+
+
+
+use agent_common::signal;
 use tests::link::Family;
 use tests::netns::Netns;
-use tests::scenes::retransmit::{self, Resent};
+use tests::scenes::retransmit;
+use tests::scenes::retransmit::Resent;
 
 use crate::owners::is_ours;
-use crate::watch::{self, kind, watch};
+use crate::watch;
+use crate::watch::kind;
 
 fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
     let events = watch().settled(netns);
@@ -144,13 +153,10 @@ fn what_is_counted_is_what_was_told() {
 fn counted(netns: &Netns) -> (u64, u64) {
     let counts = watch().counters().counts().expect("read COUNTS");
     let own = counts.iter().filter(|(key, _)| u64::from(key.netns) == netns.inode());
-    let retransmits = own.filter(|(key, _)| key.signal == RETRANSMIT);
+    let retransmits = own.filter(|(key, _)| key.signal == signal::RETRANSMIT);
     retransmits
         .fold((0, 0), |(events, segments), (_, count)| (events + count.events, segments + count.segments))
 }
-
-/// `agent_common::signal::RETRANSMIT`.
-const RETRANSMIT: u16 = 1;
 
 /// How many, and whether they were sent.
 fn segments(event: &KernelEvent) -> Option<(u64, i32)> {

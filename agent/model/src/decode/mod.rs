@@ -6,17 +6,15 @@
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use agent_common::record::{
-    self, ABSENT8, ABSENT32, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT,
-};
+use agent_common::record;
+use agent_common::record::{ABSENT32, ABSENT8, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT};
 use agent_common::{owner, signal};
 use thiserror::Error;
 
-use crate::event::{
-    Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
-    Segment, Tcp, TcpState, Thread, unmap,
-};
+use crate::event::{Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpState, Thread, unmap};
 use crate::frame::Frame;
+use crate::words::EventWord;
+
 
 #[cfg(test)]
 mod tests;
@@ -239,18 +237,17 @@ fn text(bytes: &[u8]) -> Box<str> {
 }
 
 fn detail(bytes: &[u8], record: &record::Record) -> Result<Detail, DecodeError> {
-    let signal = record.header.signal;
-    match signal {
-        signal::RETRANSMIT => retransmit(read_detail(bytes)?),
-        signal::SYNACK_RETRANSMIT => Ok(synack_retransmit(read_detail(bytes)?)),
-        signal::RESET_SENT => Ok(reset_sent(read_detail(bytes)?, record.header.flags & OWNED != 0)),
-        signal::RESET_RECEIVED => Ok(Detail::ResetReceived),
-        signal::BUF_LIMIT_EXCEEDED => buf_limit_exceeded(read_detail(bytes)?),
-        signal::RCVQUEUE_FULL => Ok(rcvqueue_full(read_detail(bytes)?)),
-        signal::PACKET_DROPPED => Ok(packet_dropped(read_detail(bytes)?)),
-        signal::STATE_CHANGED => state_changed(read_detail(bytes)?),
-        signal::SOCK_DESTROYED => Ok(Detail::SockDestroyed),
-        _ => Err(DecodeError::Signal(signal)),
+    let number = record.header.signal;
+    match EventWord::numbered(number).ok_or(DecodeError::Signal(number))? {
+        EventWord::Retransmit => retransmit(read_detail(bytes)?),
+        EventWord::SynackRetransmit => Ok(synack_retransmit(read_detail(bytes)?)),
+        EventWord::ResetSent => Ok(reset_sent(read_detail(bytes)?, record.header.flags & OWNED != 0)),
+        EventWord::ResetReceived => Ok(Detail::ResetReceived),
+        EventWord::BufLimitExceeded => buf_limit_exceeded(read_detail(bytes)?),
+        EventWord::RcvqueueFull => Ok(rcvqueue_full(read_detail(bytes)?)),
+        EventWord::PacketDropped => Ok(packet_dropped(read_detail(bytes)?)),
+        EventWord::StateChanged => state_changed(read_detail(bytes)?),
+        EventWord::SockDestroyed => Ok(Detail::SockDestroyed),
     }
 }
 

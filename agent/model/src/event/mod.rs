@@ -295,6 +295,22 @@ pub enum Detail {
     SockDestroyed,
 }
 
+macro_rules! signal_of {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        impl Detail {
+            /// The signal that has this detail, one of [`agent_common::signal`].
+            pub fn signal(&self) -> u16 {
+                match self { $(Self::$Variant { .. } => agent_common::signal::$NUMBER,)* }
+            }
+        }
+    };
+}
+
+agent_common::signals! { signal_of }
+
 /// A received segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
@@ -349,19 +365,4 @@ pub struct Held {
 pub fn unmap(address: IpAddr) -> (IpAddr, bool) {
     let bare = address.to_canonical();
     (bare, bare != address)
-}
-
-/// The signal that tells this.
-pub fn signal_of(detail: &Detail) -> u16 {
-    match detail {
-        Detail::Retransmit { .. } => signal::RETRANSMIT,
-        Detail::SynackRetransmit { .. } => signal::SYNACK_RETRANSMIT,
-        Detail::ResetSent { .. } => signal::RESET_SENT,
-        Detail::ResetReceived => signal::RESET_RECEIVED,
-        Detail::BufLimitExceeded { .. } => signal::BUF_LIMIT_EXCEEDED,
-        Detail::RcvqueueFull { .. } => signal::RCVQUEUE_FULL,
-        Detail::PacketDropped { .. } => signal::PACKET_DROPPED,
-        Detail::StateChanged { .. } => signal::STATE_CHANGED,
-        Detail::SockDestroyed => signal::SOCK_DESTROYED,
-    }
 }

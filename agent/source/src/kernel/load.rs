@@ -6,6 +6,7 @@ use std::{fs, io};
 use agent_common::count::Limits;
 use agent_model::counters::ProgramStats;
 use agent_model::event::HostFacts;
+use agent_common::signal::word;
 use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
@@ -13,15 +14,20 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::btf::{self, BtfError};
+use super::btf;
+use super::btf::BtfError;
 use super::facts;
-use super::layout::{self, MissingField};
-use super::losses::{self, Loss};
-use super::probes::{self, Hook, ProbeState, ProbeStatus};
+use super::layout;
+use super::layout::MissingField;
+use super::losses;
+use super::losses::Loss;
+use super::probes;
+use super::probes::{Hook, ProbeState, ProbeStatus};
 use super::processes::{Parents, Processes};
 use super::ring::Ring;
 use super::shortage::Shortage;
-use super::stats::{self, Counters};
+use super::stats;
+use super::stats::Counters;
 use crate::host::HostMemory;
 
 /// Where the kernel describes its types.
@@ -128,9 +134,9 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
     let events =
         unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
-    let processes = Processes::new(is_up(&counters.probes, "process_forked").then_some(parents));
+    let processes = Processes::new(is_up(&counters.probes, word::PROCESS_FORKED).then_some(parents));
     let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
-    let can_walk = is_up(&counters.probes, "sock_held");
+    let can_walk = is_up(&counters.probes, word::SOCK_HELD);
     Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
 }
 
@@ -287,9 +293,12 @@ fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::p
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::probes::PROBES;
     use agent_common::count::{Bucket, Count, CountKey, Forks, Health, Limit, Port, Row, Socket};
     use agent_common::record;
-    use object::{Object as _, ObjectSection as _};
+    use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
     use super::*;
 
@@ -307,34 +316,39 @@ mod tests {
         }
         check!(
             Header: record::Header, Task: record::Task, Endpoint: record::Endpoint, Record: record::Record,
-            Retransmit: record::Retransmit, SynackRetransmit: record::SynackRetransmit,
-            ResetSent: record::ResetSent, BufLimitExceeded: record::BufLimitExceeded,
-            RcvqueueFull: record::RcvqueueFull, PacketDropped: record::PacketDropped,
-            StateChanged: record::StateChanged, SockHeld: record::SockHeld,
             Tcp: record::Tcp, Netns: record::Netns, Totals: record::Totals, TcpRecord: record::TcpRecord,
             Kernel: agent_common::layout::Kernel, Layout: agent_common::layout::Layout,
             CountKey: CountKey, Count: Count, Bucket: Bucket, Row: Row, Port: Port, Limit: Limit,
             Limits: Limits, Health: Health, Socket: Socket, Forks: Forks,
         );
+        for (name, size) in record::DETAILS {
+            assert_tiles(&btf, name, *size as u32);
+        }
         assert_eq!(btf.size_of("Detail"), Some(size_of::<record::Detail>() as u32));
+    }
+
+    /// The table says where the programs sit, and attaches them there; so does the object, to those who read it.
+    #[test]
+    fn every_row_has_its_program_on_its_hook() {
+        let file = object::File::parse(OBJECT).unwrap();
+        let programs = file.symbols().filter_map(|symbol| {
+            let section = file.section_by_index(symbol.section_index()?).ok()?;
+            Some((section.name().ok()?.to_owned(), symbol.name().ok()?.to_owned()))
+        });
+        let is_program = |section: &str| section.starts_with("tp_btf/") || section.starts_with("iter/");
+        let found: BTreeSet<_> =
+            programs.filter(|(section, name)| is_program(section) && !name.is_empty()).collect();
+        let rows = PROBES.iter().map(|probe| (probe.hook.to_string(), probe.name.to_owned()));
+        assert_eq!(found, rows.collect());
     }
 
     /// Changes with every name, place and size of a field of the ring's records.
     fn fingerprint(btf: &btf::Btf<'_>) -> u32 {
         let records =
             ["TcpRecord", "Record", "Header", "Endpoint", "Task", "Tcp", "Netns", "Totals", "Detail"];
-        let details = [
-            "Retransmit",
-            "SynackRetransmit",
-            "ResetSent",
-            "BufLimitExceeded",
-            "RcvqueueFull",
-            "PacketDropped",
-            "StateChanged",
-            "SockHeld",
-        ];
+        let details = record::DETAILS.iter().map(|(name, _)| name);
         let layout: Vec<_> =
-            records.iter().chain(&details).map(|name| (name, btf.size_of(name), btf.members(name))).collect();
+            records.iter().chain(details).map(|name| (name, btf.size_of(name), btf.members(name))).collect();
         crc32fast::hash(format!("{layout:?}").as_bytes())
     }
 

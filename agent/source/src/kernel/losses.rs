@@ -1,6 +1,7 @@
 //! What this kernel cannot tell, in words for whoever asks (`tcpwhy check`, docs/kernels.md).
 
 use agent_common::layout::{ABSENT, Kernel};
+use agent_common::signal::word;
 
 use super::probes::{ProbeState, ProbeStatus};
 
@@ -30,11 +31,11 @@ fn hidden(kernel: &Kernel) -> [(bool, Loss); 5] {
     [
         (
             kernel.reset_reason == 0,
-            of("reset_sent", "why a reset is sent, and resets that no full socket sends (before 6.10)"),
+            of(word::RESET_SENT, "why a reset is sent, and resets that no full socket sends (before 6.10)"),
         ),
         (
             kernel.retransmit_err == 0,
-            of("retransmit", "retransmissions that fail on this host (before 6.17)"),
+            of(word::RETRANSMIT, "retransmissions that fail on this host (before 6.17)"),
         ),
         (
             kernel.socket_cookie == 0,
@@ -43,10 +44,10 @@ fn hidden(kernel: &Kernel) -> [(bool, Loss); 5] {
                 what: "cookies of sockets: connections are told apart by time (before 5.12)",
             },
         ),
-        (timers == [ABSENT; 3], of("retransmit", "when the retransmission timer fires")),
+        (timers == [ABSENT; 3], of(word::RETRANSMIT, "when the retransmission timer fires")),
         (
             layout.tcp_total_rto == ABSENT,
-            of("retransmit", "timeouts in a connection's life before it was first seen (before 6.7)"),
+            of(word::RETRANSMIT, "timeouts in a connection's life before it was first seen (before 6.7)"),
         ),
     ]
 }

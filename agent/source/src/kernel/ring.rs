@@ -224,7 +224,8 @@ impl Ring {
             return Ok(None);
         }
         self.last_walk = Some(Instant::now());
-        let program = self.ebpf.program_mut("sock_held").ok_or_else(|| anyhow::anyhow!("no iterator"))?;
+        let program =
+            self.ebpf.program_mut(signal::word::SOCK_HELD).ok_or_else(|| anyhow::anyhow!("no iterator"))?;
         let program: &mut Iter = program.try_into()?;
         let link = program.attach()?;
         Ok(Some(Walk::new(program.take_link(link)?.into_file()?, facts::monotonic()?)))

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, REASON_ABSENT, Row};
-use agent_common::{retransmit, signal};
+use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, Row};
 use agent_model::counters;
 use agent_model::counters::{HealthTable, Probe, ProgramStats, Reading};
 use agent_model::event::{Snmp, TcpMemory};
+
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
 
@@ -17,6 +17,15 @@ use super::losses::Loss;
 use super::probes::{ProbeState, ProbeStatus};
 use crate::host;
 use crate::host::HostMemory;
+use super::probes::PROBES;
+
+
+
+
+
+
+
+
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {
@@ -144,19 +153,12 @@ impl Counters {
     }
 }
 
-/// Every (signal, detail) that a program counts. Reset reasons end at 25 on 7.3; twice that is room to grow.
+/// Every (signal, detail) that a program counts.
 fn all_details() -> impl Iterator<Item = (u16, u16)> {
-    let kinds = 0..retransmit::END;
-    let failed = kinds.clone().map(|kind| kind | agent_common::count::FAILED);
-    let states = 1..13;
-    (kinds.chain(failed).map(|detail| (signal::RETRANSMIT, detail)))
-        .chain([(signal::SYNACK_RETRANSMIT, retransmit::SYNACK)])
-        .chain((0..50).chain([REASON_ABSENT]).map(|detail| (signal::RESET_SENT, detail)))
-        .chain(states.clone().map(|detail| (signal::RESET_RECEIVED, detail)))
-        .chain((0..2).map(|detail| (signal::BUF_LIMIT_EXCEEDED, detail)))
-        .chain([(signal::RCVQUEUE_FULL, 0)])
-        .chain(states.map(|detail| (signal::STATE_CHANGED, detail)))
-        .chain((0..64).map(|detail| (signal::PACKET_DROPPED, detail)))
+    PROBES
+        .iter()
+        .filter_map(|probe| Some((probe.signal?, probe.counted)))
+        .flat_map(|(signal, counted)| counted.iter().cloned().flatten().map(move |detail| (signal, detail)))
 }
 
 fn sum_counts(rows: &[Row]) -> Count {

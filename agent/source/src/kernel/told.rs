@@ -7,7 +7,7 @@ use agent_common::signal;
 use agent_model::counters;
 use agent_model::event::{CountRow, Fact, HealthRow};
 
-use super::probes::PROBES;
+use super::probes::Probe;
 use super::stats::{Counters, Kept, Place};
 
 /// Rows of one fact: some 30 KB, a fraction of a recording's block.
@@ -109,9 +109,8 @@ fn coalesced(key: &CountKey, port: u16, count: u64) -> Option<Fact> {
     Some(Fact::Coalesced { signal: word(signal)?, detail, cgroup, netns, port, count })
 }
 
-/// The table of probes is in the order of the signals, of which the first is number 1.
 fn word(signal: u16) -> Option<Box<str>> {
-    PROBES.get(usize::from(signal).checked_sub(1)?).map(|probe| probe.name.into())
+    Probe::of(signal).map(|probe| probe.name.into())
 }
 
 fn count_row(key: &CountKey, count: &Count) -> CountRow {

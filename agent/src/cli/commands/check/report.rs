@@ -8,6 +8,12 @@ use serde::Serialize;
 use super::advice;
 use super::surroundings::Surroundings;
 
+
+
+
+
+
+
 /// Version of the report's fields.
 const VERSION: u32 = 1;
 
@@ -142,7 +148,7 @@ fn probe(status: &ProbeStatus, losses: &[Loss], costs: &[ProgramStats]) -> Probe
     let cost = costs.iter().find(|cost| cost.name == name).map(|cost| cost.instructions);
     Probe {
         name,
-        hook: hook(status.probe.hook),
+        hook: status.probe.hook.to_string(),
         required: status.probe.required,
         state: state(&status.state, !lost.is_empty()),
         error: status.error(),
@@ -158,12 +164,5 @@ fn state(state: &ProbeState, loses: bool) -> State {
         ProbeState::Missing => State::Missing,
         ProbeState::Refused(_) => State::Refused,
         ProbeState::NotPermitted => State::NotPermitted,
-    }
-}
-
-fn hook(hook: Hook) -> String {
-    match hook {
-        Hook::Tracepoint(name) => format!("tp_btf/{name}"),
-        Hook::Iterator(name) => format!("iter/{name}"),
     }
 }
