@@ -5,13 +5,9 @@
 use std::collections::HashMap;
 
 use agent_common::count::{CountKey, REASON_ABSENT};
+use agent_common::signal::Probe;
 use agent_model::cause::Cause;
 use agent_model::event::{Detail, Fact, KernelEvent};
-use agent_common::signal::Probe;
-
-
-
-
 
 /// Sources of which the last fate is known: as many as the kernel side's map of counters holds.
 const SOURCES: usize = 4096;

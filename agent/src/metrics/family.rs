@@ -1,12 +1,12 @@
 //! All metrics in one table: the page, its tests and `docs/metrics.md` come from here.
 
+use agent_common::signal::PROBES;
 use agent_diagnose::stats::STAGE_WORDS;
 use agent_model::cause::Cause;
 use agent_model::decode::DecodeError;
 use agent_model::event::COUNTERS;
 use agent_model::limits::{CGROUPS, PODS};
 use agent_model::words::{KINDS, SIGNALS, STATES};
-use agent_common::signal::PROBES;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 

@@ -38,24 +38,6 @@ use crate::metrics::{Examples, Tallies, Tally, Workload};
 use crate::schema::Gap;
 use crate::serve::feed::Feed;
 
-
-
-
-use agent_correlate::place::Place;
-
-use agent_correlate::shared::SharedId;
-
-
-
-use agent_diagnose::Diagnosis;
-
-
-
-use agent_model::event::Owner;
-use agent_model::event::Process;
-
-
-
 /// Takes what the pipeline makes.
 pub trait Sink {
     /// A kernel event with all that was known about it when it came.

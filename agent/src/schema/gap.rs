@@ -1,11 +1,10 @@
 //! Lines in place of events that have none of their own.
 
-use agent_common::signal;
+use agent_common::count::FAILED;
+use agent_common::signal::{By, Probe};
 use agent_model::event::{Fact, HostFacts};
 use agent_model::schema::VERSION;
 use agent_model::words;
-use agent_common::count::FAILED;
-use agent_common::signal::{By, Probe};
 use serde::{Deserialize, Serialize};
 
 /// Events of a storm that are told together, or records that the ring had no room for.

@@ -1,14 +1,12 @@
 use std::collections::BTreeSet;
 
-use agent_model::event::{Fact, HostFacts};
 use agent_common::signal::{Hook, Probe};
+use agent_model::event::{Fact, HostFacts};
+use agent_model::words::EventWord;
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{Item, Line, LineError, sample};
-
-
-use agent_model::words::EventWord;
 
 const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md"));
 

@@ -15,7 +15,7 @@ use tests::scenes::retransmit;
 use tests::scenes::retransmit::Resent;
 
 use crate::owners::is_ours;
-use crate::watch;
+use crate::watch::{self, watch};
 use crate::watch::kind;
 
 fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {

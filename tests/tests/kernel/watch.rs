@@ -9,7 +9,7 @@ use agent_correlate::observed::Observed;
 use agent_model::decode::decode;
 use agent_diagnose::{Story, diagnose};
 use agent_model::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
-use agent::export::line::Gap;
+use agent::schema::Gap;
 use agent_model::counters::Counters as _;
 use agent::pipeline::{Pipeline, Sink};
 use agent_diagnose::Diagnosed;

@@ -6,15 +6,18 @@
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use agent_common::record;
-use agent_common::record::{ABSENT32, ABSENT8, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT};
-use agent_common::{owner, signal};
+use agent_common::record::{
+    ABSENT8, ABSENT32, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT,
+};
+use agent_common::{owner, record, signal};
 use thiserror::Error;
 
-use crate::event::{Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp, TcpState, Thread, unmap};
+use crate::event::{
+    Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
+    Segment, Tcp, TcpState, Thread, unmap,
+};
 use crate::frame::Frame;
 use crate::words::EventWord;
-
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_common::signal;
 use serde::{Deserialize, Serialize};
 
 mod fact;

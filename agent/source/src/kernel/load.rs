@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use agent_common::count::Limits;
+use agent_common::signal::word;
 use agent_model::counters::ProgramStats;
 use agent_model::event::HostFacts;
-use agent_common::signal::word;
 use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
@@ -14,20 +14,15 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::btf;
 use super::btf::BtfError;
-use super::facts;
-use super::layout;
 use super::layout::MissingField;
-use super::losses;
 use super::losses::Loss;
-use super::probes;
 use super::probes::{Hook, ProbeState, ProbeStatus};
 use super::processes::{Parents, Processes};
 use super::ring::Ring;
 use super::shortage::Shortage;
-use super::stats;
 use super::stats::Counters;
+use super::{btf, facts, layout, losses, probes, stats};
 use crate::host::HostMemory;
 
 /// Where the kernel describes its types.
@@ -295,11 +290,11 @@ fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::p
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::probes::PROBES;
     use agent_common::count::{Bucket, Count, CountKey, Forks, Health, Limit, Port, Row, Socket};
     use agent_common::record;
     use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
+    use super::probes::PROBES;
     use super::*;
 
     /// The two sides are compiled for different targets: sizes must agree, and no member may be preceded

@@ -9,23 +9,13 @@ use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, R
 use agent_model::counters;
 use agent_model::counters::{HealthTable, Probe, ProgramStats, Reading};
 use agent_model::event::{Snmp, TcpMemory};
-
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
 
 use super::losses::Loss;
-use super::probes::{ProbeState, ProbeStatus};
+use super::probes::{PROBES, ProbeState, ProbeStatus};
 use crate::host;
 use crate::host::HostMemory;
-use super::probes::PROBES;
-
-
-
-
-
-
-
-
 
 /// Reads the kernel side's maps. Nothing here is copied between scrapes.
 pub struct Counters {

@@ -1,18 +1,12 @@
 //! What was found out, and the verdict on it.
 
 use agent_model::counters::ProgramStats;
-use agent_source::kernel::probes::{Hook, ProbeState, ProbeStatus};
+use agent_source::kernel::probes::{ProbeState, ProbeStatus};
 use agent_source::kernel::{LoadError, Loss, Survey};
 use serde::Serialize;
 
 use super::advice;
 use super::surroundings::Surroundings;
-
-
-
-
-
-
 
 /// Version of the report's fields.
 const VERSION: u32 = 1;
