@@ -9,7 +9,7 @@ use agent_correlate::observed::Observed;
 use agent_diagnose::Diagnosed;
 use agent_model::decode::decode;
 use agent_model::frame::Frame;
-use agent_model::limits::{HELD, Limits};
+use agent_model::limits::{Limits, MAX_PENDING};
 use agent_source::kernel::btf::Btf;
 use agent_source::kernel::{facts, layout};
 use agent_source::{host, recording};
@@ -89,7 +89,7 @@ fn pipeline(mut bytes: &[u8]) {
     // A fact may set other limits, as a recording's first does.
     let (sizes, limits) = (pipeline.correlator().sizes(), pipeline.correlator().limits());
     // Those that died a moment ago wait to be judged.
-    assert!(sizes.connections <= limits.connections && sizes.history <= limits.history + HELD);
+    assert!(sizes.connections <= limits.connections && sizes.history <= limits.history + MAX_PENDING);
     let _ = pipeline.tally();
     let _ = why::report(pipeline.correlator(), pipeline.tracker(), &Wanted::default());
 }

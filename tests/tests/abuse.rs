@@ -21,17 +21,17 @@ use tests::wait;
 
 /// What a process holds of the host.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct SockHeld {
     files: usize,
     /// KiB.
     memory: u64,
 }
 
-fn held(agent: &Agent) -> Held {
+fn held(agent: &Agent) -> SockHeld {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("read an agent's status");
     let files = fs::read_dir(format!("/proc/{}/fd", agent.pid())).expect("list an agent's files").count();
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    Held { files, memory: memory.expect("its memory").parse().expect("KiB") }
+    SockHeld { files, memory: memory.expect("its memory").parse().expect("KiB") }
 }
 
 /// Ids of the programs that a process holds.

@@ -126,9 +126,9 @@ fn each_of_ten_thousand_deaths_has_a_cause() {
 }
 
 /// The clients are reset: two ends each, which are one death. Where the client's reset is told first, and that
-/// of the server more than [`HOLD`] later (a busy machine), it is counted as the client's.
+/// of the server more than [`RESET_GRACE`] later (a busy machine), it is counted as the client's.
 ///
-/// [`HOLD`]: agent_model::limits::HOLD
+/// [`RESET_GRACE`]: agent_model::limits::RESET_GRACE
 #[test]
 fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
     let _alone = alone();

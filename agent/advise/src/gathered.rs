@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use agent_correlate::Correlator;
-use agent_diagnose::families::{Family, Listing, listing};
-use agent_diagnose::lessons::{Lesson, Recovery};
+use agent_diagnose::families::{FamilyRow, Listing, listing};
+use agent_diagnose::outcomes::{Outcome, Recovery};
 use agent_diagnose::tracker::Tracker;
 use agent_model::cause::Cause;
 use agent_model::event::{Settings, TcpMemory, Usage};
 use agent_model::schema::VERSION;
 use serde::{Deserialize, Serialize};
 
-use super::{Place, amount, plural, time};
+use super::{NetnsView, amount, plural, time};
 
 /// Bits of `sk_userlocks`: the application set SO_SNDBUF, SO_RCVBUF.
 const SNDBUF_LOCK: u8 = 1;
@@ -36,11 +36,12 @@ pub struct Gathered {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// What stalls taught, by namespace.
-    pub lessons: Vec<Lesson>,
+    #[serde(rename = "lessons")]
+    pub outcomes: Vec<Outcome>,
     /// Deaths on the whole host by cause.
     pub deaths: BTreeMap<Cause, u64>,
     /// Who holds sockets.
-    pub families: Vec<Family>,
+    pub families: Vec<FamilyRow>,
     /// Connections in trouble whose SO_RCVBUF, SO_SNDBUF was cut to `rmem_max`, `wmem_max`.
     pub capped: [u64; 2],
     /// How to get into a namespace: the words before a command. Whoever shows the advice fills it in.
@@ -59,7 +60,7 @@ pub fn gather(correlator: &Correlator, tracker: &Tracker, now: u64) -> Gathered 
         settings: correlator.settings().cloned().into_iter().collect(),
         memory: correlator.tcp_memory().cloned(),
         usage: correlator.usage().copied(),
-        lessons: tracker.lessons().iter().cloned().collect(),
+        outcomes: tracker.outcomes().iter().cloned().collect(),
         deaths: deaths.map(|(cause, count)| (*cause, *count)).collect(),
         families,
         capped: capped(correlator),
@@ -83,15 +84,15 @@ fn capped(correlator: &Correlator) -> [u64; 2] {
 
 impl Gathered {
     /// The namespaces: those whose settings are known, then those that taught something.
-    pub(super) fn places(&self) -> Vec<Place<'_>> {
+    pub(super) fn places(&self) -> Vec<NetnsView<'_>> {
         let known = self.settings.iter().map(|settings| settings.netns);
-        let mut all: Vec<u32> = known.chain(self.lessons.iter().map(|lesson| lesson.netns)).collect();
+        let mut all: Vec<u32> = known.chain(self.outcomes.iter().map(|outcome| outcome.netns)).collect();
         let mut seen = std::collections::BTreeSet::new();
         all.retain(|netns| seen.insert(*netns));
-        let place = |netns| Place {
+        let place = |netns| NetnsView {
             gathered: self,
             netns,
-            lesson: self.lessons.iter().find(|lesson| lesson.netns == netns),
+            outcome: self.outcomes.iter().find(|outcome| outcome.netns == netns),
             settings: self.settings.iter().find(|settings| settings.netns == netns),
         };
         all.into_iter().map(place).collect()
@@ -119,7 +120,7 @@ impl Gathered {
     }
 
     /// What was looked at, for who wants to know on what the advice, or its absence, rests.
-    pub(super) fn looked_at(&self, places: &[Place]) -> Vec<String> {
+    pub(super) fn looked_at(&self, places: &[NetnsView]) -> Vec<String> {
         let watched = |ms: u64| format!("{} of history", time(std::time::Duration::from_millis(ms)));
         let history = self.watched_ms.map_or_else(|| "no history: no agent was asked".to_owned(), watched);
         let mut all = vec![history];
@@ -144,10 +145,10 @@ impl Gathered {
     }
 }
 
-fn look(place: &Place) -> String {
-    let lesson = place.lesson.cloned().unwrap_or_default();
-    let recoveries: u64 = lesson.recoveries.iter().map(|Recovery { count, .. }| count).sum();
-    let deaths: u64 = lesson.deaths.values().sum();
+fn look(place: &NetnsView) -> String {
+    let outcome = place.outcome.cloned().unwrap_or_default();
+    let recoveries: u64 = outcome.recoveries.iter().map(|Recovery { count, .. }| count).sum();
+    let deaths: u64 = outcome.deaths.values().sum();
     let settings = if place.settings.is_some() { "" } else { " (of its settings only those of its sockets)" };
     format!(
         "network namespace {}{settings}: {}, {}",

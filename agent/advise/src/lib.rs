@@ -1,7 +1,7 @@
 //! Settings worth changing on this host, each with what was observed, what the change would have done, its risk
 //! and its command.
 //!
-//! Pure: [`Gathered`] facts in, a [`Report`] out. Nothing is changed by anybody here. One file a piece of
+//! Pure: [`Gathered`] facts in, a [`AdviceReport`] out. Nothing is changed by anybody here. One file a piece of
 //! advice ([`rules`]); each looks at one network namespace, or at the host.
 
 mod gathered;
@@ -11,7 +11,7 @@ mod tests;
 
 use std::time::Duration;
 
-use agent_diagnose::lessons::{Lesson, Loss, Recovery, Waiting};
+use agent_diagnose::outcomes::{Loss, Outcome, Recovery, Waiting};
 use agent_model::cause::Cause;
 use agent_model::event::Settings;
 use agent_model::schema::VERSION;
@@ -44,7 +44,7 @@ pub struct Advice {
 
 /// All advice for a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct AdviceReport {
     /// Version of the schema.
     pub v: u32,
     /// What to change; nothing, if the list is empty.
@@ -55,32 +55,36 @@ pub struct Report {
 
 /// One network namespace, for a rule to look at.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct NetnsView<'a> {
     /// Everything.
     pub gathered: &'a Gathered,
     /// Inode of the namespace.
     pub netns: u32,
     /// What its stalls taught; `None` if it had none.
-    pub lesson: Option<&'a Lesson>,
+    pub outcome: Option<&'a Outcome>,
     /// Its settings, if they could be read.
     pub settings: Option<&'a Settings>,
 }
 
 /// Says what to change. `only` leaves out all other namespaces, but not what is the whole host's.
-pub fn advise(gathered: &Gathered, only: Option<u32>) -> Report {
+pub fn advise(gathered: &Gathered, only: Option<u32>) -> AdviceReport {
     let mut places = gathered.places();
     places.retain(|place| only.is_none_or(|netns| place.netns == netns));
     let of_places = places.iter().flat_map(|place| rules::OF_A_NAMESPACE.iter().flat_map(|rule| rule(place)));
     let of_host = rules::OF_THE_HOST.iter().flat_map(|rule| rule(gathered));
-    Report { v: VERSION, advice: of_places.chain(of_host).collect(), looked_at: gathered.looked_at(&places) }
+    AdviceReport {
+        v: VERSION,
+        advice: of_places.chain(of_host).collect(),
+        looked_at: gathered.looked_at(&places),
+    }
 }
 
-impl<'a> Place<'a> {
+impl<'a> NetnsView<'a> {
     /// A setting with one value; of those that decide on deaths also where only its sockets told it.
     pub fn value(&self, name: &str) -> Option<u64> {
         let told = self.settings.and_then(|settings| settings.value(name));
         told.or_else(|| {
-            let retries = self.lesson?.retries?;
+            let retries = self.outcome?.retries?;
             match name {
                 "net.ipv4.tcp_retries2" => Some(retries.retries2.into()),
                 "net.ipv4.tcp_syn_retries" => Some(retries.syn_retries.into()),
@@ -108,19 +112,19 @@ impl<'a> Place<'a> {
 
     /// How often connections died of `cause`.
     pub fn deaths(&self, cause: Cause) -> u64 {
-        self.lesson.and_then(|lesson| lesson.deaths.get(&cause)).copied().unwrap_or(0)
+        self.outcome.and_then(|outcome| outcome.deaths.get(&cause)).copied().unwrap_or(0)
     }
 
     /// Connections that a limit ended, of one sort.
     pub fn losses(&self, is_one: impl Fn(&Loss) -> bool) -> Vec<&'a Loss> {
-        self.lesson.into_iter().flat_map(|lesson| &lesson.losses).filter(|loss| is_one(loss)).collect()
+        self.outcome.into_iter().flat_map(|outcome| &outcome.losses).filter(|loss| is_one(loss)).collect()
     }
 
     /// Recoveries of stalls that waited for one thing.
     pub fn recoveries(&self, waiting: Waiting) -> impl Iterator<Item = &'a Recovery> {
-        self.lesson
+        self.outcome
             .into_iter()
-            .flat_map(|lesson| &lesson.recoveries)
+            .flat_map(|outcome| &outcome.recoveries)
             .filter(move |one| one.waiting == waiting)
     }
 

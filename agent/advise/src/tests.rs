@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use agent_diagnose::families::{Family, Listens};
-use agent_diagnose::lessons::{Loss, Retries};
+use agent_diagnose::families::{FamilyRow, Listens};
+use agent_diagnose::outcomes::{Loss, Retries};
 use agent_model::event::{LogLines, Process, TcpMemory};
 use agent_model::schema::End;
 
@@ -60,16 +60,16 @@ fn loss(cause: Cause, waiting: Waiting, lived_ms: u64) -> Loss {
     Loss { cause, waiting, stage: 15, rto_ms: 204, lived_ms, process }
 }
 
-fn lesson(recoveries: Vec<Recovery>, losses: impl IntoIterator<Item = Loss>) -> Lesson {
+fn outcome(recoveries: Vec<Recovery>, losses: impl IntoIterator<Item = Loss>) -> Outcome {
     let losses: VecDeque<_> = losses.into_iter().collect();
     let mut deaths = BTreeMap::new();
     for loss in &losses {
         *deaths.entry(loss.cause).or_default() += 1;
     }
-    Lesson { netns: NETNS, retries: None, recoveries, losses, deaths }
+    Outcome { netns: NETNS, retries: None, recoveries, losses, deaths }
 }
 
-fn told<'a>(report: &'a Report, setting: &str) -> &'a Advice {
+fn told<'a>(report: &'a AdviceReport, setting: &str) -> &'a Advice {
     let found = report.advice.iter().find(|advice| advice.setting == setting);
     found.unwrap_or_else(|| panic!("no {setting} in {report:#?}"))
 }
@@ -90,8 +90,8 @@ fn an_untouched_host_has_nothing_to_change() {
 #[test]
 fn three_dead_connections_would_have_ended_14_minutes_sooner() {
     let dead = || loss(Cause::RetransmissionTimeout, Waiting::Data, 924_600);
-    let lesson = lesson(recoveries(&[(1, 300), (3, 100), (6, 12)]), [dead(), dead(), dead()]);
-    let report = advise(&Gathered { lessons: vec![lesson], ..untouched() }, None);
+    let outcome = outcome(recoveries(&[(1, 300), (3, 100), (6, 12)]), [dead(), dead(), dead()]);
+    let report = advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None);
     let advice = told(&report, "net.ipv4.tcp_retries2");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("15"), "8"));
     assert_eq!(advice.observation, "3 connections died of it, after 15 minutes without an answer");
@@ -111,8 +111,8 @@ fn three_dead_connections_would_have_ended_14_minutes_sooner() {
 fn a_limit_that_would_have_killed_is_not_proposed() {
     let dead = || loss(Cause::RetransmissionTimeout, Waiting::Data, 924_600);
     let with = |stage| {
-        let lesson = lesson(recoveries(&[(1, 5), (stage, 1)]), [dead()]);
-        advise(&Gathered { lessons: vec![lesson], ..untouched() }, None)
+        let outcome = outcome(recoveries(&[(1, 5), (stage, 1)]), [dead()]);
+        advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None)
     };
     assert_eq!(told(&with(10), "net.ipv4.tcp_retries2").proposed, "10");
     assert!(with(15).advice.is_empty(), "the last possible retransmission was needed");
@@ -131,9 +131,9 @@ fn a_lowered_limit_is_raised_to_what_the_rfc_asks_in_the_namespace_that_has_it()
         keepalive_probes: 9,
     };
     let dead = loss(Cause::RetransmissionTimeout, Waiting::Data, 3000);
-    let lesson = Lesson { netns: 99, retries: Some(retries), ..lesson(recoveries(&[(2, 1)]), [dead]) };
+    let outcome = Outcome { netns: 99, retries: Some(retries), ..outcome(recoveries(&[(2, 1)]), [dead]) };
     let entrances = BTreeMap::from([(NETNS, String::new()), (99, "nsenter -t 7 -n ".to_owned())]);
-    let gathered = Gathered { lessons: vec![lesson], entrances, ..untouched() };
+    let gathered = Gathered { outcomes: vec![outcome], entrances, ..untouched() };
     let report = advise(&gathered, None);
     let advice = told(&report, "net.ipv4.tcp_retries2");
     assert_eq!((advice.netns, advice.now.as_deref(), &*advice.proposed), (Some(99), Some("3"), "8"));
@@ -149,8 +149,8 @@ fn a_lowered_limit_is_raised_to_what_the_rfc_asks_in_the_namespace_that_has_it()
 #[test]
 fn connects_in_vain_end_sooner() {
     let dead = || loss(Cause::ConnectTimeout, Waiting::Syn, 131_000);
-    let lesson = lesson(Vec::new(), [dead(), dead(), dead()]);
-    let report = advise(&Gathered { lessons: vec![lesson], ..untouched() }, None);
+    let outcome = outcome(Vec::new(), [dead(), dead(), dead()]);
+    let report = advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None);
     let advice = told(&report, "net.ipv4.tcp_syn_retries");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("6"), "3"));
     assert!(advice.observation.starts_with("3 connects waited 2 minutes in vain"), "{advice:#?}");
@@ -188,8 +188,8 @@ fn segments_thrown_away_with_memory_to_spare_ask_for_larger_buffers() {
 
 #[test]
 fn connects_that_hardly_try_try_more() {
-    let lesson = lesson(Vec::new(), [loss(Cause::ConnectTimeout, Waiting::Syn, 3000)]);
-    let mut gathered = Gathered { lessons: vec![lesson], ..untouched() };
+    let outcome = outcome(Vec::new(), [loss(Cause::ConnectTimeout, Waiting::Syn, 3000)]);
+    let mut gathered = Gathered { outcomes: vec![outcome], ..untouched() };
     gathered.settings[0].values.insert("net.ipv4.tcp_syn_retries".into(), vec![1]);
     gathered.settings[0].values.insert("net.ipv4.tcp_syn_linear_timeouts".into(), vec![0]);
     let report = advise(&gathered, None);
@@ -204,8 +204,8 @@ fn connects_that_hardly_try_try_more() {
 #[test]
 fn closed_sockets_that_crowd_out_others_are_given_up_sooner() {
     let dead = || loss(Cause::OrphanTimeout, Waiting::Orphan, 104_000);
-    let lesson = lesson(Vec::new(), [dead(), dead()]);
-    let mut gathered = Gathered { lessons: vec![lesson], ..untouched() };
+    let outcome = outcome(Vec::new(), [dead(), dead()]);
+    let mut gathered = Gathered { outcomes: vec![outcome], ..untouched() };
     assert!(advise(&gathered, None).advice.is_empty(), "there is room for more of them");
     gathered.memory.as_mut().unwrap().orphans = 32_768;
     let report = advise(&gathered, None);
@@ -217,9 +217,9 @@ fn closed_sockets_that_crowd_out_others_are_given_up_sooner() {
 }
 
 /// A server whose listener holds `backlog`.
-fn server(backlog: u32, waiting: u32) -> Family {
+fn server(backlog: u32, waiting: u32) -> FamilyRow {
     let local = End::from("192.0.2.1:80".parse::<std::net::SocketAddr>().unwrap());
-    Family {
+    FamilyRow {
         process: Process { pid: 100, comm: "httpd".into() },
         listens: vec![Listens { netns: NETNS, local, accept_queue: waiting, backlog }],
         connections: 0,
@@ -275,9 +275,9 @@ fn programs_that_asked_for_more_than_they_may_have_get_more() {
 
 #[test]
 fn a_keepalive_that_finds_the_dead_after_hours_is_shortened() {
-    let mut lesson = lesson(Vec::new(), []);
-    lesson.deaths.insert(Cause::KeepaliveTimeout, 4);
-    let report = advise(&Gathered { lessons: vec![lesson], ..untouched() }, None);
+    let mut outcome = outcome(Vec::new(), []);
+    outcome.deaths.insert(Cause::KeepaliveTimeout, 4);
+    let report = advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None);
     let advice = told(&report, "net.ipv4.tcp_keepalive_time");
     // 7200 s and nine times 75 s against 600 s and five times 60 s.
     assert!(advice.observation.contains("2.2 hours"), "{advice:#?}");

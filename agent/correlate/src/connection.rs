@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use agent_common::record::Totals;
 use agent_model::cause::Cause;
-use agent_model::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Process, Tcp, TcpState};
+use agent_model::event::{
+    Detail, Endpoint, KernelEvent, Owner, OwnerSource, Process, SockHeld, Tcp, TcpState,
+};
 
 use super::holders::Holders;
 use super::identity::Identity;
@@ -224,7 +226,7 @@ impl Connection {
     }
 
     /// Takes in the finding of a walk over open files. Returns by how many entries the timeline grew.
-    pub(super) fn absorb_held(&mut self, held: &Held, walk: u32, room: Room) -> isize {
+    pub(super) fn absorb_holder(&mut self, held: &SockHeld, walk: u32, room: Room) -> isize {
         self.holders.add(held, walk);
         if let Some(owner) = &held.owner {
             owner::learn(&mut self.owner, owner);

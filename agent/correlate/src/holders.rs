@@ -1,6 +1,6 @@
 //! Which processes have a socket open. A socket can have many: fork and fd passing share it silently.
 
-use agent_model::event::{Held, Process};
+use agent_model::event::{Process, SockHeld};
 use agent_model::limits::HOLDERS;
 
 /// A process that has the socket among its open files.
@@ -33,8 +33,8 @@ struct Found {
 
 impl Holders {
     /// Takes in what the walk of number `walk` found.
-    pub(super) fn add(&mut self, held: &Held, walk: u32) {
-        let Held { holder: process, parent, inode, fd, .. } = held;
+    pub(super) fn add(&mut self, held: &SockHeld, walk: u32) {
+        let SockHeld { holder: process, parent, inode, fd, .. } = held;
         let holder = Holder { process: process.clone(), parent: *parent, fd: *fd, inode: *inode, walk };
         let found = self.0.get_or_insert_default();
         if let Some(same) = found.named.iter_mut().find(|known| known.process.pid == process.pid) {

@@ -27,7 +27,7 @@ pub mod timeline;
 mod walks;
 
 use agent_common::record::Totals;
-use agent_model::event::{Detail, Endpoint, Event, Fact, Held, KernelEvent, Owner, TcpState};
+use agent_model::event::{Detail, Endpoint, Event, Fact, KernelEvent, Owner, SockHeld, TcpState};
 use agent_model::limits::{Evicted, Limits};
 use agent_model::timers::{Outlook, Request, half_open_outlook};
 
@@ -88,7 +88,7 @@ impl Correlator {
     pub fn apply(&mut self, event: Event) -> Option<Observed> {
         match event {
             Event::Kernel(event) => Some(self.kernel(*event)),
-            Event::Held(held) => {
+            Event::SockHeld(held) => {
                 self.held(&held);
                 None
             }
@@ -165,15 +165,15 @@ impl Correlator {
         self.places.expire(time);
     }
 
-    fn held(&mut self, held: &Held) {
+    fn held(&mut self, held: &SockHeld) {
         let walk = self.walks.found(held.time);
         self.families.held(held);
         self.held = None;
         self.places.learn(&held.endpoint);
         if held.endpoint.state == Some(TcpState::Listen) {
-            self.listeners.absorb_held(held, walk);
-        } else if let Some(id) = self.held_connection(held) {
-            self.table.change(id, |connection, room| connection.absorb_held(held, walk, room));
+            self.listeners.absorb_holder(held, walk);
+        } else if let Some(id) = self.holder_connection(held) {
+            self.table.change(id, |connection, room| connection.absorb_holder(held, walk, room));
             self.accept(id, &held.endpoint);
             self.ask_for_walk(id, Some(held.time));
             self.held = Some(id);
@@ -181,7 +181,7 @@ impl Correlator {
     }
 
     /// A healthy socket costs nothing: it is not taken in.
-    fn held_connection(&mut self, held: &Held) -> Option<ConnectionId> {
+    fn holder_connection(&mut self, held: &SockHeld) -> Option<ConnectionId> {
         let sk = held.endpoint.sk?;
         let known = self.socket(sk, &held.endpoint, held.time);
         let troubled = connection::is_stalled(&held.tcp) && held.endpoint.state != Some(TcpState::Close);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use agent_model::event::{Detail, Endpoint, Held, KernelEvent, Owner, OwnerSource, Tcp, TcpState};
+use agent_model::event::{Detail, Endpoint, KernelEvent, Owner, OwnerSource, SockHeld, Tcp, TcpState};
 use agent_model::limits::LISTENERS;
 
 use super::holders::Holders;
@@ -169,7 +169,7 @@ impl Listeners {
     }
 
     /// Takes in a listener that a walk found.
-    pub fn absorb_held(&mut self, held: &Held, walk: u32) {
+    pub fn absorb_holder(&mut self, held: &SockHeld, walk: u32) {
         let Some(sk) = held.endpoint.sk else { return };
         let listener = self.touch(&held.endpoint, sk, held.time);
         listener.holders.add(held, walk);

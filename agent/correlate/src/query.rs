@@ -9,7 +9,7 @@ use agent_model::event::{CgroupMemory, Endpoint, HostFacts, Process, Settings, T
 use agent_model::limits::Limits;
 
 use super::connection::Connection;
-use super::families::{Families, Family};
+use super::families::{Families, ProcessFamily};
 use super::identity::Identity;
 use super::listeners::{Listener, Listening};
 use super::observed::ConnectionId;
@@ -188,7 +188,7 @@ impl Correlator {
     }
 
     /// The connection that the last finding of a walk was of.
-    pub fn last_held(&self) -> Option<ConnectionId> {
+    pub fn last_holder(&self) -> Option<ConnectionId> {
         self.held
     }
 
@@ -218,7 +218,7 @@ impl Correlator {
     }
 
     /// The family of a connection: of who has to do with it, or of who listens for it.
-    pub fn family_of(&self, connection: &Connection) -> Option<&Family> {
+    pub fn family_of(&self, connection: &Connection) -> Option<&ProcessFamily> {
         let own = || connection.processes().find_map(|process| self.families.of(process.pid));
         let Identity { netns, .. } = connection.identity;
         let listener = self.listeners.on(netns, connection.identity.local()).filter(|_| connection.accepted);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use agent_model::cause::Cause;
 use agent_model::event::{Endpoint, KernelEvent};
-use agent_model::limits::{ENTRIES, Evicted, HELD, HOLD, Limits};
+use agent_model::limits::{ENTRIES, Evicted, Limits, MAX_PENDING, RESET_GRACE};
 
 use super::connection::Connection;
 use super::observed::ConnectionId;
@@ -247,7 +247,8 @@ impl Table {
     /// history waits for that.
     fn is_judged(&self, now: u64) -> bool {
         let Some((died, id)) = self.dead.front() else { return false };
-        let waits = died.saturating_add(HOLD) > now && self.dead.len() < self.limits.history + HELD;
+        let waits =
+            died.saturating_add(RESET_GRACE) > now && self.dead.len() < self.limits.history + MAX_PENDING;
         !waits || self.get(*id).is_none_or(|known| known.verdict.is_some())
     }
 

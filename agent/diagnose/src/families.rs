@@ -1,6 +1,6 @@
 //! Process families as JSON: what `GET /v1/families` answers.
 
-use agent_correlate::families::{Counts, Kinship, Place};
+use agent_correlate::families::{Counts, Kinship, ListenAddress};
 use agent_correlate::{Correlator, families};
 use agent_model::event::{ForkCount, Process};
 use agent_model::schema::{End, VERSION};
@@ -17,12 +17,12 @@ pub struct Listing {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
     /// Who.
-    pub families: Vec<Family>,
+    pub families: Vec<FamilyRow>,
 }
 
 /// A process and those that share its sockets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Family {
+pub struct FamilyRow {
     /// Who listens, or connects.
     pub process: Process,
     /// Where it listens.
@@ -101,14 +101,14 @@ pub fn listing(correlator: &Correlator, now: u64) -> Listing {
         age_ms: families.time().map(|time| now.saturating_sub(time) / 1_000_000),
         families: families
             .iter()
-            .map(|family| Family::new(family, crate::forecast::of(correlator, family)))
+            .map(|family| FamilyRow::new(family, crate::forecast::of(correlator, family)))
             .collect(),
     }
 }
 
-impl Family {
-    fn new(family: &families::Family, forecast: Vec<Forecast>) -> Self {
-        let families::Family { root, listens, members, counts, memory, forks, growth, .. } = family;
+impl FamilyRow {
+    fn new(family: &families::ProcessFamily, forecast: Vec<Forecast>) -> Self {
+        let families::ProcessFamily { root, listens, members, counts, memory, forks, growth, .. } = family;
         let Counts { sockets, accepted: _, shared, children, children_with_one: _, others, most_held: _ } =
             *counts;
         let (forked, exited) = forks.map(|ForkCount { forked, exited }| (forked, exited)).unzip();
@@ -134,9 +134,9 @@ impl Family {
     }
 }
 
-impl From<&Place> for Listens {
-    fn from(place: &Place) -> Self {
-        let Place { netns, cgroup: _, local, accept_queue, backlog } = *place;
+impl From<&ListenAddress> for Listens {
+    fn from(place: &ListenAddress) -> Self {
+        let ListenAddress { netns, cgroup: _, local, accept_queue, backlog } = *place;
         Self { netns, local: End::from(local), accept_queue, backlog }
     }
 }

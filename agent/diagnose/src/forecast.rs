@@ -4,7 +4,7 @@
 //! these follows with how many connections of the family it is reached, and from its growth when.
 
 use agent_correlate::Correlator;
-use agent_correlate::families::Family;
+use agent_correlate::families::ProcessFamily;
 use agent_model::event::{Room, TcpMemory, Usage};
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,7 @@ pub struct Surroundings<'a> {
 }
 
 /// Limits that a family reaches if it goes on as it does, the first one first.
-pub fn of(correlator: &Correlator, family: &Family) -> Vec<Forecast> {
+pub fn of(correlator: &Correlator, family: &ProcessFamily) -> Vec<Forecast> {
     let cgroup = family.cgroups.first().and_then(|(id, _)| correlator.cgroup_memory(*id));
     let around = Surroundings {
         memory: correlator.tcp_memory(),
@@ -78,7 +78,7 @@ pub fn of(correlator: &Correlator, family: &Family) -> Vec<Forecast> {
 }
 
 /// All limits that more connections would reach, the first one first.
-pub fn forecast(family: &Family, around: &Surroundings) -> Vec<Forecast> {
+pub fn forecast(family: &ProcessFamily, around: &Surroundings) -> Vec<Forecast> {
     let Some(connections) = Some(f64::from(family.connections())).filter(|count| *count > 0.0) else {
         return Vec::new();
     };
@@ -98,7 +98,7 @@ pub fn forecast(family: &Family, around: &Surroundings) -> Vec<Forecast> {
 }
 
 /// Limit, how much of it is used, and what a connection takes.
-fn bounds(family: &Family, around: &Surroundings, connections: f64) -> Vec<(Bound, u64, u64, f64)> {
+fn bounds(family: &ProcessFamily, around: &Surroundings, connections: f64) -> Vec<(Bound, u64, u64, f64)> {
     let mut bounds = Vec::new();
     let memory_each = family.memory_each() as f64;
     if let Some(memory) = around.memory {
@@ -163,7 +163,7 @@ mod tests {
 
     const KIB: u64 = 1024;
 
-    fn family(connections: u32, memory: u64) -> Family {
+    fn family(connections: u32, memory: u64) -> ProcessFamily {
         let counts = Counts {
             sockets: connections + 1,
             accepted: connections,
@@ -172,14 +172,14 @@ mod tests {
             most_held: 2,
             ..Counts::default()
         };
-        let place = agent_correlate::families::Place {
+        let place = agent_correlate::families::ListenAddress {
             netns: 1,
             cgroup: None,
             local: "192.0.2.1:80".parse().unwrap(),
             accept_queue: 0,
             backlog: 128,
         };
-        let mut family = Family {
+        let mut family = ProcessFamily {
             root: Process { pid: 1, comm: "httpd".into() },
             listens: vec![place],
             members: Vec::new(),

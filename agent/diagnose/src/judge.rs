@@ -39,10 +39,10 @@ impl Judge {
                 self.settle(kernel.time, to);
                 self.kernel(event, to);
             }
-            Event::Held(ref held) => {
+            Event::SockHeld(ref held) => {
                 let time = held.time;
                 self.correlator.apply(event);
-                self.held(time, to);
+                self.holder(time, to);
             }
             Event::Fact(fact) => self.fact(fact, to),
         }
@@ -58,9 +58,9 @@ impl Judge {
         }
     }
 
-    fn held(&mut self, time: u64, to: &mut impl Verdicts) {
-        let Some(id) = self.correlator.last_held() else { return };
-        if let Some(diagnosis) = self.tracker.follow_held(&self.correlator, id, time) {
+    fn holder(&mut self, time: u64, to: &mut impl Verdicts) {
+        let Some(id) = self.correlator.last_holder() else { return };
+        if let Some(diagnosis) = self.tracker.follow_holder(&self.correlator, id, time) {
             self.tell(diagnosis, None, to);
         }
     }

@@ -13,17 +13,17 @@ pub mod backlog;
 mod causes;
 mod diagnosed;
 pub mod families;
+pub mod fates;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod forecast;
 pub mod judge;
-pub mod lessons;
+pub mod outcomes;
 mod path;
 pub mod stats;
 pub mod story;
 #[cfg(test)]
 mod tests;
-pub mod together;
 pub mod tracker;
 
 pub use diagnosed::Diagnosed;

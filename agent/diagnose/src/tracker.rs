@@ -2,7 +2,7 @@
 //!
 //! A received RST is not judged at once. The other end may live on this host, and its own reset is told
 //! after the one that it caused; and `tcp_reset` also makes up a RST for data after close, whose true reason
-//! only the reset that follows has. Such deaths wait [`HOLD`] of the events' own clock.
+//! only the reset that follows has. Such deaths wait [`RESET_GRACE`] of the events' own clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use agent_correlate::place::{Places, Whose};
 use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::{Detail, Endpoint, Fact, RetransmitKind};
-use agent_model::limits::{HELD, HOLD};
+use agent_model::limits::{MAX_PENDING, RESET_GRACE};
 use agent_model::timers::Moment;
 use agent_model::timers::clock::Window;
 
-use super::lessons::{Lessons, Start};
+use super::fates::{Fate, Fates, Group};
+use super::outcomes::{Outcomes, Start};
 use super::stats::Stats;
 use super::story::Sight;
-use super::together::{Fate, Group, Together};
 use super::{Diagnosis, Phase, Story, diagnose, outlook};
 
 /// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
 const STALLS: usize = 50_000;
 
 /// A diagnosis, and the event if it has no connection.
-type Told = (Diagnosis, Option<Arc<Observed>>);
+type Verdict = (Diagnosis, Option<Arc<Observed>>);
 
 /// Follows connections from stall to end.
 #[derive(Debug, Default)]
 pub struct Tracker {
     stalls: HashMap<ConnectionId, Stall>,
-    held: VecDeque<Held>,
-    together: Together,
+    pending: VecDeque<Pending>,
+    fates: Fates,
     stats: Stats,
-    lessons: Lessons,
+    outcomes: Outcomes,
 }
 
 /// A stall that is going on.
@@ -59,7 +59,7 @@ pub struct Stall {
 
 /// Something whose reason may yet be told.
 #[derive(Debug)]
-struct Held {
+struct Pending {
     due: u64,
     of: Subject,
 }
@@ -80,12 +80,12 @@ impl Tracker {
 
     /// When the first of what waits is to be judged, ns of `CLOCK_MONOTONIC`.
     pub fn due(&self) -> Option<u64> {
-        self.held.front().map(|held| held.due)
+        self.pending.front().map(|first| first.due)
     }
 
     /// What stalls that are over taught.
-    pub fn lessons(&self) -> &Lessons {
-        &self.lessons
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     /// When and at which point of the kernel's work a stalled connection's numbers were read.
@@ -99,17 +99,17 @@ impl Tracker {
     }
 
     /// Judges what waited until `now`, ns of `CLOCK_MONOTONIC`.
-    pub fn settle(&mut self, correlator: &mut Correlator, now: u64) -> Vec<Told> {
+    pub fn settle(&mut self, correlator: &mut Correlator, now: u64) -> Vec<Verdict> {
         let mut told = Vec::new();
-        while self.held.front().is_some_and(|held| held.due <= now || self.held.len() > HELD) {
-            let Some(held) = self.held.pop_front() else { break };
-            told.extend(self.judge(correlator, held));
+        while self.pending.front().is_some_and(|first| first.due <= now || self.pending.len() > MAX_PENDING) {
+            let Some(pending) = self.pending.pop_front() else { break };
+            told.extend(self.judge(correlator, pending));
         }
         told
     }
 
-    fn judge(&mut self, correlator: &mut Correlator, held: Held) -> Option<Told> {
-        match held.of {
+    fn judge(&mut self, correlator: &mut Correlator, pending: Pending) -> Option<Verdict> {
+        match pending.of {
             Subject::Connection(id, group) => {
                 self.death(correlator, id, group).map(|diagnosis| (diagnosis, None))
             }
@@ -139,7 +139,7 @@ impl Tracker {
     }
 
     fn hold(&mut self, of: Subject, time: u64) {
-        self.held.push_back(Held { due: time.saturating_add(HOLD), of });
+        self.pending.push_back(Pending { due: time.saturating_add(RESET_GRACE), of });
     }
 
     fn follow_stray(&mut self, correlator: &Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
@@ -168,7 +168,7 @@ impl Tracker {
         let group = Group::of(&observed.event);
         self.count(group, fate);
         if let Some(Fate { cause, .. }) = fate {
-            self.lessons.failed(netns, cause, group.times.into());
+            self.outcomes.failed(netns, cause, group.times.into());
         }
         diagnosis.map(|known| Diagnosis { stands_for: group.times, ..known })
     }
@@ -193,7 +193,7 @@ impl Tracker {
 
     /// Counts what came of an event, and of those that were told with it.
     fn count(&mut self, group: Group, fate: Option<Fate>) {
-        self.together.note(group, fate);
+        self.fates.note(group, fate);
         if let Some(Fate { cause, cgroup, netns }) = fate {
             self.stats.died(cause, group.times.into(), cgroup, netns);
         }
@@ -201,7 +201,7 @@ impl Tracker {
 
     /// Counts the deaths that are told by their number alone.
     pub fn follow_fact(&mut self, fact: &Fact) {
-        if let Some((Fate { cause, cgroup, netns }, times)) = self.together.fate(fact) {
+        if let Some((Fate { cause, cgroup, netns }, times)) = self.fates.fate(fact) {
             self.stats.died(cause, times, cgroup, netns);
         }
     }
@@ -209,7 +209,7 @@ impl Tracker {
     fn learn(&mut self, correlator: &Correlator, id: ConnectionId, cause: Cause, stall: Option<Stall>) {
         let stall = stall.map(|stall| (stall.start, stall.since, stall.stage));
         if let Some(connection) = correlator.connection_by_id(id) {
-            self.lessons.died(connection, cause, stall, correlator.host().hz);
+            self.outcomes.died(connection, cause, stall, correlator.host().hz);
         }
     }
 
@@ -248,7 +248,12 @@ impl Tracker {
     }
 
     /// Takes in the finding of a walk over open files.
-    pub fn follow_held(&mut self, correlator: &Correlator, id: ConnectionId, time: u64) -> Option<Diagnosis> {
+    pub fn follow_holder(
+        &mut self,
+        correlator: &Correlator,
+        id: ConnectionId,
+        time: u64,
+    ) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         if !connection.is_stalled() {
             return self.recover(correlator, id, time);
@@ -303,7 +308,7 @@ impl Tracker {
         self.stats.unstall(stall.stage);
         self.stats.recovered(stall.stage, Duration::from_nanos(time.saturating_sub(stall.since)));
         let connection = correlator.connection_by_id(id)?;
-        self.lessons.recovered(connection, &stall.start, stall.stage, correlator.host().hz);
+        self.outcomes.recovered(connection, &stall.start, stall.stage, correlator.host().hz);
         let mut story = Story::of(correlator, connection, Phase::Recovered, None);
         story.time = time;
         diagnose(&story)
@@ -313,7 +318,7 @@ impl Tracker {
     pub fn forget_gone(&mut self, places: &Places) {
         let lives = |cgroup, netns| places.whose(cgroup, netns) != Whose::Gone;
         self.stats.retain(lives);
-        self.together.retain(lives);
+        self.fates.retain(lives);
     }
 
     /// Forgets stalls of connections that are remembered no more.

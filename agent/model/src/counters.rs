@@ -25,7 +25,7 @@ pub trait Counters: Send + Sync {
     /// What the programs cost; no runs where the kernel does not measure (`kernel.bpf_stats_enabled`).
     fn programs(&self) -> Reading<Vec<ProgramStats>>;
     /// The table of probes.
-    fn probes(&self) -> Vec<Probe>;
+    fn probes(&self) -> Vec<ProbeHealth>;
     /// TCP's memory; `None` where it can't be read.
     fn tcp_memory(&self) -> Option<TcpMemory>;
     /// The kernel's own counters of the agent's network namespace; `None` where they can't be read.
@@ -53,7 +53,7 @@ pub struct ProgramStats {
 
 /// One hook, and whether it is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
+pub struct ProbeHealth {
     /// The program's name, which is the signal's word.
     pub name: Cow<'static, str>,
     /// Without it the agent does not start.

@@ -100,10 +100,10 @@ pub const PODS: usize = 4096;
 pub const TENANTS: usize = 8192;
 
 /// How long a death whose reason may yet be told waits, ns.
-pub const HOLD: u64 = 50_000_000;
+pub const RESET_GRACE: u64 = 50_000_000;
 
 /// Deaths that wait at a time; the oldest is judged early when there are more.
-pub const HELD: usize = 16_384;
+pub const MAX_PENDING: usize = 16_384;
 
 /// What was forgotten for want of space, by table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

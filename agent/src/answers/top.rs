@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::why;
-use crate::schema::{Outlook, Owner, Place, timestamp};
+use crate::schema::{Outlook, Owner, PlaceNames, timestamp};
 
 /// Stalled connections that are told one by one, those whose end is nearest: more fit no screen.
 const STALLS: usize = 100;
@@ -127,7 +127,7 @@ pub struct Stalled {
     pub process: Option<Owner>,
     /// Where the socket lives.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<PlaceNames>,
     /// Since when, as far as the agent saw.
     #[serde(with = "crate::schema::nanos")]
     pub since: Timestamp,
@@ -237,7 +237,7 @@ fn stalled(correlator: &Correlator, tracker: &Tracker, id: ConnectionId, stall: 
         local: connection.identity.local().into(),
         remote: connection.identity.remote().into(),
         process: connection.owner.as_deref().map(Owner::from),
-        place: Place::new(&correlator.place(connection)),
+        place: PlaceNames::new(&correlator.place(connection)),
         since: timestamp(correlator.realtime(stall.since)),
         cause,
         summary,

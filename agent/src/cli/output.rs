@@ -8,7 +8,7 @@ use crate::filter::Filter;
 use crate::schema::{Item, LineError};
 use crate::serve::api::select;
 use crate::serve::feed::Reader;
-use crate::text::{Look, Text};
+use crate::text::{LineStyle, Text};
 
 /// Form of what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,7 +29,7 @@ pub(super) enum Formatter {
 }
 
 impl Formatter {
-    pub(super) fn new(output: Output, look: Look) -> Self {
+    pub(super) fn new(output: Output, look: LineStyle) -> Self {
         match output {
             Output::Text => Self::Text(Text::new(look)),
             Output::Json => Self::Json,

@@ -1,8 +1,8 @@
 //! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
 
-mod border;
 mod heap;
-mod tape;
+mod losses;
+mod recording;
 mod walks;
 
 use std::pin::Pin;
@@ -22,11 +22,11 @@ use anyhow::Context as _;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{sleep, timeout};
 
-use self::border::Border;
-pub use self::tape::Tape;
+use self::losses::Losses;
+pub use self::recording::Tap;
 use self::walks::Walks;
 use crate::answers::top::Overview;
-use crate::answers::why::{Report, Stories, Wanted};
+use crate::answers::why::{Answers, Wanted, WhyReport};
 use crate::answers::{top, why};
 use crate::metrics::{Tallies, Tally, Workload};
 use crate::pipeline::Pipeline;
@@ -95,7 +95,7 @@ impl Tallies for Shared {
     }
 }
 
-impl Stories for Shared {
+impl Answers for Shared {
     fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.walks.wait(age))
     }
@@ -109,7 +109,7 @@ impl Stories for Shared {
         gather(pipeline.correlator(), pipeline.tracker(), facts::monotonic().unwrap_or(0))
     }
 
-    fn why(&self, wanted: &Wanted) -> Option<Report> {
+    fn why(&self, wanted: &Wanted) -> Option<WhyReport> {
         let pipeline = self.lock();
         why::report(pipeline.correlator(), pipeline.tracker(), wanted)
     }
@@ -125,8 +125,8 @@ pub struct Live {
     ring: Ring,
     names: Names,
     shared: Shared,
-    border: Border,
-    tape: Option<Tape>,
+    losses: Losses,
+    tap: Option<Tap>,
     /// Facts that name; handed on before the records that came meanwhile.
     ahead: Vec<Frame>,
     frames: Vec<Frame>,
@@ -139,16 +139,10 @@ pub struct Live {
 }
 
 impl Live {
-    /// Everything that goes into the pipeline goes to the tape too, in the same order.
-    pub fn new(
-        ring: Ring,
-        names: Names,
-        counters: Arc<Counters>,
-        shared: Shared,
-        tape: Option<Tape>,
-    ) -> Self {
-        let (border, ahead, frames) = (Border::new(counters), Vec::new(), Vec::new());
-        Self { ring, names, shared, border, tape, ahead, frames, walked: 0, given_back: 0, asked: false }
+    /// Everything that goes into the pipeline goes to the tap too, in the same order.
+    pub fn new(ring: Ring, names: Names, counters: Arc<Counters>, shared: Shared, tap: Option<Tap>) -> Self {
+        let (losses, ahead, frames) = (Losses::new(counters), Vec::new(), Vec::new());
+        Self { ring, names, shared, losses, tap, ahead, frames, walked: 0, given_back: 0, asked: false }
     }
 
     /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
@@ -163,15 +157,15 @@ impl Live {
                 () = self.names.next(&mut self.ahead) => (),
                 result = self.ring.next(&mut self.frames) => {
                     result.context("read the ring")?;
-                    self.border.note(facts::monotonic()?);
+                    self.losses.note(facts::monotonic()?);
                 }
-                () = pause(&self.shared, self.walked, self.asked, self.border.due())? => (),
+                () = pause(&self.shared, self.walked, self.asked, self.losses.due())? => (),
                 () = self.shared.walks.asked() => self.asked = true,
-                () = tick(&mut self.tape) => self.tell_counters()?,
+                () = tick(&mut self.tap) => self.tell_counters()?,
             }
             self.put_names_ahead();
             let now = facts::monotonic()?;
-            self.border.tell(now, &mut self.frames)?;
+            self.losses.tell(now, &mut self.frames)?;
             self.push();
             self.settle(now);
             if self.wants_walk()? {
@@ -212,8 +206,8 @@ impl Live {
             MutexGuard::unlock_fair(pipeline);
             self.take_more();
         }
-        match &mut self.tape {
-            Some(tape) => tape.take(std::mem::take(&mut self.frames)),
+        match &mut self.tap {
+            Some(tap) => tap.take(std::mem::take(&mut self.frames)),
             None => self.frames.clear(),
         }
     }
@@ -268,7 +262,7 @@ impl Live {
     }
 
     fn tell_counters(&mut self) -> anyhow::Result<()> {
-        self.tape.as_mut().map_or(Ok(()), |tape| tape.tell(&mut self.frames))
+        self.tap.as_mut().map_or(Ok(()), |tap| tap.tell(&mut self.frames))
     }
 
     /// What is under way when the end comes.
@@ -281,9 +275,9 @@ impl Live {
             self.push();
         }
         self.tell(&Fact::Settle { time: u64::MAX });
-        self.border.tell_all(&mut self.frames)?;
-        if let Some(tape) = &mut self.tape {
-            tape.tell_all(&mut self.frames)?;
+        self.losses.tell_all(&mut self.frames)?;
+        if let Some(tap) = &mut self.tap {
+            tap.tell_all(&mut self.frames)?;
         }
         self.push();
         Ok(())
@@ -304,18 +298,18 @@ fn pause(
     shared: &Shared,
     walked: u64,
     asked: bool,
-    border: Option<u64>,
+    losses: Option<u64>,
 ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let now = facts::monotonic()?;
-    let due = [shared.settle_due(), border].into_iter().flatten();
+    let due = [shared.settle_due(), losses].into_iter().flatten();
     let next = due.fold(next_walk(shared, walked, asked), u64::min);
     Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
 }
 
-/// Ends when the counters are to be told; never without a tape.
-async fn tick(tape: &mut Option<Tape>) {
-    match tape {
-        Some(tape) => tape.tick().await,
+/// Ends when the counters are to be told; never without a tap.
+async fn tick(tap: &mut Option<Tap>) {
+    match tap {
+        Some(tap) => tap.tick().await,
         None => std::future::pending().await,
     }
 }

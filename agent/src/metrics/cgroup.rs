@@ -8,7 +8,7 @@ use agent_correlate::place::{Places, Whose};
 use agent_model::event::CgroupMemory;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{self, Family};
+use super::family::{self, MetricFamily};
 use super::page::{Labels, counters, descriptor};
 use super::workload::Workload;
 
@@ -73,7 +73,7 @@ fn labels(workload: &Workload) -> Labels<'_> {
 
 fn gauges<'a>(
     to: &mut DescriptorEncoder<'_>,
-    family: &Family,
+    family: &MetricFamily,
     rows: impl Iterator<Item = (Labels<'a>, u64)>,
 ) -> fmt::Result {
     let mut metric = descriptor(to, family)?;

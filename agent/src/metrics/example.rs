@@ -7,7 +7,7 @@ use agent_common::count::CountKey;
 use agent_correlate::connection::Connection;
 use agent_correlate::observed::{ConnectionId, Observed};
 use agent_correlate::shared::Initials;
-use agent_diagnose::together::counted_as;
+use agent_diagnose::fates::counted_as;
 use agent_model::cause::Cause;
 use prometheus_client::encoding::{EncodeMetric as _, MetricEncoder};
 use prometheus_client::metrics::exemplar::CounterWithExemplar;

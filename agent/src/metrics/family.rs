@@ -21,7 +21,7 @@ const _: () = assert!(PROBES.len() <= PROGRAMS);
 
 /// One metric with all its series.
 #[derive(Debug)]
-pub struct Family {
+pub struct MetricFamily {
     /// Without prefix, unit and `_total`, which the encoder adds.
     pub name: &'static str,
     /// What it counts.
@@ -45,7 +45,7 @@ pub enum Most {
     EachPlace(usize),
 }
 
-impl Family {
+impl MetricFamily {
     /// As Prometheus names its series.
     pub fn series(&self) -> String {
         let unit = self.unit.as_ref().map(|unit| format!("_{}", unit.as_str())).unwrap_or_default();
@@ -67,7 +67,7 @@ const PROGRAM: (&str, &str) = ("program", "name of the program");
 
 /// OpenTelemetry's name for what a metric counts, and how its attributes are named here. `system.network.tcp.*` are
 /// proposed (<https://github.com/open-telemetry/semantic-conventions/issues/3682>), the others in development.
-pub const OPEN_TELEMETRY: &[(&[Family], &str, &str)] = &[
+pub const OPEN_TELEMETRY: &[(&[MetricFamily], &str, &str)] = &[
     (
         &[RETRANSMITTED_SEGMENTS],
         "`system.network.tcp.retransmits`",
@@ -110,7 +110,7 @@ pub const PLACE_LABELS: &[(&str, &str)] = &[
 macro_rules! families {
     ($($(#[$unit:ident])? $const:ident: $kind:ident $name:literal
         { $($label:expr),* } most($most:expr) $help:literal;)*) => {
-        $(pub(super) const $const: Family = Family {
+        $(pub(super) const $const: MetricFamily = MetricFamily {
             name: $name,
             help: $help,
             unit: families!(@unit $($unit)?),
@@ -120,7 +120,7 @@ macro_rules! families {
         };)*
 
         /// All, in the order of the page.
-        pub const FAMILIES: &[Family] = &[$($const),*];
+        pub const FAMILIES: &[MetricFamily] = &[$($const),*];
     };
     (@unit) => { None };
     (@unit $unit:ident) => { Some(Unit::$unit) };

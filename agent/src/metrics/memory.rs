@@ -6,7 +6,7 @@ use std::fmt;
 use agent_model::event::{HostFacts, LogLines, TcpMemory};
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::family::{self, Family};
+use super::family::{self, MetricFamily};
 use super::page::{Labels, counters, descriptor, gauges};
 
 /// The kernel's name of the time under pressure, ms, which has a family of its own.
@@ -53,6 +53,6 @@ fn counted(memory: &TcpMemory, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     counters(to, &family::KERNEL_LOG_LINES, lines.map(|(line, count)| (vec![("line", line)], count)))
 }
 
-fn gauge(to: &mut DescriptorEncoder<'_>, family: &Family, value: u64) -> fmt::Result {
+fn gauge(to: &mut DescriptorEncoder<'_>, family: &MetricFamily, value: u64) -> fmt::Result {
     descriptor(to, family)?.encode_gauge(&value)
 }

@@ -22,7 +22,7 @@ use agent_common::count::{Count, CountKey};
 use agent_common::signal;
 use agent_correlate::families::Walks;
 use agent_diagnose::stats::Stats;
-use agent_model::counters::{Counters, Probe, Reading};
+use agent_model::counters::{Counters, ProbeHealth, Reading};
 use agent_model::event::{HostFacts, Owned, TcpMemory};
 use agent_source::names::NamesUp;
 use prometheus_client::encoding::text::encode;
@@ -31,8 +31,8 @@ use prometheus_client::registry::Registry;
 pub use self::cgroup::CgroupTally;
 pub(crate) use self::cgroup::tally as cgroup_tally;
 pub use self::example::Examples;
-pub use self::family::{FAMILIES, Family, Most, OPEN_TELEMETRY, PLACE_LABELS};
-use self::page::Page;
+pub use self::family::{FAMILIES, MetricFamily, Most, OPEN_TELEMETRY, PLACE_LABELS};
+use self::page::MetricsPage;
 pub use self::process_family::FamilyTally;
 pub(crate) use self::process_family::tally as process_family_tally;
 use self::reconcile::{Compared, Reconcile};
@@ -176,7 +176,7 @@ impl Metrics {
     }
 
     /// The table of probes.
-    pub fn probes(&self) -> Vec<Probe> {
+    pub fn probes(&self) -> Vec<ProbeHealth> {
         self.counters.probes()
     }
 
@@ -200,7 +200,7 @@ impl Metrics {
         Ok((lost, health.iter().map(|row| row.coalesced).sum()))
     }
 
-    fn page(&self, format: Format) -> Reading<Page> {
+    fn page(&self, format: Format) -> Reading<MetricsPage> {
         let mut tally = self.tallies.tally();
         if format == Format::Classic {
             // It has no place for them.
@@ -218,7 +218,7 @@ impl Metrics {
         let (sums, gone) = workload::aggregate(&counts, &workloads, &tally.examples, &mut admission);
         reconcile.forget(&counts, &gone);
         self.counters.forget(&gone);
-        Ok(Page {
+        Ok(MetricsPage {
             counts: sums,
             health,
             differences,

@@ -9,7 +9,7 @@ use agent_common::count::{Count, FAILED, Health, REASON_ABSENT};
 use agent_common::signal;
 use agent_diagnose::stats::{Histogram, STAGE_WORDS, Stats};
 use agent_model::cause::Cause;
-use agent_model::counters::{HealthTable, Probe, ProgramStats};
+use agent_model::counters::{HealthTable, ProbeHealth, ProgramStats};
 use agent_model::event::{HostFacts, Owned, TcpMemory};
 use agent_model::words;
 use prometheus_client::collector::Collector;
@@ -17,7 +17,7 @@ use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
 };
 
-use super::family::{self, Family};
+use super::family::{self, MetricFamily};
 use super::workload::{Counts, Sum, Workload};
 use super::{DIAGNOSIS, Tally, cgroup, memory};
 
@@ -29,12 +29,12 @@ const ABSENT: &str = "absent";
 
 /// What is written.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct MetricsPage {
     pub(super) counts: Counts,
     pub(super) health: HealthTable,
     pub(super) differences: Vec<(&'static str, i64)>,
     pub(super) programs: Vec<ProgramStats>,
-    pub(super) probes: Vec<Probe>,
+    pub(super) probes: Vec<ProbeHealth>,
     pub(super) tcp_memory: Option<TcpMemory>,
     pub(super) tally: Tally,
     pub(super) tail_missed: u64,
@@ -48,7 +48,7 @@ pub(super) type Labels<'a> = Vec<(&'a str, &'a str)>;
 /// Sums by workload and the value of one label.
 type Sums = BTreeMap<(Workload, Cow<'static, str>), Sum>;
 
-impl Collector for Page {
+impl Collector for MetricsPage {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         self.retransmits(&mut to)?;
         self.resets(&mut to)?;
@@ -63,7 +63,7 @@ impl Collector for Page {
     }
 }
 
-impl Page {
+impl MetricsPage {
     fn retransmits(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let kinds = || words::KINDS.iter().map(|kind| Cow::Borrowed(*kind));
         let sent = self.sums(kinds(), |signal, detail| kind(signal, detail, false));
@@ -236,14 +236,14 @@ pub(super) fn lost(health: &Health) -> [(&'static str, u64); 4] {
 
 pub(super) fn descriptor<'a>(
     to: &'a mut DescriptorEncoder<'_>,
-    family: &'a Family,
+    family: &'a MetricFamily,
 ) -> Result<MetricEncoder<'a>, fmt::Error> {
     to.encode_descriptor(family.name, &format!("{}.", family.help), family.unit.as_ref(), family.kind)
 }
 
 pub(super) fn counters<'a, V: EncodeCounterValue>(
     to: &mut DescriptorEncoder<'_>,
-    family: &Family,
+    family: &MetricFamily,
     rows: impl IntoIterator<Item = (Labels<'a>, V)>,
 ) -> fmt::Result {
     let mut metric = descriptor(to, family)?;
@@ -264,7 +264,7 @@ fn counter<V: EncodeCounterValue>(
 
 pub(super) fn gauges<'a, V: EncodeGaugeValue>(
     to: &mut DescriptorEncoder<'_>,
-    family: &Family,
+    family: &MetricFamily,
     rows: impl IntoIterator<Item = (&'a str, V)>,
 ) -> fmt::Result {
     let label = family.labels[0].0;
@@ -275,7 +275,7 @@ pub(super) fn gauges<'a, V: EncodeGaugeValue>(
     Ok(())
 }
 
-fn histogram(to: &mut DescriptorEncoder<'_>, family: &Family, values: &Histogram) -> fmt::Result {
+fn histogram(to: &mut DescriptorEncoder<'_>, family: &MetricFamily, values: &Histogram) -> fmt::Result {
     encode(&mut descriptor(to, family)?, values)
 }
 
@@ -284,7 +284,12 @@ fn encode(to: &mut MetricEncoder<'_>, values: &Histogram) -> fmt::Result {
 }
 
 /// A counter with the workload's labels and at most one of its own.
-fn sums(to: &mut DescriptorEncoder<'_>, family: &Family, sums: &Sums, of: fn(&Count) -> u64) -> fmt::Result {
+fn sums(
+    to: &mut DescriptorEncoder<'_>,
+    family: &MetricFamily,
+    sums: &Sums,
+    of: fn(&Count) -> u64,
+) -> fmt::Result {
     let mut metric = descriptor(to, family)?;
     for ((workload, word), Sum { count, example }) in sums {
         let labels = labels(family, workload, word);
@@ -296,14 +301,14 @@ fn sums(to: &mut DescriptorEncoder<'_>, family: &Family, sums: &Sums, of: fn(&Co
     Ok(())
 }
 
-fn labels<'a>(family: &Family, workload: &'a Workload, word: &'a str) -> Labels<'a> {
+fn labels<'a>(family: &MetricFamily, workload: &'a Workload, word: &'a str) -> Labels<'a> {
     let own = family.labels.first().map(|(name, _)| (*name, word));
     workload.labels().chain(own).collect()
 }
 
 fn words(
     to: &mut DescriptorEncoder<'_>,
-    family: &Family,
+    family: &MetricFamily,
     counts: &BTreeMap<&'static str, u64>,
 ) -> fmt::Result {
     let label = family.labels[0].0;

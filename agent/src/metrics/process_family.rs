@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use agent_correlate::families::{Family, Walks};
+use agent_correlate::families::{ProcessFamily, Walks};
 use agent_model::escape::Escaped;
 use prometheus_client::encoding::DescriptorEncoder;
 
@@ -32,7 +32,7 @@ pub struct FamilyTally {
 }
 
 /// Sums up families that come largest first: the first names are told, the rest together.
-pub(crate) fn tally<'a>(families: impl Iterator<Item = &'a Family>) -> Vec<FamilyTally> {
+pub(crate) fn tally<'a>(families: impl Iterator<Item = &'a ProcessFamily>) -> Vec<FamilyTally> {
     let mut names = BTreeMap::<Box<str>, FamilyTally>::new();
     for family in families {
         let name: Box<str> = Escaped(&family.root.comm).to_string().into();
@@ -64,8 +64,8 @@ mod tests {
 
     use super::*;
 
-    fn family(comm: &str, memory: u64) -> Family {
-        Family {
+    fn family(comm: &str, memory: u64) -> ProcessFamily {
+        ProcessFamily {
             root: Process { pid: 1, comm: comm.into() },
             listens: Vec::new(),
             members: Vec::new(),

@@ -7,13 +7,13 @@ use agent_common::count::{Count, CountKey, FAILED, Health, OTHER_CGROUP, REASON_
 use agent_common::{retransmit, signal};
 use agent_correlate::families::Walks;
 use agent_correlate::place::{Place, Whose};
-use agent_model::counters::{Counters, HealthTable, Probe, ProgramStats, Reading};
+use agent_model::counters::{Counters, HealthTable, ProbeHealth, ProgramStats, Reading};
 use agent_model::event::{HostFacts, LogLines, Owned, Snmp, TcpMemory};
 use agent_source::names::NamesUp;
 
 use super::{
-    CgroupTally, FAMILIES, Family, FamilyTally, Format, Metrics, Most, OPEN_TELEMETRY, PLACE_LABELS, Tallies,
-    Tally, Workload,
+    CgroupTally, FAMILIES, FamilyTally, Format, MetricFamily, Metrics, Most, OPEN_TELEMETRY, PLACE_LABELS,
+    Tallies, Tally, Workload,
 };
 use crate::golden;
 use crate::schema::sample;
@@ -51,8 +51,8 @@ impl Counters for Fake {
         Some(Snmp { netns: 1, out_rsts: 5, retrans_segs: 9, retrans_fail: 1 })
     }
 
-    fn probes(&self) -> Vec<Probe> {
-        let probe = |name, up| Probe {
+    fn probes(&self) -> Vec<ProbeHealth> {
+        let probe = |name, up| ProbeHealth {
             name,
             required: up,
             up,
@@ -139,7 +139,7 @@ fn a_node_has_series_for_its_pods_and_none_for_who_is_gone() {
     }
 }
 
-impl crate::answers::why::Stories for Fake {
+impl crate::answers::why::Answers for Fake {
     fn look(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
@@ -152,7 +152,7 @@ impl crate::answers::why::Stories for Fake {
         agent_advise::Gathered::default()
     }
 
-    fn why(&self, _: &crate::answers::why::Wanted) -> Option<crate::answers::why::Report> {
+    fn why(&self, _: &crate::answers::why::Wanted) -> Option<crate::answers::why::WhyReport> {
         None
     }
 
@@ -262,7 +262,7 @@ fn the_page_has_the_families_of_the_table_and_no_other() {
     let page = metrics(busy(), host()).render(Format::Classic).unwrap();
     let written: BTreeSet<_> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let told: BTreeSet<_> = FAMILIES.iter().map(Family::series).collect();
+    let told: BTreeSet<_> = FAMILIES.iter().map(MetricFamily::series).collect();
     assert_eq!(written, told.iter().map(String::as_str).collect());
 }
 
@@ -315,7 +315,7 @@ is Prometheus that reads them; log records (docs/kubernetes.md) have OpenTelemet
 |---|---|---|
 ";
 
-fn bound(family: &Family) -> String {
+fn bound(family: &MetricFamily) -> String {
     match family.most {
         Most::Host(series) => series.to_string(),
         Most::EachPlace(series) => format!("{series} each place"),

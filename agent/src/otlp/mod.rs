@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::client::Answer;
 pub use self::client::{Collector, OtlpError};
-use crate::serve::feed::{Heard, Reader};
+use crate::serve::feed::{FeedItem, Reader};
 
 /// Diagnoses that wait while the receiver is away: some megabytes.
 const QUEUE: usize = 4096;
@@ -110,7 +110,7 @@ async fn gather(
             _ = &mut stopped => return,
         };
         let Some(heard) = heard else { return };
-        let Heard::Diagnosis(diagnosed) = heard else { continue };
+        let FeedItem::Diagnosis(diagnosed) = heard else { continue };
         match queue.try_send(record::record(&diagnosed, now())) {
             Ok(()) => (),
             Err(TrySendError::Full(_)) => _ = exported.full.fetch_add(1, Ordering::Relaxed),

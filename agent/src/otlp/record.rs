@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs, S
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use crate::schema::flow::community_id;
-use crate::schema::{Diagnosis, Place};
+use crate::schema::{Diagnosis, PlaceNames};
 
 /// Name of all records, by which a store tells them from others.
 const EVENT: &str = "tcpwhy.diagnosis";
@@ -85,8 +85,8 @@ fn attributes(diagnosis: &Diagnosis) -> Attributes {
     to
 }
 
-fn place_attributes(place: &Place, to: &mut Attributes) {
-    let Place { namespace, pod, pod_uid, workload, container, container_id, unit, inferred: _ } = place;
+fn place_attributes(place: &PlaceNames, to: &mut Attributes) {
+    let PlaceNames { namespace, pod, pod_uid, workload, container, container_id, unit, inferred: _ } = place;
     to.some("k8s.namespace.name", namespace.as_deref());
     to.some("k8s.pod.name", pod.as_deref());
     to.some("k8s.pod.uid", pod_uid.as_deref());

@@ -183,7 +183,7 @@ impl<S: Sink> Pipeline<S> {
                 ("connections", connections),
                 ("families", families),
                 ("history", history),
-                ("lessons", tracker.lessons().left_out()),
+                ("lessons", tracker.outcomes().left_out()),
                 ("listeners", listeners),
                 ("requests", requests),
                 ("stacks", stacks),
@@ -226,7 +226,7 @@ impl Counts {
     fn count(&mut self, event: &Event) {
         match event {
             Event::Kernel(event) => self.records[usize::from(event.detail.signal())] += 1,
-            Event::Held(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
+            Event::SockHeld(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
             Event::Fact(fact) => self.count_fact(fact),
         }
     }

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 
 use super::tcp::{self, Jiffies};
 use super::{
-    Exit, Family, Line, Listener, Memory, Outlook, Owner, PacketDrop, Place, Queue, Reset, Retransmit,
-    Settings, StateChange, Tcp, Thread, Totals, Trigger,
+    Exit, IpVersion, Line, ListenerQueues, Memory, Outlook, Owner, PacketDrop, PlaceNames, Queue, Reset,
+    Retransmit, Settings, StateChange, Tcp, Thread, Totals, Trigger,
 };
 
 /// `IPPROTO_TCP`
@@ -39,7 +39,7 @@ impl Line {
             Detail::SynackRetransmit { syn_queue, accept_queue, backlog, .. } => {
                 self.retransmit = Some(synack(observed));
                 let (syn_queue, accept_queue, backlog) = (Some(*syn_queue), *accept_queue, *backlog);
-                self.listener = Some(Listener { syn_queue, accept_queue, backlog });
+                self.listener = Some(ListenerQueues { syn_queue, accept_queue, backlog });
                 let offset = observed.realtime.wrapping_sub(observed.event.time.cast_signed());
                 self.outlook = observed.outlook.map(|outlook| Outlook::new(&outlook, offset));
             }
@@ -62,7 +62,7 @@ impl Line {
                 self.drop = Some(PacketDrop { reason: name, truesize: *truesize });
                 let (accept_queue, backlog) = (*accept_queue, *backlog);
                 let listens = observed.event.endpoint.request;
-                self.listener = listens.then_some(Listener { syn_queue: None, accept_queue, backlog });
+                self.listener = listens.then_some(ListenerQueues { syn_queue: None, accept_queue, backlog });
             }
             Detail::RcvqueueFull { truesize, rmem_alloc, rcvbuf } => {
                 self.queue = Some(Queue { rmem_alloc: *rmem_alloc, rcvbuf: *rcvbuf, truesize: *truesize });
@@ -87,7 +87,7 @@ fn identity(observed: &Observed) -> Line {
         connection: observed.connection.map(|id| id.to_string()),
         netns: endpoint.netns,
         cgroup: endpoint.cgroup,
-        place: Place::new(&observed.place),
+        place: PlaceNames::new(&observed.place),
         family: family(endpoint.local.ip()),
         protocol: (endpoint.protocol != TCP).then_some(endpoint.protocol),
         local: endpoint.local.into(),
@@ -110,10 +110,10 @@ fn identity(observed: &Observed) -> Line {
     }
 }
 
-fn family(address: IpAddr) -> Family {
+fn family(address: IpAddr) -> IpVersion {
     match address {
-        IpAddr::V4(_) => Family::Ipv4,
-        IpAddr::V6(_) => Family::Ipv6,
+        IpAddr::V4(_) => IpVersion::Ipv4,
+        IpAddr::V6(_) => IpVersion::Ipv6,
     }
 }
 
@@ -180,9 +180,9 @@ fn state_change(event: &KernelEvent, old: TcpState, new: TcpState) -> StateChang
 }
 
 /// The queues of any other socket mean nothing.
-fn listener(old: TcpState, new: TcpState, accept_queue: u32, backlog: u32) -> Option<Listener> {
+fn listener(old: TcpState, new: TcpState, accept_queue: u32, backlog: u32) -> Option<ListenerQueues> {
     let listens = old == TcpState::Listen || new == TcpState::Listen;
-    listens.then_some(Listener { syn_queue: None, accept_queue, backlog })
+    listens.then_some(ListenerQueues { syn_queue: None, accept_queue, backlog })
 }
 
 impl From<&Segment> for Trigger {

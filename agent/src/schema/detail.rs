@@ -144,7 +144,7 @@ pub struct Queue {
 
 /// Queues of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
+pub struct ListenerQueues {
     /// Half-open connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub syn_queue: Option<u32>,

@@ -9,7 +9,7 @@ use agent_model::timers::{Rule, Timer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Owner, Place, json};
+use super::{Owner, PlaceNames, json};
 
 /// Why a connection stalled or died.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct Diagnosis {
     pub ended_by: Option<Process>,
     /// Where the socket lives.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<PlaceNames>,
 }
 
 /// The one word of [`Diagnosis::event`].
@@ -134,7 +134,7 @@ impl Diagnosis {
             remote: (*remote).into(),
             process: owner.as_ref().map(Owner::from),
             ended_by: ended_by.clone(),
-            place: Place::new(place),
+            place: PlaceNames::new(place),
         }
     }
 }

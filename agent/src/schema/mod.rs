@@ -20,12 +20,14 @@ use agent_model::words::EventWord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::detail::{Exit, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger};
+pub use self::detail::{
+    Exit, ListenerQueues, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger,
+};
 pub(crate) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
 pub use self::gap::{Gap, GapWord};
 pub(crate) use self::json::nanos;
-pub use self::place::Place;
+pub use self::place::PlaceNames;
 pub use self::tcp::{Settings, Tcp, Totals};
 
 /// What one line of the stream may be.
@@ -65,9 +67,9 @@ pub struct Line {
     pub cgroup: Option<u64>,
     /// Where the socket lives.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
-    /// Family of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
-    pub family: Family,
+    pub place: Option<PlaceNames>,
+    /// IpVersion of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
+    pub family: IpVersion,
     /// IP protocol number where it is not TCP's 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
@@ -107,7 +109,7 @@ pub struct Line {
     pub drop: Option<PacketDrop>,
     /// Of `synack_retransmit`, and of a listener's `state_changed` and `packet_dropped`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub listener: Option<Listener>,
+    pub listener: Option<ListenerQueues>,
     /// Of `synack_retransmit`, where its listener is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
@@ -125,7 +127,7 @@ pub struct Line {
 /// Address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Family {
+pub enum IpVersion {
     /// IPv4.
     Ipv4,
     /// IPv6.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a socket lives: what is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct PlaceNames {
     /// Namespace of the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
@@ -33,7 +33,7 @@ pub struct Place {
     pub inferred: bool,
 }
 
-impl Place {
+impl PlaceNames {
     /// `None` if nothing is known.
     pub(crate) fn new(place: &place::Place) -> Option<Self> {
         let text = |text: Option<&str>| text.map(ToOwned::to_owned);

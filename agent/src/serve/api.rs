@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agent_model::counters::Probe;
+use agent_model::counters::ProbeHealth;
 use agent_model::event::HostFacts;
 use agent_model::schema::VERSION;
 use bytes::Bytes;
@@ -18,12 +18,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::feed::{Feed, Heard, Reader};
+use super::feed::{Feed, FeedItem, Reader};
 use super::http::{TextBody, refuse_method, text, typed};
 use super::listener::{Limits, Stop};
 use super::servers::Services;
 use crate::answers::top::{Memory, Top};
-use crate::answers::why::{Report, Stories, Wanted, svg};
+use crate::answers::why::{Answers, Wanted, WhyReport, svg};
 use crate::filter::Filter;
 use crate::filter::query::Query;
 use crate::metrics::Metrics;
@@ -52,7 +52,7 @@ pub(super) struct Api {
     metrics: Arc<Metrics>,
     feed: Feed,
     host: Arc<HostFacts>,
-    stories: Arc<dyn Stories>,
+    answers: Arc<dyn Answers>,
     streams: Arc<Semaphore>,
     stop: Stop,
 }
@@ -73,7 +73,7 @@ pub struct Status {
     /// Events that readers were too slow for.
     pub missed: u64,
     /// The table of probes.
-    pub probes: Vec<Probe>,
+    pub probes: Vec<ProbeHealth>,
 }
 
 /// A text, or the stream.
@@ -81,8 +81,8 @@ pub(super) type ApiBody = Either<TextBody, Lines>;
 
 impl Api {
     pub(super) fn new(services: Services, stop: Stop) -> Self {
-        let Services { metrics, feed, host, stories } = services;
-        Self { metrics, feed, host, stories, streams: Arc::new(Semaphore::new(STREAMS)), stop }
+        let Services { metrics, feed, host, answers } = services;
+        Self { metrics, feed, host, answers, streams: Arc::new(Semaphore::new(STREAMS)), stop }
     }
 
     /// Answers one request.
@@ -132,19 +132,19 @@ impl Api {
         let kernel = self.host.release.to_string();
         let page_size = self.host.page_size.into();
         let memory = self.metrics.tcp_memory().map(|memory| Memory::new(&memory, page_size));
-        let overview = self.stories.overview();
+        let overview = self.answers.overview();
         let top = Top { v: VERSION, time: Timestamp::now(), kernel, memory, lost, coalesced, overview };
         typed(StatusCode::OK, "application/json", json_line(&top))
     }
 
     async fn advise(&self) -> Response<TextBody> {
-        self.stories.look(Duration::ZERO).await;
-        typed(StatusCode::OK, "application/json", json_line(&self.stories.gathered()))
+        self.answers.look(Duration::ZERO).await;
+        typed(StatusCode::OK, "application/json", json_line(&self.answers.gathered()))
     }
 
     async fn families(&self) -> Response<TextBody> {
-        self.stories.look(Duration::ZERO).await;
-        typed(StatusCode::OK, "application/json", json_line(&self.stories.families()))
+        self.answers.look(Duration::ZERO).await;
+        typed(StatusCode::OK, "application/json", json_line(&self.answers.families()))
     }
 
     async fn why(&self, query: &str) -> Response<TextBody> {
@@ -158,7 +158,7 @@ impl Api {
     async fn report(
         &self,
         query: &str,
-        answer: impl FnOnce(&Report) -> Response<TextBody>,
+        answer: impl FnOnce(&WhyReport) -> Response<TextBody>,
     ) -> Response<TextBody> {
         let wanted = match Wanted::parse(query) {
             Ok(wanted) => wanted,
@@ -172,14 +172,14 @@ impl Api {
 
     /// A walk tells how the living stand. Whoever asks for the last event alone, and finds it was a death, need
     /// not wait for one: while thousands die, it takes seconds.
-    async fn ask(&self, wanted: &Wanted) -> Option<Report> {
+    async fn ask(&self, wanted: &Wanted) -> Option<WhyReport> {
         if *wanted == Wanted::default()
-            && let Some(dead) = self.stories.why(wanted).filter(|report| !report.alive)
+            && let Some(dead) = self.answers.why(wanted).filter(|report| !report.alive)
         {
             return Some(dead);
         }
-        self.stories.look(OLD_ENOUGH).await;
-        self.stories.why(wanted)
+        self.answers.look(OLD_ENOUGH).await;
+        self.answers.why(wanted)
     }
 
     fn events(&self, query: &str) -> Response<ApiBody> {
@@ -233,7 +233,7 @@ impl Stream {
         }
     }
 
-    async fn next(&mut self) -> Option<Heard> {
+    async fn next(&mut self) -> Option<FeedItem> {
         // At the end the feed is silent already: what it still holds goes out first.
         tokio::select! {
             biased;
@@ -244,7 +244,7 @@ impl Stream {
     }
 
     /// What is there already goes out in one piece.
-    fn chunk(&mut self, first: Heard) -> String {
+    fn chunk(&mut self, first: FeedItem) -> String {
         let mut chunk = String::new();
         self.append(first, &mut chunk);
         for _ in 1..CHUNK_EVENTS {
@@ -257,7 +257,7 @@ impl Stream {
         chunk
     }
 
-    fn append(&self, heard: Heard, chunk: &mut String) {
+    fn append(&self, heard: FeedItem, chunk: &mut String) {
         if let Some(item) = select(heard, &self.filter, self.hz) {
             *chunk += &item.to_json();
         }
@@ -265,14 +265,14 @@ impl Stream {
 }
 
 /// The item that a reader with `filter` gets. What was missed was never looked at: it is told unfiltered.
-pub fn select(heard: Heard, filter: &Filter, hz: u32) -> Option<Item> {
+pub fn select(heard: FeedItem, filter: &Filter, hz: u32) -> Option<Item> {
     match heard {
-        Heard::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
-        Heard::Diagnosis(diagnosed) => {
+        FeedItem::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
+        FeedItem::Diagnosis(diagnosed) => {
             filter.wants_diagnosis(&diagnosed).then(|| Diagnosis::new(&diagnosed).into())
         }
-        Heard::Gap(gap) => filter.wants_gap(&gap).then(|| Item::Gap(Box::new((*gap).clone()))),
-        Heard::Missed(count) => Some(Item::missed(count)),
+        FeedItem::Gap(gap) => filter.wants_gap(&gap).then(|| Item::Gap(Box::new((*gap).clone()))),
+        FeedItem::Missed(count) => Some(Item::missed(count)),
     }
 }
 

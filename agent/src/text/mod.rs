@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 use self::fields::Watch;
 pub use self::fields::{Clock, Field, NoField};
 use self::names::Names;
-use crate::schema::{Diagnosis, Item, Line, Owner, Place};
+use crate::schema::{Diagnosis, Item, Line, Owner, PlaceNames};
 
 /// What a column may grow to; a longer text is cut, so that no name moves its neighbours.
 const EVENT_MAX: usize = 40;
@@ -44,7 +44,7 @@ const PLAIN: Style = Style::new();
 
 /// How lines look.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct LineStyle {
     /// How times are told.
     pub clock: Clock,
     /// The columns.
@@ -55,7 +55,7 @@ pub struct Look {
     pub colour: bool,
 }
 
-impl Look {
+impl LineStyle {
     /// The usual columns, times of this host's zone.
     pub fn usual(colour: bool) -> Self {
         let clock = Clock::Absolute(TimeZone::system());
@@ -77,8 +77,8 @@ pub struct Text {
 
 impl Text {
     /// Lines that look as `look` says.
-    pub fn new(look: Look) -> Self {
-        let Look { clock, fields, resolve, colour } = look;
+    pub fn new(look: LineStyle) -> Self {
+        let LineStyle { clock, fields, resolve, colour } = look;
         let names = resolve.then(Names::start);
         Self { watch: Watch::new(clock), fields, names, colour, event: 34, end: 21, process: 20 }
     }
@@ -175,7 +175,7 @@ impl Text {
             Phase::Recovered => "over",
         };
         let why = self.paint(cause_style(*phase), &format!("{word} {cause}"));
-        let place = place.as_ref().and_then(Place::short).map(|place| format!("{place} "));
+        let place = place.as_ref().and_then(PlaceNames::short).map(|place| format!("{place} "));
         let place = place.as_deref().map(printable).unwrap_or_default();
         let others =
             if *stands_for > 1 { format!("; {} more like it", stands_for - 1) } else { String::new() };
@@ -220,9 +220,9 @@ fn end(line: &Line, end: End) -> String {
 }
 
 /// The process, after the pod or container that the socket lives in.
-fn whose(place: Option<&Place>, owner: Option<&Owner>) -> String {
+fn whose(place: Option<&PlaceNames>, owner: Option<&Owner>) -> String {
     let process = process(owner);
-    let Some(place) = place.and_then(Place::short) else { return process };
+    let Some(place) = place.and_then(PlaceNames::short) else { return process };
     let place = Escaped(&place).to_string();
     let place = if place.chars().count() > PLACE_MAX {
         place.chars().take(PLACE_MAX - 1).chain(['…']).collect()

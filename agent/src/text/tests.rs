@@ -3,7 +3,7 @@ use agent_model::event::{Fact, HostFacts};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::{Clock, Field, Item, Line, Look, Text};
+use super::{Clock, Field, Item, Line, LineStyle, Text};
 use crate::golden;
 use crate::schema::{Gap, sample};
 
@@ -12,7 +12,7 @@ fn text(colour: bool) -> Text {
 }
 
 fn with(clock: Clock, fields: &[Field], colour: bool) -> Text {
-    Text::new(Look { clock, fields: fields.to_vec(), resolve: false, colour })
+    Text::new(LineStyle { clock, fields: fields.to_vec(), resolve: false, colour })
 }
 
 fn item(observed: &agent_correlate::observed::Observed) -> Item {

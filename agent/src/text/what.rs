@@ -10,7 +10,8 @@ use agent_model::words;
 use agent_model::words::EventWord;
 
 use crate::schema::{
-    Deadline, Exit, Gap, GapWord, Line, Listener, Memory, PacketDrop, Queue, Reset, Retransmit, Tcp, Totals,
+    Deadline, Exit, Gap, GapWord, Line, ListenerQueues, Memory, PacketDrop, Queue, Reset, Retransmit, Tcp,
+    Totals,
 };
 
 /// A SYN that the kernel found no socket for, or a port without a listener after all were looked at.
@@ -97,8 +98,8 @@ fn given_up(line: &Line, deadline: &Deadline) -> String {
 }
 
 /// The kernel refuses once the queue exceeds its limit (`sk_acceptq_is_full`).
-fn queues(listener: &Listener) -> impl Iterator<Item = String> {
-    let Listener { syn_queue, accept_queue, backlog } = *listener;
+fn queues(listener: &ListenerQueues) -> impl Iterator<Item = String> {
+    let ListenerQueues { syn_queue, accept_queue, backlog } = *listener;
     let full = if accept_queue > backlog { "full: " } else { "" };
     let accept = format!("accept queue {full}{accept_queue} of {backlog}");
     syn_queue.map(|queue| format!("syn queue {queue}")).into_iter().chain([accept])

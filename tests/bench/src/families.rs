@@ -57,7 +57,7 @@ pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
 }
 
 fn hooks(subject: &Subject, table: &mut Table) -> Result<()> {
-    // Held: the kernel stops counting when it is closed, by a crash too.
+    // SockHeld: the kernel stops counting when it is closed, by a crash too.
     let _stats = enable_stats(Stats::RunTime).context("have the kernel time the programs")?;
     let (noop, agent) = (Noop::attach(subject)?, Agent::start(subject, UNLIMITED)?);
     let netns = Netns::new();

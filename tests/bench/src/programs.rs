@@ -59,7 +59,7 @@ struct Sides {
 
 /// Measures all.
 pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
-    // Held: the kernel stops counting when it is closed, by a crash too.
+    // SockHeld: the kernel stops counting when it is closed, by a crash too.
     let _stats = enable_stats(Stats::RunTime).context("have the kernel time the programs")?;
     let sides = Sides { noop: Noop::attach(subject)?, agent: Agent::start(subject, UNLIMITED)? };
     let netns = Netns::new();

@@ -45,9 +45,9 @@ fn open_files_tell_who_holds_a_socket() {
     let connection = Connection::open(&pair, Family::V4);
     let held = watch().walk();
     for side in [connection.client_side, connection.server_side] {
-        let ends = |held: &agent_model::event::Held| (held.endpoint.local, held.endpoint.remote);
+        let ends = |held: &agent_model::event::SockHeld| (held.endpoint.local, held.endpoint.remote);
         // Beside it, perhaps, a child that another test forks at this instant.
-        let is_own = |held: &&agent_model::event::Held| held.holder.pid == std::process::id();
+        let is_own = |held: &&agent_model::event::SockHeld| held.holder.pid == std::process::id();
         let own = held.iter().filter(is_own).filter(|held| ends(held) == (side.local, side.remote));
         let found: Vec<_> = own.filter(|held| u64::from(held.endpoint.netns) == side.netns).collect();
         assert_eq!(found.len(), 1, "{side:?}");

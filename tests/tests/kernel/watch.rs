@@ -8,7 +8,7 @@ use agent_model::limits::Limits;
 use agent_correlate::observed::Observed;
 use agent_model::decode::decode;
 use agent_diagnose::{Story, diagnose};
-use agent_model::event::{Detail, Event, Fact, Held, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
+use agent_model::event::{Detail, Event, Fact, SockHeld, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
 use agent::schema::Gap;
 use agent_model::counters::Counters as _;
 use agent::pipeline::{Pipeline, Sink};
@@ -180,7 +180,7 @@ impl Watch {
     }
 
     /// Who holds which TCP socket open now.
-    pub fn walk(&self) -> Vec<Held> {
+    pub fn walk(&self) -> Vec<SockHeld> {
         self.walk_events().into_iter().filter_map(held).collect()
     }
 
@@ -235,8 +235,8 @@ fn event(frame: &Frame) -> Event {
     decode(frame).unwrap_or_else(|error| panic!("{frame:?}: {error}"))
 }
 
-fn held(event: Event) -> Option<Held> {
-    if let Event::Held(held) = event { Some(*held) } else { None }
+fn held(event: Event) -> Option<SockHeld> {
+    if let Event::SockHeld(held) = event { Some(*held) } else { None }
 }
 
 impl Heard {
@@ -262,7 +262,7 @@ impl Heard {
                 self.events.entry(event.endpoint.netns.into()).or_default().push(*event);
             }
             Event::Fact(Fact::Stack { id, frames }) => drop(self.stacks.insert(id, frames)),
-            Event::Fact(_) | Event::Held(_) => (),
+            Event::Fact(_) | Event::SockHeld(_) => (),
         }
     }
 }

@@ -1,18 +1,18 @@
 //! The backlog of `listen()` and its limit `somaxconn`: where connections did not fit the accept queue.
 
 use agent_diagnose::backlog;
-use agent_diagnose::families::{Family, Listens};
+use agent_diagnose::families::{FamilyRow, Listens};
 use agent_model::cause::Cause;
 use agent_model::units::escaped;
 
-use crate::{Advice, Place, plural};
+use crate::{Advice, NetnsView, plural};
 
 const NAME: &str = "net.core.somaxconn";
 
 /// The default since 5.4.
 const USUAL: u64 = 4096;
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let counted = place.counter("ListenOverflows");
     let overflows = counted.max(place.deaths(Cause::AcceptQueueFull));
     if overflows == 0 {
@@ -32,7 +32,7 @@ pub(super) fn rule(place: &Place) -> Vec<Advice> {
     vec![advice(place, overflows, family, listens)]
 }
 
-fn advice(place: &Place, overflows: u64, family: &Family, listens: &Listens) -> Advice {
+fn advice(place: &NetnsView, overflows: u64, family: &FamilyRow, listens: &Listens) -> Advice {
     let somaxconn = place.value(NAME).unwrap_or(USUAL);
     let backlog = u64::from(listens.backlog);
     let proposed = backlog::larger(backlog);
@@ -71,7 +71,7 @@ fn advice(place: &Place, overflows: u64, family: &Family, listens: &Listens) -> 
     }
 }
 
-fn cost(place: &Place, waiting: u64) -> String {
+fn cost(place: &NetnsView, waiting: u64) -> String {
     let rcvbuf =
         place.settings.and_then(|settings| settings.values.get("net.ipv4.tcp_rmem")?.get(1).copied());
     let memory = place.gathered.memory.as_ref();

@@ -4,7 +4,7 @@
 use agent_model::cause::Cause;
 use agent_model::units::size;
 
-use crate::{Advice, Place};
+use crate::{Advice, NetnsView};
 
 /// Below half of `tcp_mem` there is memory to give.
 const FREE_PERCENT: u64 = 50;
@@ -12,7 +12,7 @@ const FREE_PERCENT: u64 = 50;
 /// The kernel's own default, and no more than that by advice.
 const MOST: u64 = 32 << 20;
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let Some(memory) = &place.gathered.memory else { return Vec::new() };
     let Some(settings) = place.settings else { return Vec::new() };
     let short = place.gathered.deaths(Cause::OutOfTcpMemory) > 0 || memory.percent().unwrap_or(0) >= 75;
@@ -31,7 +31,7 @@ pub(super) fn rule(place: &Place) -> Vec<Advice> {
 }
 
 /// Half of what one socket may take.
-fn less(place: &Place, values: &[u64], name: &str) -> Option<Advice> {
+fn less(place: &NetnsView, values: &[u64], name: &str) -> Option<Advice> {
     let &[least, first, most] = values else { return None };
     let proposed = (most / 2).max(first);
     (proposed < most).then(|| {
@@ -48,7 +48,7 @@ fn less(place: &Place, values: &[u64], name: &str) -> Option<Advice> {
     })
 }
 
-fn more(place: &Place, values: &[u64], name: &str, thrown: u64) -> Option<Advice> {
+fn more(place: &NetnsView, values: &[u64], name: &str, thrown: u64) -> Option<Advice> {
     let &[least, first, most] = values else { return None };
     let proposed = most.saturating_mul(2).min(MOST);
     (proposed > most).then(|| {
@@ -65,7 +65,7 @@ fn more(place: &Place, values: &[u64], name: &str, thrown: u64) -> Option<Advice
 }
 
 fn advice(
-    place: &Place,
+    place: &NetnsView,
     name: &str,
     now: &[u64],
     proposed: &[u64],

@@ -5,12 +5,12 @@ use std::time::Duration;
 use agent_model::cause::Cause;
 use agent_model::timers::schedule::keepalive;
 
-use crate::{Advice, Place, plural, time};
+use crate::{Advice, NetnsView, plural, time};
 
 /// Idle time, interval (s) and probes proposed: a dead peer is found in 15 minutes.
 const PROPOSED: (u64, u64, u8) = (600, 60, 5);
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let deaths = place.deaths(Cause::KeepaliveTimeout);
     let value = |name: &str| place.value(&format!("net.ipv4.tcp_keepalive_{name}"));
     let now = (value("time"), value("intvl"), value("probes"));

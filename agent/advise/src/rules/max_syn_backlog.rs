@@ -2,11 +2,11 @@
 
 use agent_model::cause::Cause;
 
-use crate::{Advice, Place, plural};
+use crate::{Advice, NetnsView, plural};
 
 const NAME: &str = "net.ipv4.tcp_max_syn_backlog";
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let (dropped, cookies) = (place.counter("TCPReqQFullDrop"), place.counter("TCPReqQFullDoCookies"));
     let full = place.deaths(Cause::SynQueueFull);
     let Some(now) = place.value(NAME).filter(|_| dropped + cookies + full > 0) else { return Vec::new() };

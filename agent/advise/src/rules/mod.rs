@@ -15,14 +15,14 @@ mod user_timeout;
 
 use std::time::Duration;
 
-use agent_diagnose::lessons::{Loss, Recovery};
+use agent_diagnose::outcomes::{Loss, Recovery};
 use agent_model::timers::policy::Limit;
 use agent_model::timers::schedule::{Params, Schedule, schedule};
 
-use super::{Advice, Gathered, Place};
+use super::{Advice, Gathered, NetnsView};
 
 /// Advice about settings of a network namespace.
-pub(super) const OF_A_NAMESPACE: &[fn(&Place) -> Vec<Advice>] = &[
+pub(super) const OF_A_NAMESPACE: &[fn(&NetnsView) -> Vec<Advice>] = &[
     retries2::rule,
     user_timeout::rule,
     syn_retries::rule,

@@ -1,11 +1,11 @@
 //! `tcp_orphan_retries`: lower where closed sockets whose peers are gone crowd out others.
 
-use agent_diagnose::lessons::{Loss, Waiting};
+use agent_diagnose::outcomes::{Loss, Waiting};
 use agent_model::cause::Cause;
 use agent_model::timers::policy::Limit;
 
 use super::{killed, life, mean, recovered, summary, waits};
-use crate::{Advice, Place, plural, time};
+use crate::{Advice, NetnsView, plural, time};
 
 const NAME: &str = "net.ipv4.tcp_orphan_retries";
 
@@ -15,7 +15,7 @@ const DEFAULT: u8 = 8;
 /// T(3) is 3 s: a FIN may be lost more than once.
 const LEAST: u8 = 3;
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let Some(set) = place.value(NAME).and_then(|now| u8::try_from(now).ok()) else { return Vec::new() };
     let losses = place.losses(is_orphan);
     let crowded = place.gathered.memory.as_ref().is_some_and(|memory| {
@@ -38,7 +38,7 @@ fn limit(retries: u8) -> Limit {
     Limit::Orphan { retries, soft_error: false }
 }
 
-fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
+fn advice(place: &NetnsView, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
     let then = |loss: &&Loss| life(loss.rto_ms, place.rto_max(), limit(proposed)).gives_up.0;
     let then: Vec<_> = losses.iter().map(then).collect();
     let recovered = recovered(summary(place.recoveries(Waiting::Orphan)));

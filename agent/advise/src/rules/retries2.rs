@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use agent_diagnose::lessons::{Loss, Waiting};
+use agent_diagnose::outcomes::{Loss, Waiting};
 use agent_model::cause::Cause;
 use agent_model::timers::policy::{Limit, hypothetical_timeout};
 
 use super::{killed, life, mean, recovered, summary, waits};
-use crate::{Advice, Place, plural, time};
+use crate::{Advice, NetnsView, plural, time};
 
 const NAME: &str = "net.ipv4.tcp_retries2";
 
@@ -18,7 +18,7 @@ const RFC_1122: Duration = Duration::from_secs(100);
 /// The kernel's own default.
 const DEFAULT: u8 = 15;
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let Some(now) = place.value(NAME).and_then(|now| u8::try_from(now).ok()) else { return Vec::new() };
     let losses = place.losses(is_silence);
     let Some(floor) = floor(place.rto_max()).filter(|_| !losses.is_empty()) else { return Vec::new() };
@@ -36,13 +36,13 @@ fn floor(rto_max: Duration) -> Option<u8> {
 }
 
 /// The smallest value below `now` that would have killed nobody who recovered.
-fn lower(place: &Place, floor: u8, now: u8) -> Option<u8> {
+fn lower(place: &NetnsView, floor: u8, now: u8) -> Option<u8> {
     (floor..now).find(|&retries| {
         killed(place.recoveries(Waiting::Data), place.rto_max(), Limit::Retries2(retries)) == 0
     })
 }
 
-fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
+fn advice(place: &NetnsView, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
     let would = |loss: &&Loss| life(loss.rto_ms, place.rto_max(), Limit::Retries2(proposed)).gives_up.0;
     let (then, waits) = (losses.iter().map(would).collect::<Vec<_>>(), waits(losses));
     let sooner: Vec<_> = waits.iter().zip(&then).map(|(lived, then)| lived.saturating_sub(*then)).collect();

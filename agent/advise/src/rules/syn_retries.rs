@@ -1,11 +1,11 @@
 //! `tcp_syn_retries`: lower where connects waited in vain for long; higher where it hardly tries.
 
-use agent_diagnose::lessons::{Loss, Waiting};
+use agent_diagnose::outcomes::{Loss, Waiting};
 use agent_model::cause::Cause;
 use agent_model::timers::policy::Limit;
 
 use super::{killed, life, mean, recovered, summary, waits};
-use crate::{Advice, Place, plural, time};
+use crate::{Advice, NetnsView, plural, time};
 
 const NAME: &str = "net.ipv4.tcp_syn_retries";
 
@@ -15,7 +15,7 @@ const ENOUGH: usize = 3;
 /// Below this a connect gives up within 7 s: one loss of a SYN and of its first repetitions is enough.
 const LEAST: u8 = 3;
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let Some(now) = place.value(NAME).and_then(|now| u8::try_from(now).ok()) else { return Vec::new() };
     let losses = place.losses(is_connect);
     let proposed = match now {
@@ -33,12 +33,12 @@ fn is_connect(loss: &Loss) -> bool {
     loss.cause == Cause::ConnectTimeout
 }
 
-fn limit(place: &Place, retries: u8) -> Limit {
+fn limit(place: &NetnsView, retries: u8) -> Limit {
     let linear = place.value("net.ipv4.tcp_syn_linear_timeouts").unwrap_or(0);
     Limit::Syn { retries, linear: linear.try_into().unwrap_or(u8::MAX) }
 }
 
-fn advice(place: &Place, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
+fn advice(place: &NetnsView, losses: &[&Loss], now: u8, proposed: u8) -> Advice {
     let then = life(1000, place.rto_max(), limit(place, proposed)).gives_up.0;
     let recovered = recovered(summary(place.recoveries(Waiting::Syn)));
     let risk = if proposed < now {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use agent_model::cause::Cause;
 use agent_model::timers::schedule::synack;
 
-use crate::{Advice, Place, amount, time};
+use crate::{Advice, NetnsView, amount, time};
 
 const NAME: &str = "net.ipv4.tcp_synack_retries";
 
 /// 7 s: two losses of the SYN-ACK in a row are survived.
 const PROPOSED: u8 = 2;
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let dropped = place.counter("TCPReqQFullDrop");
     let full = dropped.max(place.deaths(Cause::SynQueueFull));
     let now = place.value(NAME).and_then(|now| u8::try_from(now).ok());

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use agent_diagnose::lessons::{Loss, Recovery, Waiting};
+use agent_diagnose::outcomes::{Loss, Recovery, Waiting};
 use agent_model::cause::Cause;
 use agent_model::timers::policy::Limit;
 use agent_model::units::escaped;
 
 use super::{life, mean, recovered, summary, waits};
-use crate::{Advice, Place, plural, time};
+use crate::{Advice, NetnsView, plural, time};
 
 /// A program that lost as many has a problem, not an accident.
 const ENOUGH: usize = 2;
@@ -20,9 +20,9 @@ const LEAST: Duration = Duration::from_secs(30);
 /// Worth a change in a program only if it ends the wait by as much.
 const WORTH: Duration = Duration::from_mins(1);
 
-pub(super) fn rule(place: &Place) -> Vec<Advice> {
+pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
     let mut programs = BTreeMap::<&str, Vec<&Loss>>::new();
-    for loss in place.lesson.into_iter().flat_map(|lesson| &lesson.losses) {
+    for loss in place.outcome.into_iter().flat_map(|outcome| &outcome.losses) {
         if let (Cause::RetransmissionTimeout, Some(process)) = (loss.cause, &loss.process) {
             programs.entry(&process.comm).or_default().push(loss);
         }
@@ -31,7 +31,7 @@ pub(super) fn rule(place: &Place) -> Vec<Advice> {
     told.filter_map(|(comm, losses)| advice(place, comm, &losses)).collect()
 }
 
-fn advice(place: &Place, comm: &str, losses: &[&Loss]) -> Option<Advice> {
+fn advice(place: &NetnsView, comm: &str, losses: &[&Loss]) -> Option<Advice> {
     let waited = mean(&waits(losses));
     let timeout = proposed(place);
     let sooner = waited.checked_sub(timeout).filter(|sooner| *sooner >= WORTH)?;
@@ -56,7 +56,7 @@ fn advice(place: &Place, comm: &str, losses: &[&Loss]) -> Option<Advice> {
 }
 
 /// Twice what the latest recovery took, in whole seconds.
-fn proposed(place: &Place) -> Duration {
+fn proposed(place: &NetnsView) -> Duration {
     let took = |one: &Recovery| {
         let steps = life(one.rto_ms, place.rto_max(), Limit::Retries2(u8::MAX)).steps;
         steps.get(one.stage as usize).or(steps.last()).map_or(Duration::ZERO, |step| step.elapsed)

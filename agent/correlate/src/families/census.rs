@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use agent_model::event::{Held, OwnerSource, Process, TcpState};
+use agent_model::event::{OwnerSource, Process, SockHeld, TcpState};
 use agent_model::limits::{CENSUS_FILES, CENSUS_SOCKETS, FAMILY_CGROUPS};
 
-use super::{Counts, Family, Growth, Kinship, Member, Place, rank};
+use super::{Counts, Growth, Kinship, ListenAddress, Member, ProcessFamily, rank};
 use crate::listeners::fits;
 
 /// What a walk has found so far.
@@ -43,14 +43,14 @@ struct Person {
 
 /// A listener and the process that its family is called after.
 #[derive(Clone, Copy, Debug)]
-struct Listener {
+struct ListenerCount {
     socket: u32,
     root: u32,
 }
 
 impl Census {
     /// Takes in that a process holds a socket.
-    pub fn add(&mut self, held: &Held) {
+    pub fn add(&mut self, held: &SockHeld) {
         let Some(sk) = held.endpoint.sk else { return };
         if self.held.len() >= CENSUS_FILES
             || (self.sockets.len() >= CENSUS_SOCKETS && !self.by_sk.contains_key(&sk))
@@ -75,7 +75,7 @@ impl Census {
     }
 
     /// Tells the families apart. With the index of each process's family.
-    pub fn families(mut self) -> (Vec<Family>, HashMap<u32, usize>) {
+    pub fn families(mut self) -> (Vec<ProcessFamily>, HashMap<u32, usize>) {
         self.held.sort_unstable();
         self.held.dedup();
         let listeners = self.listeners();
@@ -101,12 +101,12 @@ impl Census {
         &self.held[start..end]
     }
 
-    fn listeners(&self) -> HashMap<(u32, u16), Vec<Listener>> {
+    fn listeners(&self) -> HashMap<(u32, u16), Vec<ListenerCount>> {
         let mut found = HashMap::<_, Vec<_>>::new();
         for (socket, known) in (0..).zip(&self.sockets).filter(|(_, socket)| socket.listens) {
             let root = self.root(known, self.holders(socket));
             let place = (known.netns, known.local.port());
-            found.entry(place).or_default().extend(root.map(|root| Listener { socket, root }));
+            found.entry(place).or_default().extend(root.map(|root| ListenerCount { socket, root }));
         }
         found
     }
@@ -121,7 +121,7 @@ impl Census {
     }
 
     /// The family of each process that holds a listener; of several listeners the one found first decides.
-    fn roots(&self, listeners: &HashMap<(u32, u16), Vec<Listener>>) -> HashMap<u32, u32> {
+    fn roots(&self, listeners: &HashMap<(u32, u16), Vec<ListenerCount>>) -> HashMap<u32, u32> {
         let mut all: Vec<_> = listeners.values().flatten().collect();
         all.sort_unstable_by_key(|listener| listener.socket);
         let mut roots = HashMap::new();
@@ -141,12 +141,12 @@ impl Census {
     fn accepted_from(
         &self,
         socket: &Socket,
-        listeners: &HashMap<(u32, u16), Vec<Listener>>,
+        listeners: &HashMap<(u32, u16), Vec<ListenerCount>>,
         holders: &[(u32, u32)],
         roots: &HashMap<u32, u32>,
     ) -> Option<u32> {
         let candidates = listeners.get(&(socket.netns, socket.local.port())).filter(|_| !socket.listens)?;
-        let local = |listener: &&Listener| self.sockets[listener.socket as usize].local;
+        let local = |listener: &&ListenerCount| self.sockets[listener.socket as usize].local;
         let fitting = || candidates.iter().filter(|listener| fits(local(listener), socket.local));
         let own = |root: u32| holders.iter().any(|(_, pid)| roots.get(pid) == Some(&root));
         let listener = fitting()
@@ -157,7 +157,7 @@ impl Census {
 }
 
 impl Socket {
-    fn of(held: &Held) -> Self {
+    fn of(held: &SockHeld) -> Self {
         let raw = &held.tcp.raw;
         let ahead = raw.forward_alloc.max(0).cast_unsigned();
         let caller = held.owner.as_ref().filter(|owner| owner.source == OwnerSource::Listen);
@@ -177,7 +177,7 @@ impl Socket {
 /// A family while its sockets come.
 #[derive(Debug, Default)]
 struct Building {
-    listens: Vec<Place>,
+    listens: Vec<ListenAddress>,
     members: BTreeMap<u32, Share>,
     counts: Counts,
     memory: u64,
@@ -198,7 +198,7 @@ impl Building {
         let Socket { netns, cgroup, local, listens, caller: _, queue, memory, memory_cgroup } = *socket;
         let (accept_queue, backlog) = queue;
         if listens {
-            self.listens.push(Place { netns, cgroup, local, accept_queue, backlog });
+            self.listens.push(ListenAddress { netns, cgroup, local, accept_queue, backlog });
         }
         self.memory += memory;
         if let Some(id) = memory_cgroup {
@@ -216,7 +216,7 @@ impl Building {
     }
 
     /// With the process ids of all members.
-    fn build(self, root: u32, people: &HashMap<u32, Person>) -> Option<(Family, Vec<u32>)> {
+    fn build(self, root: u32, people: &HashMap<u32, Person>) -> Option<(ProcessFamily, Vec<u32>)> {
         let Self { listens, members: shares, mut counts, memory, cgroups } = self;
         let mut members = Vec::new();
         for (pid, share) in &shares {
@@ -235,7 +235,7 @@ impl Building {
             members.push(Member { process, parent: *parent, kinship, sockets, memory });
         }
         let root = Process { pid: root, comm: people.get(&root)?.comm.clone() };
-        let family = Family {
+        let family = ProcessFamily {
             root,
             listens,
             members,

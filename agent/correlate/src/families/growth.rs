@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Family;
+use super::ProcessFamily;
 
 /// Looks that are kept: at a scrape every 15 s those of four minutes.
 const SAMPLES: usize = 16;
@@ -23,7 +23,7 @@ pub struct Sample {
 
 impl Sample {
     /// The family at `time`.
-    pub(super) fn of(family: &Family, time: u64) -> Self {
+    pub(super) fn of(family: &ProcessFamily, time: u64) -> Self {
         Self { time, connections: family.connections(), memory: family.memory }
     }
 
@@ -69,7 +69,7 @@ impl Growth {
         growth
     }
 
-    /// See [`Family::memory_each`].
+    /// See [`ProcessFamily::memory_each`].
     pub(super) fn memory_each(&self) -> u64 {
         self.memory_each
     }

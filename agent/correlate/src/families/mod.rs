@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use agent_model::event::{ForkCount, Held, Process, ProcessRow, Room};
+use agent_model::event::{ForkCount, Process, ProcessRow, Room, SockHeld};
 use agent_model::limits::{FAMILIES, FAMILY_LISTENERS, HOLDERS, PROCESSES};
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +23,11 @@ const ENOUGH: u32 = 3;
 
 /// A process and those that share its sockets.
 #[derive(Clone, Debug)]
-pub struct Family {
+pub struct ProcessFamily {
     /// The process that listens, or that the others descend from; the only one of a family that connects.
     pub root: Process,
     /// Where it listens; some of the places if there are many.
-    pub listens: Vec<Place>,
+    pub listens: Vec<ListenAddress>,
     /// Its processes with sockets: the root first, then those with the most memory, at most [`HOLDERS`].
     pub members: Vec<Member>,
     /// How many of each kind.
@@ -52,7 +52,7 @@ pub struct Family {
 
 /// Where a family listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ListenAddress {
     /// Inode of the network namespace.
     pub netns: u32,
     /// cgroup v2 id.
@@ -111,7 +111,7 @@ pub struct Counts {
     pub most_held: u32,
 }
 
-impl Family {
+impl ProcessFamily {
     /// Whether it forks a child for each connection: four of five connections are the only one of a child.
     pub fn forks_per_connection(&self) -> bool {
         let Counts { accepted, children_with_one, .. } = self.counts;
@@ -134,7 +134,7 @@ impl Family {
 pub struct Families {
     census: Census,
     rows: HashMap<u32, ProcessRow>,
-    found: Vec<Family>,
+    found: Vec<ProcessFamily>,
     /// Index of the family by process id.
     by_pid: HashMap<u32, usize>,
     /// When they were found, ns of `CLOCK_MONOTONIC`.
@@ -155,7 +155,7 @@ pub struct Walks {
 
 impl Families {
     /// Takes in what the walk found.
-    pub fn held(&mut self, held: &Held) {
+    pub fn held(&mut self, held: &SockHeld) {
         self.census.add(held);
     }
 
@@ -196,7 +196,7 @@ impl Families {
     }
 
     /// All, those with the most memory first.
-    pub fn iter(&self) -> impl Iterator<Item = &Family> {
+    pub fn iter(&self) -> impl Iterator<Item = &ProcessFamily> {
         self.found.iter()
     }
 
@@ -206,7 +206,7 @@ impl Families {
     }
 
     /// The family of a process.
-    pub fn of(&self, pid: u32) -> Option<&Family> {
+    pub fn of(&self, pid: u32) -> Option<&ProcessFamily> {
         self.found.get(*self.by_pid.get(&pid)?)
     }
 
@@ -218,7 +218,7 @@ impl Families {
 }
 
 /// Puts the largest first, and leaves out those for which there is no room.
-fn rank(mut families: Vec<(Family, Vec<u32>)>) -> (Vec<Family>, HashMap<u32, usize>) {
+fn rank(mut families: Vec<(ProcessFamily, Vec<u32>)>) -> (Vec<ProcessFamily>, HashMap<u32, usize>) {
     families.sort_by_key(|(family, _)| {
         std::cmp::Reverse((family.memory, family.counts.sockets, std::cmp::Reverse(family.root.pid)))
     });

@@ -2,7 +2,7 @@ use agent_common::{owner, signal};
 use agent_model::event::{Fact, ForkCount, ProcessRow};
 use agent_model::fixture::{RecordBytes, put};
 
-use super::{Counts, Family, Kinship};
+use super::{Counts, Kinship, ProcessFamily};
 use crate::tests::{Bench, SECOND};
 
 const LISTEN: u8 = 10;
@@ -33,7 +33,7 @@ fn walk(bench: &mut Bench, records: &[RecordBytes], time: u64) {
     bench.fact(&Fact::WalkDone { time });
 }
 
-fn families(bench: &Bench) -> Vec<&Family> {
+fn families(bench: &Bench) -> Vec<&ProcessFamily> {
     bench.0.families().iter().collect()
 }
 

@@ -6,7 +6,7 @@ use agent_model::cause::Cause;
 use agent_model::event::Detail;
 use agent_model::units::{plural, process};
 
-use super::shortage::Page;
+use super::shortage::PageSize;
 use super::{Finding, Story};
 use crate::path::Path;
 use crate::{Certainty, backlog};
@@ -129,7 +129,7 @@ fn longer(story: &Story, backlog: u32) -> String {
     let proposed = backlog::larger(backlog.into());
     let [rcvbuf, high] = story
         .memory
-        .map_or([0; 2], |memory| [memory.buffers.tcp_rmem[1], Page::of(story).bytes(memory.limits[2])]);
+        .map_or([0; 2], |memory| [memory.buffers.tcp_rmem[1], PageSize::of(story).bytes(memory.limits[2])]);
     format!(
         "for bursts: listen() with {proposed}, and net.core.somaxconn{} at least as high; {}, and the clients' \
             patience",

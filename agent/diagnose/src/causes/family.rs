@@ -1,6 +1,6 @@
 //! The process family behind what ended or troubled a connection: not a cause, but evidence of several.
 
-use agent_correlate::families::{Counts, Family};
+use agent_correlate::families::{Counts, ProcessFamily};
 use agent_model::cause::Cause;
 use agent_model::units::{amount, plural, process, size, time};
 
@@ -56,11 +56,11 @@ pub(super) fn name(finding: Finding, relatives: &Relatives) -> Finding {
     }
 }
 
-fn forks(family: &Family) -> bool {
+fn forks(family: &ProcessFamily) -> bool {
     family.counts.children > 0 || family.forks.is_some_and(|forks| forks.forked > 0)
 }
 
-fn tell(finding: Finding, family: &Family, forecast: &[Forecast]) -> Finding {
+fn tell(finding: Finding, family: &ProcessFamily, forecast: &[Forecast]) -> Finding {
     let finding = finding.saw(who(family));
     let finding = if family.forks_per_connection() { finding.infer(one_each(family)) } else { finding };
     match forecast.first() {
@@ -70,7 +70,7 @@ fn tell(finding: Finding, family: &Family, forecast: &[Forecast]) -> Finding {
 }
 
 /// `family of httpd[100]: 500 children, 501 sockets with 43.1 MiB of kernel memory; it forked 512 so far`
-fn who(family: &Family) -> String {
+fn who(family: &ProcessFamily) -> String {
     let Counts { sockets, children, others, shared, .. } = family.counts;
     let mut parts = vec![
         plural(sockets, "socket") + &format!(" with {} of kernel memory", size(family.memory)),
@@ -86,7 +86,7 @@ fn who(family: &Family) -> String {
     format!("family of {}: {}", process(&family.root), parts.join(", "))
 }
 
-fn one_each(family: &Family) -> String {
+fn one_each(family: &ProcessFamily) -> String {
     let Counts { accepted, children_with_one, .. } = family.counts;
     format!(
         "{} forks a child for each connection: {children_with_one} of {} are the only one of a child, {} each",

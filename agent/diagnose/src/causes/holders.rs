@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use agent_correlate::families::Family;
+use agent_correlate::families::ProcessFamily;
 use agent_model::cause::Cause;
 use agent_model::units::{amount, plural, process, size, time};
 
 use super::Finding;
-use super::shortage::Page;
+use super::shortage::PageSize;
 use crate::story::Story;
 
 /// Families that are named.
@@ -47,7 +47,7 @@ pub(super) fn name(finding: Finding, story: &Story) -> Finding {
 }
 
 /// A family, and how much of the memory in question is its own, bytes.
-type Share<'a> = (&'a Family, u64);
+type Share<'a> = (&'a ProcessFamily, u64);
 
 /// The whole host's TCP memory.
 fn of_host(finding: Finding, story: &Story) -> Finding {
@@ -55,15 +55,16 @@ fn of_host(finding: Finding, story: &Story) -> Finding {
     let Some(told) = most("TCP's memory on this host", &all, story) else { return finding };
     let finding = finding.saw(told).saw_if(nobody(story, &all));
     let Some(memory) = story.memory else { return finding };
-    let high = Page::of(story).bytes(memory.limits[2]);
+    let high = PageSize::of(story).bytes(memory.limits[2]);
     fill(finding, &all, high, "tcp_mem's high")
 }
 
 /// The memory of the sockets of one cgroup.
 fn of_cgroup(finding: Finding, story: &Story) -> Finding {
     let Some(cgroup) = story.connection.and_then(|known| known.memory_cgroup) else { return finding };
-    let inside =
-        |family: &Family| family.cgroups.iter().find(|(id, _)| *id == cgroup.get()).map(|(_, sum)| *sum);
+    let inside = |family: &ProcessFamily| {
+        family.cgroups.iter().find(|(id, _)| *id == cgroup.get()).map(|(_, sum)| *sum)
+    };
     let mut all: Vec<Share> =
         story.families.iter().filter_map(|family| Some((family, inside(family)?))).collect();
     all.sort_by_key(|(_, memory)| Reverse(*memory));
@@ -113,7 +114,7 @@ fn age(story: &Story) -> String {
 fn nobody(story: &Story, shares: &[Share]) -> Option<String> {
     let memory = story.memory.filter(|memory| memory.orphans > 0)?;
     let held: u64 = shares.iter().map(|(_, memory)| memory).sum();
-    let rest = Page::of(story).bytes(memory.pages).checked_sub(held).filter(|rest| *rest > 0)?;
+    let rest = PageSize::of(story).bytes(memory.pages).checked_sub(held).filter(|rest| *rest > 0)?;
     let orphans = plural(memory.orphans, "closed socket");
     Some(format!("about {} is no process's: {orphans} that the kernel still serves", size(rest)))
 }
@@ -128,7 +129,7 @@ fn fill(finding: Finding, shares: &[Share], limit: u64, name: &str) -> Finding {
     }
 }
 
-fn filled(family: &Family, limit: u64, name: &str) -> Option<String> {
+fn filled(family: &ProcessFamily, limit: u64, name: &str) -> Option<String> {
     let connections = u64::from(family.connections());
     let each = family.memory.checked_div(connections)?;
     let filled = limit.checked_div(each)?;

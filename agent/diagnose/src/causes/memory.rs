@@ -7,7 +7,7 @@ use agent_model::event::{CgroupMemory, Direction, TcpMemory};
 use agent_model::units::plural;
 
 use super::common::{owner, sent};
-use super::shortage::{Page, cgroup, host, raise_tcp_mem};
+use super::shortage::{PageSize, cgroup, host, raise_tcp_mem};
 use super::{Finding, Story};
 use crate::Certainty;
 
@@ -105,7 +105,7 @@ fn tcp_mem(pages: u64, memory: &TcpMemory) -> String {
 fn has_its_share_only(story: &Story, memory: &TcpMemory) -> bool {
     let Some(raw) = story.raw() else { return false };
     let bytes = i64::from(raw.rmem_alloc) + i64::from(raw.wmem_queued) + i64::from(raw.forward_alloc);
-    let pages = Page::of(story).pages(bytes.max(0).cast_unsigned());
+    let pages = PageSize::of(story).pages(bytes.max(0).cast_unsigned());
     memory.limits[2] > memory.sockets.saturating_mul(pages)
 }
 

@@ -7,9 +7,9 @@ use super::Story;
 
 /// Size of a page.
 #[derive(Clone, Copy)]
-pub struct Page(u64);
+pub struct PageSize(u64);
 
-impl Page {
+impl PageSize {
     pub fn of(story: &Story) -> Self {
         Self(u64::from(story.host.page_size).max(1))
     }
@@ -28,7 +28,7 @@ impl Page {
 /// `TCP has 1.4 GiB of 2.2 GiB (66 % of tcp_mem's high), under pressure; 1200 sockets, 1.2 MiB each`
 pub fn host(story: &Story) -> Option<String> {
     let memory = story.memory?;
-    let page = Page::of(story);
+    let page = PageSize::of(story);
     let used = page.bytes(memory.pages);
     let limit = memory
         .percent()
@@ -66,7 +66,7 @@ pub fn raise_tcp_mem(story: &Story) -> String {
     let [low, pressure, high] = limits.map(|limit| limit.saturating_mul(2));
     format!(
         "`sysctl net.ipv4.tcp_mem='{low} {pressure} {high}'`, twice as now: lets TCP have {}, taken from all else",
-        size(Page::of(story).bytes(high))
+        size(PageSize::of(story).bytes(high))
     )
 }
 

@@ -10,7 +10,7 @@ use agent_model::event::Tcp;
 use agent_model::units::{bytes, jiffies, plural, size, time};
 
 use super::common::{holders, owner};
-use super::shortage::{Page, host};
+use super::shortage::{PageSize, host};
 use super::{Finding, Story};
 use crate::Phase;
 
@@ -126,7 +126,7 @@ fn needed(raw: &record::Tcp) -> String {
 fn all_sockets(story: &Story, each: u32) -> String {
     let Some(memory) = story.memory.filter(|memory| memory.sockets > 0) else { return String::new() };
     let all = memory.sockets.saturating_mul(each.into());
-    let high = Page::of(story).bytes(memory.limits[2]);
+    let high = PageSize::of(story).bytes(memory.limits[2]);
     let share = all.saturating_mul(100).checked_div(high);
     let share = share.map_or_else(String::new, |percent| format!(", {percent} % of tcp_mem's high"));
     let (sockets, each) = (plural(memory.sockets, "socket"), size(each.into()));

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use agent_correlate::Correlator;
 use agent_correlate::connection::Connection;
-use agent_correlate::families::Family;
+use agent_correlate::families::ProcessFamily;
 use agent_correlate::listeners::Listening;
 use agent_correlate::observed::Observed;
 use agent_model::event::Detail;
@@ -73,12 +73,12 @@ fn is_drop(observed: &Observed) -> bool {
     matches!(observed.event.detail, Detail::PacketDropped { .. })
 }
 
-fn family_listening<'a>(correlator: &'a Correlator, listening: &Listening) -> Option<&'a Family> {
+fn family_listening<'a>(correlator: &'a Correlator, listening: &Listening) -> Option<&'a ProcessFamily> {
     let owner = listening.somebody()?.owner.as_ref()?;
     correlator.families().of(owner.process.pid)
 }
 
 /// The family, and the limits that it would reach.
-fn relatives<'a>(correlator: &Correlator, family: &'a Family) -> Relatives<'a> {
+fn relatives<'a>(correlator: &Correlator, family: &'a ProcessFamily) -> Relatives<'a> {
     Relatives { family, forecast: forecast::of(correlator, family) }
 }

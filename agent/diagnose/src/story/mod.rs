@@ -12,7 +12,7 @@ use crate::{Certainty, Phase, path};
 mod build;
 
 use agent_correlate::connection::Connection;
-use agent_correlate::families::{Families, Family};
+use agent_correlate::families::{Families, ProcessFamily};
 use agent_correlate::listeners::{Listener, Listening};
 use agent_correlate::observed::Observed;
 use agent_correlate::orphans::Orphans;
@@ -70,7 +70,7 @@ pub struct Story<'a> {
 #[derive(Clone, Debug)]
 pub struct Relatives<'a> {
     /// Who.
-    pub family: &'a Family,
+    pub family: &'a ProcessFamily,
     /// Limits that it reaches if it goes on as it does, the first one first.
     pub forecast: Vec<Forecast>,
 }

@@ -13,8 +13,8 @@ use agent_common::{owner, record, signal};
 use thiserror::Error;
 
 use crate::event::{
-    Detail, Direction, Endpoint, Event, Exit, Held, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
-    Segment, Tcp, TcpState, Thread, unmap,
+    Detail, Direction, Endpoint, Event, Exit, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
+    Segment, SockHeld, Tcp, TcpState, Thread, unmap,
 };
 use crate::frame::Frame;
 use crate::words::EventWord;
@@ -127,7 +127,7 @@ fn sized(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
 
 fn held(bytes: &[u8], record: &record::Record, tcp: &Tcp) -> Result<Event, DecodeError> {
     let record::SockHeld { inode, fd, parent, accept_queue, backlog, memory_cgroup } = read_detail(bytes)?;
-    Ok(Event::Held(Box::new(Held {
+    Ok(Event::SockHeld(Box::new(SockHeld {
         time: record.header.time,
         endpoint: endpoint(record)?,
         holder: process(&record.current),

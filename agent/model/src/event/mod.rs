@@ -23,7 +23,7 @@ pub enum Event {
     /// A kernel hook fired.
     Kernel(Box<KernelEvent>),
     /// A process has a TCP socket among its open files (the file iterator's finding).
-    Held(Box<Held>),
+    SockHeld(Box<SockHeld>),
     /// A fact about the host.
     Fact(Fact),
 }
@@ -335,7 +335,7 @@ pub enum Direction {
 
 /// A process holds a TCP socket open.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct SockHeld {
     /// When the walk saw it, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
     /// The socket.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, Row};
 use agent_model::counters;
-use agent_model::counters::{HealthTable, Probe, ProgramStats, Reading};
+use agent_model::counters::{HealthTable, ProbeHealth, ProgramStats, Reading};
 use agent_model::event::{Snmp, TcpMemory};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
@@ -34,7 +34,7 @@ pub struct Counters {
 /// A bucket of one CPU, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    pub(super) place: (Place, usize),
+    pub(super) place: (BucketOf, usize),
     pub(super) key: CountKey,
     /// 0 of a workload's ports that have no bucket of their own.
     pub(super) port: u16,
@@ -43,7 +43,7 @@ pub struct Kept {
 
 /// Where a bucket is, on each CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum BucketOf {
     /// In `COUNTS`.
     Row(CountKey),
     /// In `PORTS`.
@@ -51,7 +51,7 @@ pub enum Place {
 }
 
 impl Kept {
-    fn new(place: Place, cpu: usize, key: CountKey, port: u16, bucket: Bucket) -> Self {
+    fn new(place: BucketOf, cpu: usize, key: CountKey, port: u16, bucket: Bucket) -> Self {
         Self { place: (place, cpu), key, port, bucket }
     }
 }
@@ -75,7 +75,7 @@ impl counters::Counters for Counters {
         self.programs.iter().map(|(name, fd)| Ok(of_program(name, fd)?)).collect()
     }
 
-    fn probes(&self) -> Vec<Probe> {
+    fn probes(&self) -> Vec<ProbeHealth> {
         self.probes.iter().map(probe).collect()
     }
 
@@ -97,9 +97,9 @@ impl counters::Counters for Counters {
     }
 }
 
-fn probe(status: &ProbeStatus) -> Probe {
+fn probe(status: &ProbeStatus) -> ProbeHealth {
     let ProbeStatus { probe, state } = status;
-    Probe {
+    ProbeHealth {
         name: probe.name.into(),
         required: probe.required,
         up: *state == ProbeState::Up,
@@ -116,15 +116,17 @@ impl Counters {
         for entry in counts.iter() {
             let (key, rows) = entry?;
             kept.extend(
-                (0..).zip(rows.iter()).map(|(cpu, row)| Kept::new(Place::Row(key), cpu, key, 0, row.bucket)),
+                (0..)
+                    .zip(rows.iter())
+                    .map(|(cpu, row)| Kept::new(BucketOf::Row(key), cpu, key, 0, row.bucket)),
             );
         }
         for (slot, ports) in (0..).zip(self.ports.iter()) {
             let ports = ports?;
             kept.extend(
-                (0..)
-                    .zip(ports.iter())
-                    .map(|(cpu, port)| Kept::new(Place::Port(slot), cpu, port.key, port.port, port.bucket)),
+                (0..).zip(ports.iter()).map(|(cpu, port)| {
+                    Kept::new(BucketOf::Port(slot), cpu, port.key, port.port, port.bucket)
+                }),
             );
         }
         kept.retain(|kept| kept.bucket.left + kept.bucket.waiting > 0);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use agent_common::count::{Count, CountKey, Health};
-use agent_model::counters::{Counters, HealthTable, Probe, ProgramStats, Reading};
+use agent_model::counters::{Counters, HealthTable, ProbeHealth, ProgramStats, Reading};
 use agent_model::event::{CountRow, Fact, HealthRow, TcpMemory};
 use agent_model::frame::Frame;
 
@@ -66,7 +66,7 @@ impl Counters for Counted {
         Ok(Vec::new())
     }
 
-    fn probes(&self) -> Vec<Probe> {
+    fn probes(&self) -> Vec<ProbeHealth> {
         Vec::new()
     }
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::top::Overview;
-use crate::schema::{Diagnosis, Outlook, Owner, Place};
+use crate::schema::{Diagnosis, Outlook, Owner, PlaceNames};
 
 mod query;
 pub mod svg;
@@ -26,7 +26,7 @@ mod timeline;
 pub use self::query::{Wanted, WhyError};
 
 /// Who answers.
-pub trait Stories: Send + Sync {
+pub trait Answers: Send + Sync {
     /// Looks who holds which socket, unless that was done no longer than `age` ago.
     fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// The families that the last look found.
@@ -34,14 +34,14 @@ pub trait Stories: Send + Sync {
     /// What advice is computed from.
     fn gathered(&self) -> Gathered;
     /// The story of the connection that is wanted, the one with the last event if there are several.
-    fn why(&self, wanted: &Wanted) -> Option<Report>;
+    fn why(&self, wanted: &Wanted) -> Option<WhyReport>;
     /// All that is remembered, in short.
     fn overview(&self) -> Overview;
 }
 
 /// One connection's post-mortem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct WhyReport {
     /// Version of the schema.
     pub v: u32,
     /// Connections that were meant, this one included.
@@ -58,7 +58,7 @@ pub struct Report {
     pub cgroup: Option<u64>,
     /// Where the socket lives, or lived.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<PlaceNames>,
     /// This host's side.
     pub local: End,
     /// The peer.
@@ -122,7 +122,7 @@ pub struct Happening {
     /// Events.
     pub count: u32,
     /// What sort of event.
-    pub event: Sort,
+    pub event: HappeningKind,
     /// What, in words.
     pub text: String,
     /// The state before and after it changed.
@@ -149,7 +149,7 @@ pub struct Happening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "as in `EventWord`")]
-pub enum Sort {
+pub enum HappeningKind {
     Retransmit,
     SynackRetransmit,
     ResetSent,
@@ -163,7 +163,7 @@ pub enum Sort {
 }
 
 /// The post-mortem of the connection that meets all conditions.
-pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Option<Report> {
+pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Option<WhyReport> {
     let Wanted { conditions, place } = wanted;
     let found = if *wanted == Wanted::default() {
         correlator.last().into_iter().collect()
@@ -173,7 +173,7 @@ pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Op
         found
     };
     let connection = *found.first()?;
-    Some(Report {
+    Some(WhyReport {
         matches: found.len(),
         diagnosis: judge(correlator, tracker, connection),
         ..plain(correlator, connection)
@@ -210,17 +210,17 @@ pub(crate) fn judge(
     Some(Diagnosis::new(&diagnosed))
 }
 
-fn plain(correlator: &Correlator, connection: &Connection) -> Report {
+fn plain(correlator: &Correlator, connection: &Connection) -> WhyReport {
     let identity = &connection.identity;
     let error = (connection.error != 0).then(|| words::errno(connection.error));
-    Report {
+    WhyReport {
         v: VERSION,
         matches: 1,
         connection: connection.id.to_string(),
         shared_id: connection.initials.map(|initials| initials.id().to_string()),
         netns: identity.netns,
         cgroup: identity.cgroup.map(Into::into),
-        place: Place::new(&correlator.place(connection)),
+        place: PlaceNames::new(&correlator.place(connection)),
         local: identity.local().into(),
         remote: identity.remote().into(),
         state: connection.state,

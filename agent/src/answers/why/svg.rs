@@ -1,5 +1,5 @@
 //! One connection's timeline as a picture: states, timeouts and how they grow, bytes that wait, the peer's
-//! window, resets, and the end or the deadline. A pure function of the [`Report`]; the file needs nothing from elsewhere.
+//! window, resets, and the end or the deadline. A pure function of the [`WhyReport`]; the file needs nothing from elsewhere.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use agent_model::escape::Escaped;
 use agent_model::units::{time, wait};
 use agent_model::words;
 
-use super::{Happening, Report, Sort};
+use super::{Happening, HappeningKind, WhyReport};
 
 /// Where times are drawn, pixels from the left.
 const LEFT: f64 = 110.0;
@@ -40,7 +40,7 @@ const STYLE: &str = "text{font:13px sans-serif;fill:#222}.title{font-size:17px;f
     .red{fill:#c0392b;font-weight:bold}";
 
 /// The picture.
-pub fn draw(report: &Report) -> String {
+pub fn draw(report: &WhyReport) -> String {
     let mut picture = Picture { out: String::new(), span: span(report) };
     picture.head(report);
     picture.states(report);
@@ -59,7 +59,7 @@ pub fn draw(report: &Report) -> String {
 }
 
 /// ms that the picture shows, from the first event.
-fn span(report: &Report) -> f64 {
+fn span(report: &WhyReport) -> f64 {
     let last = report.timeline.last().map_or(0, |last| last.after_ms) as f64;
     let armed = outlook(report).map_or(0.0, |outlook| outlook.rto_ms as f64);
     let seen = (last + armed).max(10.0);
@@ -67,12 +67,12 @@ fn span(report: &Report) -> f64 {
     1.04 * if death <= FAR * seen { seen.max(death) } else { seen }
 }
 
-fn outlook(report: &Report) -> Option<&crate::schema::Outlook> {
+fn outlook(report: &WhyReport) -> Option<&crate::schema::Outlook> {
     report.diagnosis.as_ref()?.outlook.as_ref()
 }
 
 /// When the kernel gives up, ms from the first event, earliest and latest.
-fn deadline(report: &Report) -> Option<(f64, f64)> {
+fn deadline(report: &WhyReport) -> Option<(f64, f64)> {
     let (deadline, first) = (outlook(report)?.deadline.as_ref()?, report.timeline.first()?.time);
     let after = |time: jiff::Timestamp| 1000.0 * time.duration_since(first).as_secs_f64();
     Some((after(deadline.earliest), after(deadline.latest)))
@@ -121,8 +121,8 @@ impl Picture {
         self.text((LEFT - 10.0, lane.0 + 14.0), "", "end", title);
     }
 
-    fn head(&mut self, report: &Report) {
-        let Report { local, remote, connection, .. } = report;
+    fn head(&mut self, report: &WhyReport) {
+        let WhyReport { local, remote, connection, .. } = report;
         let process = report
             .process
             .as_ref()
@@ -137,7 +137,7 @@ impl Picture {
     }
 
     /// One bar for each state that it was in.
-    fn states(&mut self, report: &Report) {
+    fn states(&mut self, report: &WhyReport) {
         self.lane(STATES, "state");
         let changes: Vec<_> =
             report.timeline.iter().filter_map(|one| Some((one.after_ms as f64, one.states?))).collect();
@@ -156,7 +156,7 @@ impl Picture {
     }
 
     /// Each timeout from when it was armed to when it fired, the longer the higher.
-    fn timeouts(&mut self, report: &Report) {
+    fn timeouts(&mut self, report: &WhyReport) {
         self.lane(TIMEOUTS, "RTO");
         let fired = report
             .timeline
@@ -242,16 +242,20 @@ impl Picture {
         for one in timeline {
             let x = self.x(one.after_ms as f64);
             match one.event {
-                Sort::Retransmit | Sort::SynackRetransmit => self.dot(x, "retransmit", &one.text),
-                Sort::BufLimitExceeded | Sort::RcvqueueFull | Sort::PacketDropped => {
+                HappeningKind::Retransmit | HappeningKind::SynackRetransmit => {
+                    self.dot(x, "retransmit", &one.text)
+                }
+                HappeningKind::BufLimitExceeded
+                | HappeningKind::RcvqueueFull
+                | HappeningKind::PacketDropped => {
                     self.dot(x, "memory", &one.text);
                 }
-                Sort::Recovered => self.dot(x, "good", &one.text),
-                Sort::ResetSent | Sort::ResetReceived => {
+                HappeningKind::Recovered => self.dot(x, "good", &one.text),
+                HappeningKind::ResetSent | HappeningKind::ResetReceived => {
                     self.line((x - 6.0, EVENTS - 6.0), (x + 6.0, EVENTS + 6.0), "reset");
                     self.line((x - 6.0, EVENTS + 6.0), (x + 6.0, EVENTS - 6.0), "reset");
                 }
-                Sort::StateChanged | Sort::SockDestroyed => {
+                HappeningKind::StateChanged | HappeningKind::SockDestroyed => {
                     self.line((x, EVENTS - 6.0), (x, EVENTS + 6.0), "axis");
                 }
             }
@@ -284,7 +288,7 @@ impl Picture {
         }
     }
 
-    fn end(&mut self, report: &Report) {
+    fn end(&mut self, report: &WhyReport) {
         let top = STATES.0 - 4.0;
         if !report.alive {
             let x = self.x(report.timeline.last().map_or(0, |last| last.after_ms) as f64);

@@ -7,7 +7,7 @@ use agent_model::units::from_jiffies;
 use agent_model::words;
 use jiff::Timestamp;
 
-use super::{Happening, Sort};
+use super::{Happening, HappeningKind};
 
 /// `first` is the time of the first entry.
 pub(super) fn happening(correlator: &Correlator, entry: &Entry, first: u64) -> Happening {
@@ -38,18 +38,18 @@ pub(super) fn happening(correlator: &Correlator, entry: &Entry, first: u64) -> H
     }
 }
 
-fn sort(what: What) -> Sort {
+fn sort(what: What) -> HappeningKind {
     match what {
-        What::Retransmit { .. } => Sort::Retransmit,
-        What::SynackRetransmit { .. } => Sort::SynackRetransmit,
-        What::ResetSent { .. } => Sort::ResetSent,
-        What::ResetReceived { .. } => Sort::ResetReceived,
-        What::BufLimitExceeded { .. } => Sort::BufLimitExceeded,
-        What::RcvqueueFull => Sort::RcvqueueFull,
-        What::PacketDropped { .. } => Sort::PacketDropped,
-        What::StateChanged { .. } => Sort::StateChanged,
-        What::Recovered { .. } => Sort::Recovered,
-        What::SockDestroyed => Sort::SockDestroyed,
+        What::Retransmit { .. } => HappeningKind::Retransmit,
+        What::SynackRetransmit { .. } => HappeningKind::SynackRetransmit,
+        What::ResetSent { .. } => HappeningKind::ResetSent,
+        What::ResetReceived { .. } => HappeningKind::ResetReceived,
+        What::BufLimitExceeded { .. } => HappeningKind::BufLimitExceeded,
+        What::RcvqueueFull => HappeningKind::RcvqueueFull,
+        What::PacketDropped { .. } => HappeningKind::PacketDropped,
+        What::StateChanged { .. } => HappeningKind::StateChanged,
+        What::Recovered { .. } => HappeningKind::Recovered,
+        What::SockDestroyed => HappeningKind::SockDestroyed,
     }
 }
 

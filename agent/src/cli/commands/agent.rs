@@ -12,7 +12,7 @@ use clap::{ArgAction, Args};
 
 use crate::cli::flags::attach::{AttachArgs, Attached, Loaded};
 use crate::cli::flags::otlp::OtlpArgs;
-use crate::cli::flags::{paths, tape};
+use crate::cli::flags::{paths, record_file};
 use crate::cli::output::{Formatter, Output, print_feed};
 use crate::cli::printer;
 use crate::cli::rights::Rights;
@@ -24,7 +24,7 @@ use crate::otlp::Exporter;
 use crate::serve::feed::Reader;
 use crate::serve::page::loopback;
 use crate::serve::servers::{Bound, Services};
-use crate::text::Look;
+use crate::text::LineStyle;
 
 /// Attach to the kernel and serve metrics and events until told to end.
 ///
@@ -83,13 +83,13 @@ impl Agent {
         let (signals, tail, collector) = (Signals::new()?, self.tail, self.otlp.collector()?);
         let node = self.attach.names.node().map(ToOwned::to_owned);
         let Open { bound, loaded, writer } = rights.spend(self.open()).await??;
-        let start = |writer| tape::start(writer, Vec::new(), loaded.counters());
-        let (tape, recording) = writer.map(start).transpose()?.unzip();
+        let start = |writer| record_file::start(writer, Vec::new(), loaded.counters());
+        let (tap, recording) = writer.map(start).transpose()?.unzip();
         let reader = tail.then(|| loaded.subscribe());
         let exporter = collector.map(|collector| {
             Exporter::start(collector, loaded.subscribe(), &otlp::host_name(), node.as_deref())
         });
-        serve(bound, loaded.start(tape), Readers { terminal: reader, exporter, recording }, signals).await
+        serve(bound, loaded.start(tap), Readers { terminal: reader, exporter, recording }, signals).await
     }
 
     /// Binds before it attaches: what another agent holds ends this one at once.
@@ -101,7 +101,7 @@ impl Agent {
             bound = bound.with_page(page).await?;
         }
         let loaded = attach.load()?;
-        let writer = record.map(|file| tape::open(&file, overwrite)).transpose()?;
+        let writer = record.map(|file| record_file::open(&file, overwrite)).transpose()?;
         Ok(Open { bound, loaded, writer })
     }
 }
@@ -122,11 +122,11 @@ pub(in crate::cli) async fn serve(
     readers: Readers,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let Attached { counters, tallies, stories, names, feed, host, mut source } = attached;
+    let Attached { counters, tallies, answers, names, feed, host, mut source } = attached;
     let Readers { terminal, exporter, mut recording } = readers;
     let metrics = Metrics::new(counters, tallies, feed.clone(), Arc::clone(&host)).with_names(names);
     let metrics = Arc::new(metrics.with_exported(exporter.as_ref().map(Exporter::exported)));
-    let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host), stories });
+    let servers = bound.serve(&Services { metrics, feed, host: Arc::clone(&host), answers });
     let result = tokio::select! {
         () = signals.next() => Ok(()),
         result = print(terminal, host.hz) => printer::end(result),
@@ -155,7 +155,7 @@ async fn print(reader: Option<Reader>, hz: u32) -> anyhow::Result<()> {
                 reader,
                 &Filter::default(),
                 hz,
-                Formatter::new(Output::Text, Look::usual(printer::colour())),
+                Formatter::new(Output::Text, LineStyle::usual(printer::colour())),
             )
             .await
         }

@@ -14,7 +14,7 @@ use tokio::time::{interval, sleep};
 
 use crate::cli::flags::attach::{AttachArgs, Attached, age};
 use crate::cli::flags::filter::netns;
-use crate::cli::flags::tape::{self, unless_nobody_reads};
+use crate::cli::flags::record_file::{self, unless_nobody_reads};
 use crate::cli::rights::Rights;
 use crate::cli::signals::Signals;
 
@@ -57,10 +57,10 @@ impl Record {
         let Self { file, duration, overwrite, netns, attach } = self;
         let mut signals = Signals::new()?;
         let path = file.clone();
-        let open = async move { anyhow::Ok((attach.load()?, tape::open(&path, overwrite)?)) };
+        let open = async move { anyhow::Ok((attach.load()?, record_file::open(&path, overwrite)?)) };
         let (loaded, writer) = rights.spend(open).await??;
-        let (tape, mut recording) = tape::start(writer, netns, loaded.counters())?;
-        let Attached { counters, mut source, .. } = loaded.start(Some(tape));
+        let (tap, mut recording) = record_file::start(writer, netns, loaded.counters())?;
+        let Attached { counters, mut source, .. } = loaded.start(Some(tap));
         let written = recording.progress();
         let progress = Progress { file: &file, counters, written, started: Instant::now() };
         let result = tokio::select! {

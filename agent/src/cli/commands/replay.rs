@@ -14,14 +14,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::cli::flags::filter::FilterArgs;
-use crate::cli::flags::look::LookArgs;
+use crate::cli::flags::style::StyleArgs;
 use crate::cli::output::{Formatter, Output};
 use crate::filter::Filter;
 use crate::metrics::{Format, Metrics};
 use crate::pipeline::{Pipeline, Sink};
 use crate::schema::Gap;
 use crate::serve::api::select;
-use crate::serve::feed::{Feed, Heard};
+use crate::serve::feed::{Feed, FeedItem};
 
 /// Problems that are told one by one.
 const TOLD: usize = 10;
@@ -48,7 +48,7 @@ pub(in crate::cli) struct Replay {
     #[arg(long, conflicts_with_all = ["output"])]
     metrics: bool,
     #[command(flatten)]
-    look: LookArgs,
+    look: StyleArgs,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -67,19 +67,19 @@ impl Replay {
 
 /// What one frame made.
 #[derive(Debug, Default)]
-struct Gathered(Vec<Heard>);
+struct Gathered(Vec<FeedItem>);
 
 impl Sink for Gathered {
     fn observed(&mut self, observed: Arc<Observed>) {
-        self.0.push(Heard::Event(observed));
+        self.0.push(FeedItem::Event(observed));
     }
 
     fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
-        self.0.push(Heard::Diagnosis(diagnosed));
+        self.0.push(FeedItem::Diagnosis(diagnosed));
     }
 
     fn gap(&mut self, gap: Arc<Gap>) {
-        self.0.push(Heard::Gap(gap));
+        self.0.push(FeedItem::Gap(gap));
     }
 }
 

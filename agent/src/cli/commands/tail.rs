@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use crate::cli::client::{self, ClientError};
 use crate::cli::flags::attach::{AttachArgs, Attached, Loaded};
 use crate::cli::flags::filter::FilterArgs;
-use crate::cli::flags::look::LookArgs;
 use crate::cli::flags::paths;
 use crate::cli::flags::since::since;
+use crate::cli::flags::style::StyleArgs;
 use crate::cli::output::{Formatter, Output, print_feed};
 use crate::cli::printer::{self, Printer};
 use crate::cli::rights::Rights;
@@ -63,7 +63,7 @@ pub(in crate::cli) struct Tail {
     #[arg(long, conflicts_with_all = ["since", "follow"])]
     standalone: bool,
     #[command(flatten)]
-    look: LookArgs,
+    look: StyleArgs,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]

@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 
 use super::names::NamesArgs;
 use super::size::Size;
-use crate::answers::why::Stories;
-use crate::live::{Live, Shared, Tape};
+use crate::answers::why::Answers;
+use crate::live::{Live, Shared, Tap};
 use crate::metrics::Tallies;
 use crate::serve::feed::{Feed, Reader};
 
@@ -84,14 +84,14 @@ impl Loaded {
         self.feed.subscribe()
     }
 
-    /// Starts the pipeline, and the tape beside it.
-    pub(in crate::cli) fn start(self, tape: Option<Tape>) -> Attached {
+    /// Starts the pipeline, and the tap beside it.
+    pub(in crate::cli) fn start(self, tap: Option<Tap>) -> Attached {
         let Self { ring, counters, limits, feed, names } = self;
         let names = Names::start(names);
         let up = names.up.clone();
         let host = Arc::new(ring.host().clone());
         let shared = Shared::new(limits, feed.clone());
-        let live = Live::new(ring, names, Arc::clone(&counters), shared.clone(), tape);
+        let live = Live::new(ring, names, Arc::clone(&counters), shared.clone(), tap);
         let (stop, stopped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         tokio::spawn(async move {
@@ -103,7 +103,7 @@ impl Loaded {
         Attached {
             counters,
             tallies: Arc::new(shared.clone()),
-            stories: Arc::new(shared),
+            answers: Arc::new(shared),
             names: up,
             feed,
             host,
@@ -119,7 +119,7 @@ pub(in crate::cli) struct Attached {
     /// The pipeline's.
     pub(in crate::cli) tallies: Arc<dyn Tallies>,
     /// What the pipeline remembers.
-    pub(in crate::cli) stories: Arc<dyn Stories>,
+    pub(in crate::cli) answers: Arc<dyn Answers>,
     /// Where names come from.
     pub(in crate::cli) names: Vec<Arc<NamesUp>>,
     /// Where the pipeline publishes.

@@ -2,11 +2,11 @@
 
 pub mod attach;
 pub mod filter;
-pub mod look;
 pub mod names;
 pub mod otlp;
 pub mod paths;
 pub mod place;
+pub mod record_file;
 pub mod since;
 pub mod size;
-pub mod tape;
+pub mod style;

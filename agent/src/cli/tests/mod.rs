@@ -21,7 +21,7 @@ use crate::metrics::tests::{busy, host};
 use crate::schema::{Item, sample};
 use crate::serve::feed::Feed;
 use crate::serve::servers::Bound;
-use crate::text::Look;
+use crate::text::LineStyle;
 
 fn read(args: &[&str]) -> Result<Cli, (u8, String)> {
     let args = ["tcpwhy"].iter().chain(args).map(OsString::from);
@@ -91,7 +91,7 @@ async fn start(name: &str) -> Agent {
         names: Vec::new(),
         counters: Arc::clone(&fake) as _,
         tallies: Arc::clone(&fake) as _,
-        stories: fake,
+        answers: fake,
         feed: feed.clone(),
         host: host(),
         source,
@@ -117,7 +117,7 @@ fn follow(
 ) -> (JoinHandle<anyhow::Result<()>>, BufReader<PipeReader>) {
     let (reader, writer) = std::io::pipe().unwrap();
     let query = Query::parse("port=5001&since=1970-01-01T00:00:00Z").unwrap();
-    let formatter = Formatter::new(output, Look::usual(false));
+    let formatter = Formatter::new(output, LineStyle::usual(false));
     let task = async move { tail::follow(&socket, query, formatter, Printer::new(writer), again).await };
     (tokio::spawn(task), BufReader::new(reader))
 }

@@ -38,14 +38,14 @@ enum Published {
 /// One reader's place in the feed.
 #[derive(Debug)]
 pub struct Reader {
-    backlog: VecDeque<Heard>,
+    backlog: VecDeque<FeedItem>,
     receiver: broadcast::Receiver<Published>,
     missed: Arc<AtomicU64>,
 }
 
 /// What a reader gets.
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum FeedItem {
     /// The next event.
     Event(Arc<Observed>),
     /// The next diagnosis.
@@ -120,7 +120,7 @@ impl Feed {
 
 impl Reader {
     /// Waits for the next event; `None` once every [`Feed`] is gone. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Heard> {
+    pub async fn next(&mut self) -> Option<FeedItem> {
         if let Some(heard) = self.backlog.pop_front() {
             return Some(heard);
         }
@@ -132,7 +132,7 @@ impl Reader {
     }
 
     /// The next event if there is one already.
-    pub fn try_next(&mut self) -> Option<Heard> {
+    pub fn try_next(&mut self) -> Option<FeedItem> {
         if let Some(heard) = self.backlog.pop_front() {
             return Some(heard);
         }
@@ -143,13 +143,13 @@ impl Reader {
         }
     }
 
-    fn note(&self, count: u64) -> Heard {
+    fn note(&self, count: u64) -> FeedItem {
         self.missed.fetch_add(count, Ordering::Relaxed);
-        Heard::Missed(count)
+        FeedItem::Missed(count)
     }
 }
 
-impl From<Published> for Heard {
+impl From<Published> for FeedItem {
     fn from(published: Published) -> Self {
         match published {
             Published::Event(observed) => Self::Event(observed),
@@ -168,8 +168,8 @@ mod tests {
         let (mut events, mut missed) = (0, 0);
         while let Some(heard) = reader.try_next() {
             match heard {
-                Heard::Event(_) | Heard::Diagnosis(_) | Heard::Gap(_) => events += 1,
-                Heard::Missed(count) => missed += count,
+                FeedItem::Event(_) | FeedItem::Diagnosis(_) | FeedItem::Gap(_) => events += 1,
+                FeedItem::Missed(count) => missed += count,
             }
         }
         (events, missed)
@@ -204,7 +204,7 @@ mod tests {
         let mut reader = feed.subscribe();
         feed.publish(Arc::new(sample::timeout()));
         drop(feed);
-        assert!(matches!(reader.next().await, Some(Heard::Event(_))));
+        assert!(matches!(reader.next().await, Some(FeedItem::Event(_))));
         assert!(reader.next().await.is_none());
     }
 }

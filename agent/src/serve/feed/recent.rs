@@ -8,7 +8,7 @@ use agent_diagnose::Diagnosed;
 use agent_source::kernel::facts;
 use jiff::Timestamp;
 
-use super::Heard;
+use super::FeedItem;
 
 /// Events kept: minutes of an ordinary host, at most 3 MiB.
 const EVENTS: usize = 4096;
@@ -36,15 +36,15 @@ impl Recent {
 
     /// Whatever happened at `since` or later, in the order it was published. A clock that was set meanwhile hides
     /// nothing: `since` is of the clock as it is now, the times of the events are not.
-    pub(super) fn since(&self, since: Timestamp) -> VecDeque<Heard> {
+    pub(super) fn since(&self, since: Timestamp) -> VecDeque<FeedItem> {
         let since = i64::try_from(since.as_nanosecond()).unwrap_or(i64::MAX);
         // The clocks of a running host can be read.
         let since = facts::monotonic_at(since).unwrap_or(i64::MIN);
         let is_wanted = |time: u64| time.cast_signed() >= since;
         let events = self.events.iter().filter(|(_, event)| is_wanted(event.event.time));
         let diagnoses = self.diagnoses.iter().filter(|(_, diagnosed)| is_wanted(diagnosed.diagnosis.time));
-        let events = events.map(|(place, event)| (*place, Heard::Event(Arc::clone(event))));
-        let diagnoses = diagnoses.map(|(place, told)| (*place, Heard::Diagnosis(Arc::clone(told))));
+        let events = events.map(|(place, event)| (*place, FeedItem::Event(Arc::clone(event))));
+        let diagnoses = diagnoses.map(|(place, told)| (*place, FeedItem::Diagnosis(Arc::clone(told))));
         let mut all: Vec<_> = events.chain(diagnoses).collect();
         all.sort_unstable_by_key(|(place, _)| *place);
         all.into_iter().map(|(_, heard)| heard).collect()
@@ -79,7 +79,7 @@ mod tests {
         }
         let all = recent.since(Timestamp::UNIX_EPOCH);
         assert_eq!(all.len(), EVENTS + 1);
-        assert!(matches!(all[0], Heard::Diagnosis(_)), "the diagnosis stays, the first event is gone");
+        assert!(matches!(all[0], FeedItem::Diagnosis(_)), "the diagnosis stays, the first event is gone");
         let times: Vec<_> = all.iter().skip(1).map(realtime).collect();
         assert!(times.is_sorted(), "{times:?}");
         assert_eq!(recent.since(Timestamp::MAX).len(), 0);
@@ -102,11 +102,11 @@ mod tests {
         assert_eq!(recent.since(now + SignedDuration::from_mins(1)).len(), 0);
     }
 
-    fn realtime(heard: &Heard) -> i64 {
+    fn realtime(heard: &FeedItem) -> i64 {
         match heard {
-            Heard::Event(event) => event.realtime,
-            Heard::Diagnosis(diagnosed) => diagnosed.realtime,
-            Heard::Gap(_) | Heard::Missed(_) => panic!("nobody was too slow"),
+            FeedItem::Event(event) => event.realtime,
+            FeedItem::Diagnosis(diagnosed) => diagnosed.realtime,
+            FeedItem::Gap(_) | FeedItem::Missed(_) => panic!("nobody was too slow"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One accept loop for all listeners: bounded in connections and in time, ended on request.
 
-mod places;
+mod slots;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::places::{Answer, Answering, Place, Places};
+use self::slots::{Answer, Answering, Slot, Slots};
 
 /// What a request's head may take; more is answered with 431.
 const HEAD_BYTES: usize = 16 << 10;
@@ -35,7 +35,7 @@ type BodyError = Box<dyn std::error::Error + Send + Sync>;
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once. Who comes when all places are taken gets that of the connection that has been
+    /// Connections at once. Who comes when all slots are taken gets that of the connection that has been
     /// without a request for longest, or waits.
     pub(super) connections: usize,
     /// From the end of one request to the end of the next one's head, idle time included.
@@ -94,32 +94,32 @@ where
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
 {
-    let mut places = Places::new(limits.connections);
+    let mut slots = Slots::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
-        let (stream, place) = tokio::select! {
+        let (stream, slot) = tokio::select! {
             () = stop.requested() => break,
-            next = next(&listener, &mut places) => next,
+            next = next(&listener, &mut slots) => next,
         };
         while connections.try_join_next().is_some() {}
-        connections.spawn(connection(stream, place, limits, handle.clone(), stop.clone()));
+        connections.spawn(connection(stream, slot, limits, handle.clone(), stop.clone()));
     }
     drop(listener);
     // Whoever does not end within the grace ends with the set.
     let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn next<A: Accept>(listener: &A, places: &mut Places) -> (A::Stream, Arc<Place>) {
+async fn next<A: Accept>(listener: &A, slots: &mut Slots) -> (A::Stream, Arc<Slot>) {
     loop {
         match listener.next().await {
-            Ok(stream) => return (stream, places.take().await),
+            Ok(stream) => return (stream, slots.take().await),
             Err(error) => log::warn!("accept a connection: {error}"),
         }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
-async fn connection<S, H, F, B>(stream: S, place: Arc<Place>, limits: Limits, handle: H, mut stop: Stop)
+async fn connection<S, H, F, B>(stream: S, slot: Arc<Slot>, limits: Limits, handle: H, mut stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request<Incoming>) -> F,
@@ -127,7 +127,7 @@ where
     B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin + 'static,
 {
     let service = service_fn(|request| {
-        let (response, answer) = (handle(request), Answer::new(&place));
+        let (response, answer) = (handle(request), Answer::new(&slot));
         async { Ok::<_, Infallible>(response.await.map(|body| Answering { body, _answer: answer })) }
     });
     let mut http = http1::Builder::new();
@@ -137,7 +137,7 @@ where
         ended = connection.as_mut() => Some(ended),
         () = stop.requested() => None,
         // hyper would wait for the rest of its head.
-        () = place.wanted.notified() => if place.was_asked() { None } else { return },
+        () = slot.wanted.notified() => if slot.was_asked() { None } else { return },
         () = lifetime(limits.life) => None,
     };
     let ended = if let Some(ended) = ended {
@@ -217,7 +217,7 @@ mod tests {
         assert!(talk(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.ends_with("ok"));
     }
 
-    /// Its only place is taken by an answer that nobody reads.
+    /// Its only slot is taken by an answer that nobody reads.
     #[tokio::test]
     async fn who_is_answered_keeps_its_place() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

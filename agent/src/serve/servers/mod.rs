@@ -18,7 +18,7 @@ use super::feed::Feed;
 use super::listener::{self, Stop};
 use super::socket::{Socket, SocketError, SocketFile};
 use super::{http, page};
-use crate::answers::why::Stories;
+use crate::answers::why::Answers;
 use crate::metrics::Metrics;
 
 /// A listener cannot be opened.
@@ -76,7 +76,7 @@ pub struct Services {
     /// For the lines.
     pub host: Arc<HostFacts>,
     /// For `/v1/why`.
-    pub stories: Arc<dyn Stories>,
+    pub answers: Arc<dyn Answers>,
 }
 
 impl Bound {

@@ -47,7 +47,7 @@ async fn start(scratch: &Scratch) -> (Servers, Feed) {
     let (feed, fake) = (Feed::new(8), Arc::new(busy()));
     let metrics =
         Arc::new(Metrics::new(Arc::clone(&fake) as _, Arc::clone(&fake) as _, feed.clone(), host()));
-    let services = Services { metrics, feed: feed.clone(), host: host(), stories: fake };
+    let services = Services { metrics, feed: feed.clone(), host: host(), answers: fake };
     (bind(scratch).await.unwrap().serve(&services), feed)
 }
 

@@ -111,7 +111,7 @@ fn recorded(file: &Path) -> anyhow::Result<Gathered> {
 
 /// How to get into each namespace, by a name that was given to it or by a process that is in it.
 fn entrances(gathered: &Gathered, own: u32) -> BTreeMap<u32, String> {
-    let mut wanted: BTreeSet<u32> = gathered.lessons.iter().map(|lesson| lesson.netns).collect();
+    let mut wanted: BTreeSet<u32> = gathered.outcomes.iter().map(|outcome| outcome.netns).collect();
     let mut found = BTreeMap::from([(own, String::new())]);
     wanted.remove(&own);
     let named =

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use agent_advise::{Advice, Report};
+use agent_advise::{Advice, AdviceReport};
 use anstyle::Style;
 
 const BOLD: Style = Style::new().bold();
 
 /// Wrapped at `width`; commands are not, so that they can be copied.
-pub(super) fn page(report: &Report, width: usize, colour: bool) -> String {
+pub(super) fn page(report: &AdviceReport, width: usize, colour: bool) -> String {
     let mut text = String::new();
     let style = if colour { BOLD } else { Style::new() };
     for advice in &report.advice {
@@ -66,14 +66,14 @@ mod tests {
             risk: "risk".to_owned(),
             command: command.clone(),
         };
-        let report = Report { v: 1, advice: vec![advice], looked_at: vec!["history".to_owned()] };
+        let report = AdviceReport { v: 1, advice: vec![advice], looked_at: vec!["history".to_owned()] };
         let page = page(&report, 60, false);
         assert!(
             page.starts_with("net.ipv4.tcp_retries2: 15 -> 8\n  where   network namespace 7\n  seen    word")
         );
         assert!(page.contains(&command), "{page}");
         assert!(page.lines().filter(|line| !line.contains("sysctl")).all(|line| line.len() <= 60), "{page}");
-        let nothing = Report { advice: Vec::new(), ..report };
+        let nothing = AdviceReport { advice: Vec::new(), ..report };
         assert_eq!(super::page(&nothing, 60, false), "Nothing to change.\n\nLooked at\n  - history\n");
     }
 }

@@ -3,7 +3,7 @@
 use agent_source::kernel::probes::{ProbeState, ProbeStatus};
 use agent_source::kernel::{LoadError, Loss};
 
-use super::place::{Cgroups, Place};
+use super::place::{Cgroups, Surrounding};
 use super::privileges::Privileges;
 use super::report::{Finding, Level};
 use super::surroundings::{KernelFacts, Surroundings};
@@ -112,7 +112,7 @@ fn symbols(privileges: &Privileges) -> Option<Finding> {
 }
 
 /// The walk over open files begins in the pid namespace of who asks (`init_seq_pidns`, kernel/bpf/task_iter.c).
-fn processes(place: &Place) -> Option<Finding> {
+fn processes(place: &Surrounding) -> Option<Finding> {
     let advice = if place.pod { "hostPID: true in the pod" } else { "the host's pid namespace (--pid=host)" };
     (!place.host_pids).then(|| Finding {
         level: Level::Loss,
@@ -123,7 +123,7 @@ fn processes(place: &Place) -> Option<Finding> {
 }
 
 /// A socket carries its cgroup of version 2.
-fn workloads(place: &Place) -> Option<Finding> {
+fn workloads(place: &Surrounding) -> Option<Finding> {
     let what = match place.cgroups {
         Cgroups::V2 => return None,
         Cgroups::Hybrid => {

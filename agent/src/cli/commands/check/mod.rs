@@ -7,7 +7,7 @@ use agent_source::kernel;
 use agent_source::kernel::Options;
 use clap::Args;
 
-use self::report::{Report, Verdict};
+use self::report::{CheckReport, Verdict};
 use self::surroundings::Surroundings;
 use crate::cli::output::Output;
 use crate::cli::printer;
@@ -48,7 +48,7 @@ impl Check {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<ExitCode> {
         let options = Options { ring_size: RING_SIZE, ..Options::default() };
         let survey = kernel::survey(&options);
-        let report = Report::new(Surroundings::here(), survey.as_ref());
+        let report = CheckReport::new(Surroundings::here(), survey.as_ref());
         let text = match self.output {
             Output::Json => schema::json_line(&report),
             Output::Text => text::page(&report, printer::colour()),

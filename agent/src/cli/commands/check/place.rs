@@ -49,7 +49,7 @@ pub enum Cgroups {
 
 /// Surroundings that decide what can be seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct Surrounding {
     /// Who made the container, if this is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Runtime>,
@@ -75,7 +75,7 @@ struct Marks {
     apart: bool,
 }
 
-impl Place {
+impl Surrounding {
     /// That of this process.
     pub fn here() -> Self {
         let host_pids = is_initial("pid", INITIAL_PID);

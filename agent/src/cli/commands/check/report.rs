@@ -13,7 +13,7 @@ const VERSION: u32 = 1;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct CheckReport {
     /// [`VERSION`].
     pub v: u32,
     /// All in one word.
@@ -22,7 +22,7 @@ pub struct Report {
     #[serde(flatten)]
     pub surroundings: Surroundings,
     /// The table of probes; empty if the kernel refused them all together.
-    pub probes: Vec<Probe>,
+    pub probes: Vec<ProbeReport>,
     /// What is wrong or worth knowing.
     pub findings: Vec<Finding>,
 }
@@ -41,7 +41,7 @@ pub enum Verdict {
 
 /// One probe.
 #[derive(Clone, Debug, Serialize)]
-pub struct Probe {
+pub struct ProbeReport {
     /// The signal's word.
     pub name: &'static str,
     /// Where it sits in the kernel.
@@ -99,7 +99,7 @@ pub enum Level {
     Note,
 }
 
-impl Report {
+impl CheckReport {
     /// Judges what became of the programs in these surroundings.
     pub fn new(surroundings: Surroundings, survey: Result<&Survey, &LoadError>) -> Self {
         let (probes, mut findings) = match survey {
@@ -120,7 +120,7 @@ fn of_survey(survey: &Survey, surroundings: &Surroundings) -> Vec<Finding> {
     findings
 }
 
-fn verdict(probes: &[Probe], findings: &[Finding]) -> Verdict {
+fn verdict(probes: &[ProbeReport], findings: &[Finding]) -> Verdict {
     let has = |level| findings.iter().any(|finding| finding.level == level);
     if has(Level::Fatal) {
         Verdict::Unable
@@ -131,16 +131,16 @@ fn verdict(probes: &[Probe], findings: &[Finding]) -> Verdict {
     }
 }
 
-fn probes(survey: &Survey) -> Vec<Probe> {
+fn probes(survey: &Survey) -> Vec<ProbeReport> {
     let Survey { probes, lost, programs } = survey;
     probes.iter().map(|status| probe(status, lost, programs)).collect()
 }
 
-fn probe(status: &ProbeStatus, losses: &[Loss], costs: &[ProgramStats]) -> Probe {
+fn probe(status: &ProbeStatus, losses: &[Loss], costs: &[ProgramStats]) -> ProbeReport {
     let name = status.probe.name;
     let lost: Vec<_> = losses.iter().filter(|loss| loss.probe == Some(name)).map(|loss| loss.what).collect();
     let cost = costs.iter().find(|cost| cost.name == name).map(|cost| cost.instructions);
-    Probe {
+    ProbeReport {
         name,
         hook: status.probe.hook.to_string(),
         required: status.probe.required,

@@ -5,7 +5,7 @@ use std::fs;
 use agent_source::kernel::{KERNEL_BTF, facts};
 use serde::Serialize;
 
-use super::place::Place;
+use super::place::Surrounding;
 use super::privileges::Privileges;
 
 /// What runs here, with which rights, and where.
@@ -16,7 +16,7 @@ pub struct Surroundings {
     /// This process's rights.
     pub privileges: Privileges,
     /// Where it runs.
-    pub place: Place,
+    pub place: Surrounding,
 }
 
 /// The kernel and its settings.
@@ -46,7 +46,7 @@ pub struct KernelFacts {
 impl Surroundings {
     /// Those of this process.
     pub fn here() -> Self {
-        Self { kernel: KernelFacts::here(), privileges: Privileges::here(), place: Place::here() }
+        Self { kernel: KernelFacts::here(), privileges: Privileges::here(), place: Surrounding::here() }
     }
 }
 

@@ -7,9 +7,9 @@ use agent_source::kernel::probes::{PROBES, ProbeState, ProbeStatus};
 use agent_source::kernel::{LoadError, Loss, Survey};
 use serde_json::Value;
 
-use super::place::{Cgroups, Place, Runtime};
+use super::place::{Cgroups, Runtime, Surrounding};
 use super::privileges::Privileges;
-use super::report::{Level, Report, State, Verdict};
+use super::report::{CheckReport, Level, State, Verdict};
 use super::surroundings::{KernelFacts, Surroundings};
 use super::text;
 use crate::schema::json_line;
@@ -37,7 +37,7 @@ fn host() -> Surroundings {
             symbols: true,
             kptr_restrict: Some(1),
         },
-        place: Place { container: None, pod: false, host_pids: true, cgroups: Cgroups::V2 },
+        place: Surrounding { container: None, pod: false, host_pids: true, cgroups: Cgroups::V2 },
     }
 }
 
@@ -45,7 +45,7 @@ fn host() -> Surroundings {
 fn pod() -> Surroundings {
     Surroundings {
         privileges: Privileges { seccomp: true, initial_user_namespace: true, ..Privileges::default() },
-        place: Place {
+        place: Surrounding {
             container: Some(Runtime::Containerd),
             pod: true,
             host_pids: false,
@@ -76,13 +76,13 @@ fn all_up() -> Survey {
     survey("", &ProbeState::Up)
 }
 
-fn state_of(report: &Report, probe: &str) -> State {
+fn state_of(report: &CheckReport, probe: &str) -> State {
     report.probes.iter().find(|one| one.name == probe).unwrap().state
 }
 
 #[test]
 fn nothing_wrong_is_ready() {
-    let report = Report::new(host(), Ok(&all_up()));
+    let report = CheckReport::new(host(), Ok(&all_up()));
     assert_eq!(report.verdict, Verdict::Ready);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
@@ -92,7 +92,7 @@ fn a_note_degrades_nothing() {
     let mut host = host();
     host.kernel.run_times = Some(false);
     host.kernel.jit = Some(false);
-    let report = Report::new(host, Ok(&all_up()));
+    let report = CheckReport::new(host, Ok(&all_up()));
     assert_eq!((report.verdict, report.findings.len()), (Verdict::Ready, 2));
 }
 
@@ -102,7 +102,7 @@ fn what_the_kernel_keeps_to_itself_degrades_the_probe() {
         Loss { probe: Some("reset_sent"), what: "why a reset is sent" },
         Loss { probe: None, what: "cookies of sockets" },
     ];
-    let report = Report::new(host(), Ok(&Survey { lost, ..all_up() }));
+    let report = CheckReport::new(host(), Ok(&Survey { lost, ..all_up() }));
     assert_eq!(report.verdict, Verdict::Degraded);
     assert_eq!(state_of(&report, "reset_sent"), State::Degraded);
     assert_eq!(state_of(&report, "retransmit"), State::Up);
@@ -111,16 +111,16 @@ fn what_the_kernel_keeps_to_itself_degrades_the_probe() {
 
 #[test]
 fn only_a_required_probe_is_fatal() {
-    let optional = Report::new(host(), Ok(&survey("sock_held", &ProbeState::Missing)));
+    let optional = CheckReport::new(host(), Ok(&survey("sock_held", &ProbeState::Missing)));
     assert_eq!((optional.verdict, state_of(&optional, "sock_held")), (Verdict::Degraded, State::Missing));
     let refused = ProbeState::Refused("Invalid argument".to_owned());
-    let required = Report::new(host(), Ok(&survey("retransmit", &refused)));
+    let required = CheckReport::new(host(), Ok(&survey("retransmit", &refused)));
     assert_eq!((required.verdict, state_of(&required, "retransmit")), (Verdict::Unable, State::Refused));
 }
 
 #[test]
 fn missing_privileges_are_named() {
-    let report = Report::new(pod(), Err(&LoadError::NotPermitted));
+    let report = CheckReport::new(pod(), Err(&LoadError::NotPermitted));
     assert_eq!((report.verdict, report.probes.len()), (Verdict::Unable, 0));
     let advice = report.findings[0].advice.join("\n");
     assert!(advice.contains("CAP_BPF and CAP_PERFMON") && advice.contains("securityContext"), "{advice}");
@@ -132,7 +132,9 @@ fn a_refusal_with_all_privileges_is_explained_by_what_is_left() {
     let advice_for = |change: fn(&mut Surroundings)| {
         let mut host = host();
         change(&mut host);
-        Report::new(host, Ok(&survey("retransmit", &ProbeState::NotPermitted))).findings[0].advice.join("\n")
+        CheckReport::new(host, Ok(&survey("retransmit", &ProbeState::NotPermitted))).findings[0]
+            .advice
+            .join("\n")
     };
     assert!(
         advice_for(|host| host.kernel.lockdown = Some("confidentiality".to_owned())).contains("lockdown")
@@ -146,7 +148,7 @@ fn a_refusal_with_all_privileges_is_explained_by_what_is_left() {
 fn a_pod_without_the_hosts_processes_loses_holders() {
     let mut pod = Surroundings { privileges: host().privileges, ..pod() };
     pod.privileges.symbols = false;
-    let report = Report::new(pod, Ok(&all_up()));
+    let report = CheckReport::new(pod, Ok(&all_up()));
     assert_eq!(report.verdict, Verdict::Degraded);
     let advice: Vec<_> = report.findings.iter().flat_map(|finding| &finding.advice).cloned().collect();
     assert!(advice.iter().any(|advice| advice.contains("hostPID: true")), "{advice:?}");
@@ -155,7 +157,7 @@ fn a_pod_without_the_hosts_processes_loses_holders() {
 
 #[test]
 fn an_old_kernel_is_told_so() {
-    let report = Report::new(host(), Err(&LoadError::TooOld("5.4.0".to_owned())));
+    let report = CheckReport::new(host(), Err(&LoadError::TooOld("5.4.0".to_owned())));
     let page = text::page(&report, false);
     assert!(page.contains("fatal: watch Linux 5.4.0: it has no BPF ring buffer"), "{page}");
     assert!(page.contains("do: run a kernel of 5.10 or later"), "{page}");
@@ -164,7 +166,7 @@ fn an_old_kernel_is_told_so() {
 #[test]
 fn one_screen_has_every_probe() {
     let report =
-        Report::new(host(), Ok(&survey("sock_held", &ProbeState::Refused("no \u{1b}[2J".to_owned()))));
+        CheckReport::new(host(), Ok(&survey("sock_held", &ProbeState::Refused("no \u{1b}[2J".to_owned()))));
     let page = text::page(&report, false);
     assert!(page.starts_with("degraded: "), "{page}");
     for probe in PROBES {
@@ -190,7 +192,7 @@ fn paths(prefix: &str, value: &Value, to: &mut BTreeSet<String>) {
 #[test]
 fn the_schema_page_names_every_field() {
     let refused = survey("sock_held", &ProbeState::Refused("Invalid argument".to_owned()));
-    let report = Report::new(Surroundings { privileges: host().privileges, ..pod() }, Ok(&refused));
+    let report = CheckReport::new(Surroundings { privileges: host().privileges, ..pod() }, Ok(&refused));
     let mut written = BTreeSet::new();
     paths("", &serde_json::from_str(&json_line(&report)).unwrap(), &mut written);
     let chapter =

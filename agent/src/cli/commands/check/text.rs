@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use agent_model::escape::Escaped;
 use anstyle::{AnsiColor, Style};
 
-use super::place::{Cgroups, Place, Runtime};
+use super::place::{Cgroups, Runtime, Surrounding};
 use super::privileges::Privileges;
-use super::report::{Finding, Level, Probe, Report, State, Verdict};
+use super::report::{CheckReport, Finding, Level, ProbeReport, State, Verdict};
 use super::surroundings::KernelFacts;
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -15,8 +15,8 @@ const DOUBTFUL: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// The whole page.
-pub fn page(report: &Report, colour: bool) -> String {
-    let mut page = Page { text: String::new(), colour };
+pub fn page(report: &CheckReport, colour: bool) -> String {
+    let mut page = CheckText { text: String::new(), colour };
     page.verdict(report.verdict);
     let surroundings = &report.surroundings;
     page.row("kernel", &kernel(&surroundings.kernel));
@@ -27,12 +27,12 @@ pub fn page(report: &Report, colour: bool) -> String {
     page.text
 }
 
-struct Page {
+struct CheckText {
     text: String,
     colour: bool,
 }
 
-impl Page {
+impl CheckText {
     fn paint(&self, style: Style, text: &str) -> String {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
@@ -56,7 +56,7 @@ impl Page {
         self.line(&format!("{name:<8} {text}"));
     }
 
-    fn probes(&mut self, probes: &[Probe]) {
+    fn probes(&mut self, probes: &[ProbeReport]) {
         if probes.is_empty() {
             return;
         }
@@ -141,7 +141,7 @@ fn privileges(privileges: &Privileges) -> String {
     text
 }
 
-fn place(place: &Place) -> String {
+fn place(place: &Surrounding) -> String {
     let container = match place.container {
         None => "the host",
         Some(Runtime::Docker) => "a container of Docker",

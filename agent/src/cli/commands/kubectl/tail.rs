@@ -18,8 +18,8 @@ use super::ends::Ends;
 use super::merge::Merge;
 use super::target::Target;
 use crate::cli::flags::filter::FilterArgs;
-use crate::cli::flags::look::LookArgs;
 use crate::cli::flags::since::since;
+use crate::cli::flags::style::StyleArgs;
 use crate::cli::output::{Formatter, Output};
 use crate::cli::printer;
 use crate::filter::place::Where;
@@ -59,7 +59,7 @@ pub(super) struct Tail {
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
-    look: LookArgs,
+    look: StyleArgs,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -71,7 +71,7 @@ struct Question {
 }
 
 /// What a stream gives.
-enum Heard {
+enum FeedItem {
     Line(usize, String),
     End(usize),
 }
@@ -90,10 +90,10 @@ impl Tail {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let questions = self.questions()?;
         let mut print = Print::new(&questions, Formatter::new(self.output, self.look.look()), self.output);
-        let (sender, heard) = mpsc::channel();
+        let (sender, published) = mpsc::channel();
         let streams = Streams::start(&self.cluster, &questions, &sender)?;
         drop(sender);
-        let result = follow(&heard, &mut print, &questions);
+        let result = follow(&published, &mut print, &questions);
         drop(streams);
         printer::end(result)
     }
@@ -161,22 +161,26 @@ fn flags(query: &Query) -> Vec<OsString> {
 struct Streams(Vec<Child>);
 
 impl Streams {
-    fn start(cluster: &Cluster, questions: &[Question], heard: &Sender<Heard>) -> anyhow::Result<Self> {
+    fn start(
+        cluster: &Cluster,
+        questions: &[Question],
+        published: &Sender<FeedItem>,
+    ) -> anyhow::Result<Self> {
         let mut streams = Self(Vec::new());
         for (index, Question { agent, query }) in questions.iter().enumerate() {
             let mut command = cluster.exec(agent, &flags(query));
             let mut child = command.stdout(Stdio::piped()).spawn().context("start kubectl")?;
             let output = child.stdout.take().context("kubectl has no output")?;
             streams.0.push(child);
-            let heard = heard.clone();
+            let published = published.clone();
             thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    if heard.send(Heard::Line(index, line)).is_err() {
+                    if published.send(FeedItem::Line(index, line)).is_err() {
                         return;
                     }
                 }
                 // Nobody may listen any more.
-                let _ = heard.send(Heard::End(index));
+                let _ = published.send(FeedItem::End(index));
             });
         }
         Ok(streams)
@@ -194,18 +198,20 @@ impl Drop for Streams {
 }
 
 /// Prints until all streams have ended, which is nobody's wish.
-fn follow(heard: &Receiver<Heard>, print: &mut Print, questions: &[Question]) -> anyhow::Result<()> {
+fn follow(published: &Receiver<FeedItem>, print: &mut Print, questions: &[Question]) -> anyhow::Result<()> {
     print.header()?;
     let mut merge = Merge::of(questions.len());
     loop {
         let pause = merge.pause(Instant::now()).unwrap_or(IDLE);
-        match heard.recv_timeout(pause) {
-            Ok(Heard::Line(index, line)) => {
+        match published.recv_timeout(pause) {
+            Ok(FeedItem::Line(index, line)) => {
                 let name = Head::of(&line);
                 let time = name.time().unwrap_or_else(Timestamp::now);
                 merge.put(time, Instant::now(), (index, name, line));
             }
-            Ok(Heard::End(index)) => log::warn!("the stream of node {} ended", questions[index].agent.node()),
+            Ok(FeedItem::End(index)) => {
+                log::warn!("the stream of node {} ended", questions[index].agent.node())
+            }
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => break,
         }

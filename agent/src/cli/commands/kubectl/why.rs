@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, Pod};
 use super::target::Target;
-use crate::answers::why::Report;
+use crate::answers::why::WhyReport;
 use crate::cli::commands::why;
 use crate::cli::output::Output;
 use crate::cli::printer;
@@ -45,7 +45,7 @@ pub(in crate::cli) struct Told {
     /// The node that it lives on.
     pub(in crate::cli) node: String,
     /// What its agent says.
-    pub(in crate::cli) report: Report,
+    pub(in crate::cli) report: WhyReport,
 }
 
 /// The JSON form.
@@ -67,7 +67,7 @@ impl Why {
         let text = match self.output {
             Output::Text => why::told(&ends),
             Output::Json => {
-                let Report { local, remote, shared_id, .. } = &ends[0].report;
+                let WhyReport { local, remote, shared_id, .. } = &ends[0].report;
                 let flow = community_id(local.socket_address(), remote.socket_address());
                 let shared_id = shared_id.as_deref();
                 serde_json::to_string(&Both { v: VERSION, shared_id, flow, ends: &ends })? + "\n"
@@ -98,7 +98,7 @@ impl Why {
 
     /// The other end's story, if it lives on another node whose agent remembers it.
     fn second(&self, first: &Told, agents: &[Pod]) -> anyhow::Result<Option<Told>> {
-        let Report { local, remote, shared_id, .. } = &first.report;
+        let WhyReport { local, remote, shared_id, .. } = &first.report;
         let node = self.node_of(remote.address, agents)?;
         let others = agents.iter().filter(|agent| agent.node() != first.node);
         if let Some(id) = shared_id {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use agent_model::timers::schedule::{Schedule, Step};
 use serde_json::{Map, Value as Json, json};
 
-use super::report::{Life, Part, Report, Rounded, Within};
+use super::report::{Life, Part, Rounded, TimeoutsReport, Within};
 use super::settings::{Settings, Source, Value};
 
 /// Version of the fields.
 const VERSION: u32 = 1;
 
 /// The report as JSON.
-pub fn object(report: &Report) -> Json {
+pub fn object(report: &TimeoutsReport) -> Json {
     let mut object = Map::new();
     object.insert("version".into(), VERSION.into());
     object.insert("settings".into(), settings(&report.settings));

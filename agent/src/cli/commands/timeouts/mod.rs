@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use self::report::Report;
+use self::report::TimeoutsReport;
 use self::settings::{Host, Settings};
 
 mod json;
@@ -160,9 +160,9 @@ impl FromStr for Rtos {
 
 /// Prints what `args` ask for to `out`.
 pub fn run(args: &Timeouts, out: &mut impl Write) -> anyhow::Result<()> {
-    let report = Report::new(args, Settings::new(args, &Host::here()));
+    let report = TimeoutsReport::new(args, Settings::new(args, &Host::here()));
     match args.output {
-        Format::Text => write!(out, "{}", text::Page(&report))?,
+        Format::Text => write!(out, "{}", text::ScheduleText(&report))?,
         Format::Json => writeln!(out, "{}", json::object(&report))?,
     }
     Ok(())

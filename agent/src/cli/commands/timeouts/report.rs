@@ -15,7 +15,7 @@ use super::{Time, Timeouts};
 pub const RFC1122_R2: Duration = Duration::from_secs(100);
 
 /// Everything asked for.
-pub struct Report {
+pub struct TimeoutsReport {
     /// What it is made from.
     pub settings: Settings,
     /// One a subject.
@@ -87,7 +87,7 @@ pub struct Within {
     pub rfc1122: u8,
 }
 
-impl Report {
+impl TimeoutsReport {
     /// Works out what `args` ask for.
     pub fn new(args: &Timeouts, settings: Settings) -> Self {
         let mut parts = vec![];

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use serde_json::Value as Json;
 
-use super::report::Report;
+use super::report::TimeoutsReport;
 use super::settings::{Host, Settings};
 use super::{Rtos, Time, Timeouts, json, text};
 
@@ -27,14 +27,14 @@ impl Machine {
         Self(dir)
     }
 
-    fn report(&self, args: &str) -> Report {
+    fn report(&self, args: &str) -> TimeoutsReport {
         let args = ["timeouts"].into_iter().chain(args.split_whitespace());
         let args = Cli::try_parse_from(args).expect("valid arguments").timeouts;
-        Report::new(&args, Settings::new(&args, &Host::at(self.0.clone(), Some(250))))
+        TimeoutsReport::new(&args, Settings::new(&args, &Host::at(self.0.clone(), Some(250))))
     }
 
     fn text(&self, args: &str) -> String {
-        text::Page(&self.report(args)).to_string()
+        text::ScheduleText(&self.report(args)).to_string()
     }
 
     fn json(&self, args: &str) -> Json {

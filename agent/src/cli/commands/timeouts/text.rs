@@ -6,13 +6,13 @@ use std::time::Duration;
 use agent_model::timers::schedule::{Schedule, Step};
 
 use super::plot;
-use super::report::{Life, Part, Report, Rounded, Within};
+use super::report::{Life, Part, Rounded, TimeoutsReport, Within};
 use super::settings::{Settings, Source, Value};
 
 /// The whole page.
-pub struct Page<'a>(pub &'a Report);
+pub struct ScheduleText<'a>(pub &'a TimeoutsReport);
 
-impl Display for Page<'_> {
+impl Display for ScheduleText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let settings = &self.0.settings;
         for (n, part) in self.0.parts.iter().enumerate() {

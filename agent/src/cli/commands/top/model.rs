@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::table::{self, Order, Row};
 use crate::answers::top::Top;
-use crate::answers::why::Report;
+use crate::answers::why::WhyReport;
 use crate::schema::Diagnosis;
 
 /// Diagnoses that are kept, the newest.
@@ -29,7 +29,7 @@ pub(super) enum Message {
     /// The agent does not answer.
     Down(String),
     /// The story of a connection, or why there is none.
-    Why(String, Result<Box<Report>, String>),
+    Why(String, Result<Box<WhyReport>, String>),
     /// A key.
     Key(KeyEvent),
     /// Time went on.
@@ -72,7 +72,7 @@ pub(super) struct Detail {
     /// Its name.
     pub(super) connection: String,
     /// `None` until the agent answers.
-    pub(super) report: Option<Result<Box<Report>, String>>,
+    pub(super) report: Option<Result<Box<WhyReport>, String>>,
     /// Lines above the screen.
     pub(super) scroll: u16,
 }

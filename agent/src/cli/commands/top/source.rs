@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::model::Message;
 use crate::answers::top::Top;
-use crate::answers::why::Report;
+use crate::answers::why::WhyReport;
 use crate::cli::client;
 use crate::cli::client::ClientError;
 use crate::filter::query::Query;
@@ -70,7 +70,7 @@ impl Source {
     }
 }
 
-async fn why(socket: &Path, connection: &str) -> anyhow::Result<Report> {
+async fn why(socket: &Path, connection: &str) -> anyhow::Result<WhyReport> {
     let answer = client::ask(socket, &format!("/v1/why?id={connection}")).await?;
     serde_json::from_str(&answer).context("read the agent's answer")
 }

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::model::{Model, Panel};
 use crate::answers::top::{Stalled, Workload};
-use crate::schema::{Diagnosis, Outlook, Owner, Place};
+use crate::schema::{Diagnosis, Outlook, Owner, PlaceNames};
 
 /// A column of a panel.
 #[derive(Debug)]
@@ -236,8 +236,8 @@ fn name(owner: Option<&Owner>) -> String {
 }
 
 /// In a pod its name comes first, as in a line of `tcpwhy tail`.
-fn who(place: Option<&Place>, owner: Option<&Owner>) -> String {
-    match place.and_then(Place::short) {
+fn who(place: Option<&PlaceNames>, owner: Option<&Owner>) -> String {
+    match place.and_then(PlaceNames::short) {
         Some(place) => format!("{} {}", Escaped(&place), name(owner)),
         None => name(owner),
     }

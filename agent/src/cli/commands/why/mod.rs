@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 
 use super::kubectl::Told;
-use crate::answers::why::{Report, Wanted, svg};
+use crate::answers::why::{Wanted, WhyReport, svg};
 use crate::cli::flags::place::PlaceArgs;
 use crate::cli::flags::{filter, paths};
 use crate::cli::output::Output;
@@ -105,7 +105,7 @@ impl Why {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &WhyReport) -> String {
     text::page(report, width(), printer::colour())
 }
 

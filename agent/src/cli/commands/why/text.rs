@@ -9,15 +9,15 @@ use agent_model::limits::FIRST_ENTRIES;
 use agent_model::words;
 use anstyle::Style;
 
-use crate::answers::why::{Happening, Report};
+use crate::answers::why::{Happening, WhyReport};
 use crate::cli::commands::kubectl::Told;
-use crate::schema::{Diagnosis, Outlook, Place};
+use crate::schema::{Diagnosis, Outlook, PlaceNames};
 
 const BOLD: Style = Style::new().bold();
 
 /// Wrapped at `width`.
-pub(in crate::cli) fn page(report: &Report, width: usize, colour: bool) -> String {
-    let mut page = Page { text: String::new(), width, colour };
+pub(in crate::cli) fn page(report: &WhyReport, width: usize, colour: bool) -> String {
+    let mut page = ReportText { text: String::new(), width, colour };
     page.identity(report);
     page.timeline(report);
     match &report.diagnosis {
@@ -36,7 +36,7 @@ pub(in crate::cli) fn both(ends: &[Told], width: usize, colour: bool) -> String 
     let [Told { node, report }, other] = ends else {
         return ends.iter().map(|end| page(&end.report, width, colour)).collect();
     };
-    let mut page = Page { text: String::new(), width, colour };
+    let mut page = ReportText { text: String::new(), width, colour };
     page.identity(report);
     page.item("", &format!("on node {node}"));
     page.identity(&other.report);
@@ -51,14 +51,14 @@ pub(in crate::cli) fn both(ends: &[Told], width: usize, colour: bool) -> String 
     page.text
 }
 
-struct Page {
+struct ReportText {
     text: String,
     width: usize,
     colour: bool,
 }
 
 /// `pod shop/web-7d9f/nginx of Deployment web`, `unit ssh.service`.
-fn words(place: &Place) -> String {
+fn words(place: &PlaceNames) -> String {
     let short = place.short().unwrap_or_default();
     let place_words = match (&place.pod, &place.unit) {
         (Some(_), _) => format!("pod {}", Escaped(&short)),
@@ -70,9 +70,9 @@ fn words(place: &Place) -> String {
     format!("{place_words}{}", of.unwrap_or_default())
 }
 
-impl Page {
-    fn identity(&mut self, report: &Report) {
-        let Report { local, remote, connection, .. } = report;
+impl ReportText {
+    fn identity(&mut self, report: &WhyReport) {
+        let WhyReport { local, remote, connection, .. } = report;
         self.title(&format!("{local} -- {remote}"));
         let state = report.state.map_or("unknown", words::state);
         let alive = if report.alive { "alive" } else { "dead" };
@@ -90,7 +90,7 @@ impl Page {
         }
     }
 
-    fn people(&mut self, report: &Report) {
+    fn people(&mut self, report: &WhyReport) {
         if let Some(owner) = &report.process {
             let doubt = if owner.source == OwnerSource::Listener {
                 " (it listens; the owner itself is not known)"
@@ -117,7 +117,7 @@ impl Page {
         }
     }
 
-    fn timeline(&mut self, report: &Report) {
+    fn timeline(&mut self, report: &WhyReport) {
         self.title("Timeline");
         for (index, happening) in report.timeline.iter().enumerate() {
             if let Some(events) = report.left_out.filter(|_| index == FIRST_ENTRIES) {
@@ -229,7 +229,7 @@ fn entry(happening: &Happening) -> (String, String) {
 }
 
 /// What is said where no rule holds.
-fn uncaused(report: &Report) -> &'static str {
+fn uncaused(report: &WhyReport) -> &'static str {
     match report.outlook {
         Some(_) => "none yet: half-open, its client has not answered the SYN-ACK",
         None => "nothing is wrong with it that tcpwhy can see",
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(Wanted::parse(&wanted.to_query()), Ok(wanted.clone()));
         let report = report(bench.0.correlator(), bench.0.tracker(), &wanted).unwrap();
         let json = serde_json::to_string(&report).unwrap();
-        assert_eq!(serde_json::from_str::<crate::answers::why::Report>(&json).unwrap(), report);
+        assert_eq!(serde_json::from_str::<crate::answers::why::WhyReport>(&json).unwrap(), report);
         let page = page(&report, 80, false);
         assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
         for part in [

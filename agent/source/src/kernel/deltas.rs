@@ -8,17 +8,17 @@ use agent_model::counters;
 use agent_model::event::{CountRow, Fact, HealthRow};
 
 use super::probes::Probe;
-use super::stats::{Counters, Kept, Place};
+use super::stats::{BucketOf, Counters, Kept};
 
 /// Rows of one fact: some 30 KB, a fraction of a recording's block.
 const ROWS: usize = 256;
 
 /// What the stream was told of the counters. As large as the kernel side's map of them.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Deltas {
     counts: HashMap<CountKey, Count>,
     health: [Health; signal::END as usize],
-    kept: HashMap<(Place, usize), Left>,
+    kept: HashMap<(BucketOf, usize), Left>,
     is_waiting: bool,
 }
 
@@ -33,9 +33,9 @@ struct Left {
 /// A bucket's events that nobody else tells any more: [`IDLE`], and time for an event that is being counted.
 const SETTLED: u64 = IDLE + 100_000_000;
 
-impl Told {
+impl Deltas {
     /// What was lost and what was coalesced since, and health if it has changed.
-    pub fn border(&mut self, time: u64, counters: &Counters) -> anyhow::Result<Vec<Fact>> {
+    pub fn since_asked(&mut self, time: u64, counters: &Counters) -> anyhow::Result<Vec<Fact>> {
         let health = counters::Counters::health(counters).map_err(anyhow::Error::from_boxed)?;
         let coalesced = |table: &[Health]| table.iter().map(|row| row.coalesced).sum::<u64>();
         let is_storm = coalesced(&health) != coalesced(&self.health);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_told() {
-        let mut told = Told::default();
+        let mut told = Deltas::default();
         let facts = told.counts(1, &[count(1, 0), count(2, 5)]);
         let [Fact::Counts { time: 1, rows, health: _ }] = &facts[..] else { panic!("{facts:?}") };
         assert_eq!((rows.len(), rows[0].netns, rows[0].events), (1, 2, 5));
@@ -148,14 +148,14 @@ mod tests {
     #[test]
     fn many_rows_come_in_bounded_facts() {
         let rows: Vec<_> = (0..1000).map(|netns| count(netns, 1)).collect();
-        let facts = Told::default().counts(1, &rows);
+        let facts = Deltas::default().counts(1, &rows);
         assert_eq!(facts.len(), 4);
         assert!(facts.iter().all(|fact| serde_json::to_vec(fact).unwrap().len() < 64 << 10));
     }
 
     fn kept(until: u64, left: u64, waiting: u64, port: u16) -> Kept {
         let key = CountKey { signal: signal::RESET_SENT, ..CountKey::default() };
-        Kept { place: (Place::Port(7), 0), key, port, bucket: Bucket { until, left, waiting } }
+        Kept { place: (BucketOf::Port(7), 0), key, port, bucket: Bucket { until, left, waiting } }
     }
 
     fn counts(facts: &[Fact]) -> Vec<u64> {
@@ -166,7 +166,7 @@ mod tests {
     /// The kernel side moves what waits to what is left at the first event after the pause: no difference.
     #[test]
     fn the_last_of_a_storm_are_told_once() {
-        let mut told = Told::default();
+        let mut told = Deltas::default();
         assert!(told.coalesced(SETTLED, &[kept(5, 0, 9, 80)]).is_empty(), "the next record may tell them");
         assert!(told.is_waiting());
         assert_eq!(counts(&told.coalesced(SETTLED + 6, &[kept(5, 0, 9, 80)])), [9]);
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn losses_are_told_by_their_signal() {
-        let (mut told, mut health) = (Told::default(), [Health::default(); signal::END as usize]);
+        let (mut told, mut health) = (Deltas::default(), [Health::default(); signal::END as usize]);
         health[usize::from(signal::RESET_SENT)].lost_ring = 7;
         let facts = told.health(1, &health);
         assert_eq!(facts[0], Fact::Lost { signal: "reset_sent".into(), count: 7 });

@@ -96,7 +96,7 @@ pub struct Retries {
 
 /// All that a namespace taught.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lesson {
+pub struct Outcome {
     /// Inode of the network namespace.
     pub netns: u32,
     /// Its settings, as its sockets had them last; absent until a stall or a death was seen.
@@ -110,10 +110,10 @@ pub struct Lesson {
     pub deaths: BTreeMap<Cause, u64>,
 }
 
-/// Lessons by namespace.
+/// Outcomes by namespace.
 #[derive(Clone, Debug, Default)]
-pub struct Lessons {
-    known: BTreeMap<u32, Lesson>,
+pub struct Outcomes {
+    known: BTreeMap<u32, Outcome>,
     left_out: u64,
 }
 
@@ -139,35 +139,35 @@ impl Start {
     }
 }
 
-impl Lessons {
+impl Outcomes {
     /// A stall is over: the peer answered after `stage` timeouts.
     pub fn recovered(&mut self, connection: &Connection, start: &Start, stage: u32, hz: u32) {
-        let Some(lesson) = self.of(connection, hz) else { return };
+        let Some(outcome) = self.of(connection, hz) else { return };
         let (waiting, rto_ms) = (start.waiting, millis(start.rto));
         let same = |known: &&mut Recovery| (known.waiting, known.stage) == (waiting, stage);
-        match lesson.recoveries.iter_mut().find(same) {
+        match outcome.recoveries.iter_mut().find(same) {
             Some(known) => {
                 known.count += 1;
                 known.rto_ms = known.rto_ms.max(rto_ms);
             }
-            None => lesson.recoveries.push(Recovery { waiting, stage, rto_ms, count: 1 }),
+            None => outcome.recoveries.push(Recovery { waiting, stage, rto_ms, count: 1 }),
         }
     }
 
     /// A connection died; `stall` is how it began to be silent, since when, and how far it came.
     pub fn died(&mut self, connection: &Connection, cause: Cause, stall: Option<(Start, u64, u32)>, hz: u32) {
-        let Some(lesson) = self.of(connection, hz) else { return };
-        *lesson.deaths.entry(cause).or_default() += 1;
+        let Some(outcome) = self.of(connection, hz) else { return };
+        *outcome.deaths.entry(cause).or_default() += 1;
         let Some(((start, since, stage), died)) =
             stall.zip(connection.died()).filter(|_| is_of_silence(cause))
         else {
             return;
         };
         let lived = Duration::from_nanos(died.saturating_sub(since)).saturating_add(start.before());
-        if lesson.losses.len() >= LOSSES {
-            lesson.losses.pop_front();
+        if outcome.losses.len() >= LOSSES {
+            outcome.losses.pop_front();
         }
-        lesson.losses.push_back(Loss {
+        outcome.losses.push_back(Loss {
             cause,
             waiting: start.waiting,
             stage,
@@ -179,13 +179,13 @@ impl Lessons {
 
     /// Something without a connection failed, so often.
     pub fn failed(&mut self, netns: u32, cause: Cause, times: u64) {
-        if let Some(lesson) = self.namespace(netns) {
-            *lesson.deaths.entry(cause).or_default() += times;
+        if let Some(outcome) = self.namespace(netns) {
+            *outcome.deaths.entry(cause).or_default() += times;
         }
     }
 
     /// All, by namespace.
-    pub fn iter(&self) -> impl Iterator<Item = &Lesson> {
+    pub fn iter(&self) -> impl Iterator<Item = &Outcome> {
         self.known.values()
     }
 
@@ -194,20 +194,20 @@ impl Lessons {
         self.left_out
     }
 
-    fn of(&mut self, connection: &Connection, hz: u32) -> Option<&mut Lesson> {
-        let lesson = self.namespace(connection.identity.netns)?;
+    fn of(&mut self, connection: &Connection, hz: u32) -> Option<&mut Outcome> {
+        let outcome = self.namespace(connection.identity.netns)?;
         if let Some(tcp) = connection.tcp() {
-            lesson.retries = Some(Retries::of(&tcp, hz));
+            outcome.retries = Some(Retries::of(&tcp, hz));
         }
-        Some(lesson)
+        Some(outcome)
     }
 
-    fn namespace(&mut self, netns: u32) -> Option<&mut Lesson> {
+    fn namespace(&mut self, netns: u32) -> Option<&mut Outcome> {
         if self.known.len() >= NAMESPACES && !self.known.contains_key(&netns) {
             self.left_out += 1;
             return None;
         }
-        Some(self.known.entry(netns).or_insert_with(|| Lesson { netns, ..Lesson::default() }))
+        Some(self.known.entry(netns).or_insert_with(|| Outcome { netns, ..Outcome::default() }))
     }
 }
 
@@ -255,11 +255,11 @@ mod tests {
 
     #[test]
     fn what_namespaces_without_room_teach_is_counted() {
-        let mut lessons = Lessons::default();
+        let mut outcomes = Outcomes::default();
         for netns in 0..NAMESPACES as u32 + 3 {
-            lessons.failed(netns, Cause::ConnectionRefused, 1);
+            outcomes.failed(netns, Cause::ConnectionRefused, 1);
         }
-        lessons.failed(0, Cause::ConnectionRefused, 1);
-        assert_eq!((lessons.iter().count(), lessons.left_out()), (NAMESPACES, 3));
+        outcomes.failed(0, Cause::ConnectionRefused, 1);
+        assert_eq!((outcomes.iter().count(), outcomes.left_out()), (NAMESPACES, 3));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_model::counters::Counters;
 use agent_model::event::Fact;
 use agent_model::frame::Frame;
-use agent_source::kernel::{Told, facts};
+use agent_source::kernel::{Deltas, facts};
 use agent_source::recording::Recorder;
 use anyhow::Context as _;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -18,22 +18,22 @@ const TICK: Duration = Duration::from_secs(1);
 const COUNTS_TICKS: u32 = 10;
 
 /// Takes the frames of a live run, and adds to them what the kernel side counted.
-pub struct Tape {
+pub struct Tap {
     recorder: Recorder,
     counters: Arc<dyn Counters>,
-    told: Told,
+    deltas: Deltas,
     /// Network namespaces that are recorded; all if empty.
     netns: Vec<u32>,
     clock: Interval,
     ticks: u32,
 }
 
-impl Tape {
+impl Tap {
     /// Of these network namespaces only, unless there are none. Must be called inside a tokio runtime.
     pub fn new(recorder: Recorder, counters: Arc<dyn Counters>, netns: Vec<u32>) -> Self {
         let mut clock = interval(TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { recorder, counters, told: Told::default(), netns, clock, ticks: 0 }
+        Self { recorder, counters, deltas: Deltas::default(), netns, clock, ticks: 0 }
     }
 
     /// Waits until [`Self::tell`] is due. Safe to cancel.
@@ -55,7 +55,7 @@ impl Tape {
     pub fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         let mut counts = self.counters.counts().map_err(anyhow::Error::from_boxed).context("read COUNTS")?;
         counts.retain(|(key, _)| self.wants(key.netns));
-        let facts = self.told.counts(facts::monotonic()?, &counts);
+        let facts = self.deltas.counts(facts::monotonic()?, &counts);
         frames.extend(facts.iter().map(Frame::fact));
         frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(&Fact::TcpMemory(memory))));
         Ok(())

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 
 use agent_model::frame::Frame;
-use agent_source::kernel::{Counters, Told, facts};
+use agent_source::kernel::{Counters, Deltas, facts};
 use anyhow::Context as _;
 
 /// How often the kernel side is asked, while records come; ns.
 const INTERVAL: u64 = 1_000_000_000;
 
 /// Asks what was lost and coalesced, after records came: an idle host is left alone.
-pub(super) struct Border {
+pub(super) struct Losses {
     counters: Arc<Counters>,
-    told: Told,
+    deltas: Deltas,
     due: Option<u64>,
 }
 
-impl Border {
+impl Losses {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { counters, told: Told::default(), due: None }
+        Self { counters, deltas: Deltas::default(), due: None }
     }
 
     /// When the kernel side is to be asked, ns of `CLOCK_MONOTONIC`.
@@ -34,9 +34,9 @@ impl Border {
     /// Appends what there is to tell, if it is time.
     pub(super) fn tell(&mut self, now: u64, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         if self.due.take_if(|due| *due <= now).is_some() {
-            let facts = self.told.border(now, &self.counters).context("ask what was lost")?;
+            let facts = self.deltas.since_asked(now, &self.counters).context("ask what was lost")?;
             frames.extend(facts.iter().map(Frame::fact));
-            if self.told.is_waiting() {
+            if self.deltas.is_waiting() {
                 self.note(now);
             }
         }
@@ -45,9 +45,10 @@ impl Border {
 
     /// Appends all that there is to tell: no later record will.
     pub(super) fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
-        let facts = self.told.border(facts::monotonic()?, &self.counters).context("ask what was lost")?;
+        let facts =
+            self.deltas.since_asked(facts::monotonic()?, &self.counters).context("ask what was lost")?;
         let buckets = self.counters.buckets().context("ask what was coalesced")?;
-        let left = self.told.coalesced(u64::MAX, &buckets);
+        let left = self.deltas.coalesced(u64::MAX, &buckets);
         frames.extend(facts.iter().chain(&left).map(Frame::fact));
         Ok(())
     }

@@ -11,7 +11,7 @@ use agent_model::counters::Counters;
 use agent_source::recording::{Recorder, Recording, WriteError, Writer};
 use anyhow::{Context as _, bail};
 
-use crate::live::Tape;
+use crate::live::Tap;
 
 /// Opens a new file, or the one that is there to replace it.
 pub(in crate::cli) fn open(path: &Path, overwrite: bool) -> anyhow::Result<Writer<File>> {
@@ -23,9 +23,9 @@ pub(in crate::cli) fn start(
     writer: Writer<File>,
     netns: Vec<u32>,
     counters: Arc<dyn Counters>,
-) -> anyhow::Result<(Tape, Recording)> {
+) -> anyhow::Result<(Tap, Recording)> {
     let (recorder, recording) = Recorder::new(writer).context("start a thread")?;
-    Ok((Tape::new(recorder, counters, netns), recording))
+    Ok((Tap::new(recorder, counters, netns), recording))
 }
 
 /// A reader that goes is an end like any other.

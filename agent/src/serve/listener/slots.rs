@@ -1,4 +1,4 @@
-//! Places at a listener: whoever asks for nothing cannot keep out who does.
+//! Slots at a listener: whoever asks for nothing cannot keep out who does.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -11,17 +11,17 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// All of a listener.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     free: Arc<Semaphore>,
     /// An answer ended.
     idle: Arc<Notify>,
     /// Oldest first.
-    taken: VecDeque<Weak<Place>>,
+    taken: VecDeque<Weak<Slot>>,
 }
 
 /// One connection's.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     /// Somebody else needs it.
     pub(super) wanted: Notify,
     /// Requests whose answers are under way.
@@ -34,7 +34,7 @@ pub(super) struct Place {
 
 /// While it lives, a request is answered.
 #[derive(Debug)]
-pub(super) struct Answer(Arc<Place>);
+pub(super) struct Answer(Arc<Slot>);
 
 /// A body with its [`Answer`]: hyper drops it when it is sent.
 pub(super) struct Answering<B> {
@@ -42,27 +42,27 @@ pub(super) struct Answering<B> {
     pub(super) _answer: Answer,
 }
 
-impl Places {
+impl Slots {
     pub(super) fn new(count: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(count)), idle: Arc::default(), taken: VecDeque::new() }
     }
 
     /// A free one. If there is none, the connection that came first of those that never asked for anything has
     /// to go, else of those that ask for nothing now; while all are answered, this waits.
-    pub(super) async fn take(&mut self) -> Arc<Place> {
+    pub(super) async fn take(&mut self) -> Arc<Slot> {
         let permit = self.permit().await;
         let idle = Arc::clone(&self.idle);
-        let place = Place {
+        let slot = Slot {
             wanted: Notify::new(),
             answers: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
             idle,
             _permit: permit,
         };
-        let place = Arc::new(place);
+        let slot = Arc::new(slot);
         self.taken.retain(|taken| taken.strong_count() > 0);
-        self.taken.push_back(Arc::downgrade(&place));
-        place
+        self.taken.push_back(Arc::downgrade(&slot));
+        slot
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
@@ -80,15 +80,15 @@ impl Places {
 
     fn make_room(&self) {
         let taken = || self.taken.iter().filter_map(Weak::upgrade);
-        let never = taken().find(|place| !place.was_asked());
-        let idle = || taken().find(|place| place.answers.load(Ordering::Relaxed) == 0);
-        if let Some(place) = never.or_else(idle) {
-            place.wanted.notify_one();
+        let never = taken().find(|slot| !slot.was_asked());
+        let idle = || taken().find(|slot| slot.answers.load(Ordering::Relaxed) == 0);
+        if let Some(slot) = never.or_else(idle) {
+            slot.wanted.notify_one();
         }
     }
 }
 
-impl Place {
+impl Slot {
     /// Whether a request came, answered or not.
     pub(super) fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
@@ -96,10 +96,10 @@ impl Place {
 }
 
 impl Answer {
-    pub(super) fn new(place: &Arc<Place>) -> Self {
-        place.asked.store(true, Ordering::Relaxed);
-        place.answers.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(place))
+    pub(super) fn new(slot: &Arc<Slot>) -> Self {
+        slot.asked.store(true, Ordering::Relaxed);
+        slot.answers.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(slot))
     }
 }
 

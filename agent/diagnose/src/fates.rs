@@ -34,7 +34,7 @@ pub struct Fate {
 /// The last fate of what the kernel side tells together, whatever the port, by the key of its counters; none of one
 /// that ended nothing, or nothing that was not counted elsewhere.
 #[derive(Debug, Default)]
-pub struct Together(HashMap<CountKey, Option<Fate>>);
+pub struct Fates(HashMap<CountKey, Option<Fate>>);
 
 impl Group {
     /// Of an event.
@@ -62,7 +62,7 @@ pub fn counted_as(event: &KernelEvent) -> Option<CountKey> {
     Some(CountKey { cgroup, netns: endpoint.netns, signal: event.detail.signal(), detail })
 }
 
-impl Together {
+impl Fates {
     /// Notes what came of a group.
     pub fn note(&mut self, group: Group, fate: Option<Fate>) {
         let Some(source) = group.source else { return };

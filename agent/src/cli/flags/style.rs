@@ -5,12 +5,12 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
 use crate::cli::printer;
-use crate::text::{Clock, Field, Look};
+use crate::text::{Clock, Field, LineStyle};
 
 /// How text looks; JSON lines are always whole.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Text")]
-pub(in crate::cli) struct LookArgs {
+pub(in crate::cli) struct StyleArgs {
     /// How times are told.
     #[arg(long, value_enum, env = "TCPWHY_TIME", default_value = "absolute", value_name = "FORM")]
     time: TimeForm,
@@ -35,14 +35,14 @@ enum TimeForm {
     Delta,
 }
 
-impl LookArgs {
-    pub(in crate::cli) fn look(&self) -> Look {
+impl StyleArgs {
+    pub(in crate::cli) fn look(&self) -> LineStyle {
         let clock = match self.time {
             TimeForm::Absolute => Clock::Absolute(TimeZone::system()),
             TimeForm::Relative => Clock::Relative,
             TimeForm::Delta => Clock::Delta,
         };
         let fields = if self.fields.is_empty() { Field::USUAL.to_vec() } else { self.fields.clone() };
-        Look { clock, fields, resolve: self.resolve, colour: printer::colour() }
+        LineStyle { clock, fields, resolve: self.resolve, colour: printer::colour() }
     }
 }
