@@ -13,6 +13,7 @@ pub mod fixture;
 pub mod frame;
 pub mod limits;
 pub mod schema;
+pub mod signals;
 pub mod timers;
 pub mod units;
 pub mod words;
