@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::live::Silent;
-use crate::skip::skip;
 use crate::wait;
 
 /// Far longer than a screen takes to show an event.
@@ -21,19 +20,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// One of `width` by `height` characters; `None`, and the test skipped, where there is no tmux.
-    pub fn start(test: &str, width: u16, height: u16) -> Option<Self> {
-        if Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_err() {
-            skip(test, "no program `tmux` (Debian package tmux)");
-            return None;
-        }
+    /// One of `width` by `height` characters.
+    pub fn start(test: &str, width: u16, height: u16) -> Self {
         let terminal = Self { name: format!("tcpwhy-{}-{test}", std::process::id()) };
         let (width, height) = (width.to_string(), height.to_string());
         let shell =
             ["new-session", "-d", "-x", &width, "-y", &height, "env", "PS1=$ ", "LC_ALL=C.UTF-8", "sh"];
         terminal.tmux(&shell);
         terminal.wait_for("a prompt", |screen| screen.starts_with('$'));
-        Some(terminal)
+        terminal
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
