@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 use crate::live::Silent;
 use crate::wait;
 
-/// Far longer than a screen takes to show an event.
-const SOON: Duration = Duration::from_secs(10);
 /// How often the screen is looked at: each look starts a process.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -67,7 +65,7 @@ impl Terminal {
 
     /// The same of what a timer is to cause, soon after its scene.
     pub fn told(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
-        self.within(SOON, &wanted).ok_or(Silent)
+        self.within(wait::PATIENCE, &wanted).ok_or(Silent)
     }
 
     fn within(&self, patience: Duration, wanted: &dyn Fn(&str) -> bool) -> Option<String> {
