@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tests::agent::command::Running;
@@ -33,7 +34,8 @@ fn attached(marker: &Netns, options: &[&str]) -> Running {
     let tail = Running::start(&[&["tail", "--standalone", "-o", "json"], options].concat());
     wait::until("tail to be attached", || {
         refuse(marker, 1);
-        tail.told(|line| Event::parse(line).netns() == Some(marker.inode())).is_ok()
+        let line = tail.next_within(Duration::from_millis(100));
+        line.is_some_and(|line| Event::parse(&line).netns() == Some(marker.inode()))
     });
     tail
 }
