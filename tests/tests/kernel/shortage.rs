@@ -1,12 +1,13 @@
 //! The host's own limits, reached for real: `tcp_mem` and `tcp_max_orphans` are one for the whole host, so only
 //! in a guest of `cargo xtask vm`, one after another.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent::diagnose::{Cause, Certainty};
 use agent::pipeline::Diagnosed;
@@ -94,11 +95,26 @@ fn cause(pair: &Pair, cause: Cause, text: &str, mut trouble: impl FnMut()) -> Di
         let says = told.diagnosis.evidence.iter().any(|one| one.text.contains(text));
         (told.diagnosis.cause == cause && says).then(|| told.clone())
     };
-    wait::some(cause.as_str(), || {
+    let (deadline, meter, mut troubles) = (Instant::now() + wait::PATIENCE, Meter::new(&pair.client), 0);
+    while Instant::now() < deadline {
         trouble();
+        troubles += 1;
         thread::sleep(PACE);
-        watch().said(&pair.client, wanted)
-    })
+        if let Some(told) = watch().said(&pair.client, wanted) {
+            return told;
+        }
+    }
+    let others = RefCell::new(Vec::new());
+    watch().said(&pair.client, |told| -> Option<()> {
+        others.borrow_mut().push(told.clone());
+        None
+    });
+    let (counted, others) = (meter.read(), others.into_inner());
+    panic!(
+        "no {} with {text:?} of {troubles} troubles, counted {:?}, said {others:#?}",
+        cause.as_str(),
+        counted.changed()
+    )
 }
 
 /// Connections whose senders have as much buffer as may be had without privilege, set by the application:

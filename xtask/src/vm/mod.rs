@@ -148,7 +148,7 @@ fn boot(kernel: Kernel, common: &[u8], request: &Request, logs: &Path) -> Result
 /// Sourced by the guest's first process.
 fn settings(kernel: &Kernel, request: &Request) -> Result<String> {
     Ok(format!(
-        "export TCPWHY_VM=1 TCPWHY_BIN=/lab/{} TCPWHY_HZ={} TCPWHY_KERNEL={}{}\nLAB_PATIENCE=500\nLAB_ARGUMENTS='--test-threads 2 {}'\n",
+        "export TCPWHY_VM=1 TCPWHY_BIN=/lab/{} TCPWHY_HZ={} TCPWHY_KERNEL={}{}\nLAB_PATIENCE=900\nLAB_ARGUMENTS='--test-threads 2 {}'\n",
         suite::PROGRAM,
         kernel.hz()?,
         kernel.line,

@@ -15,7 +15,7 @@ use crate::{process, report};
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// Longest that a guest may take, on a machine that has other things to do as well.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Emulation named explicitly: where /dev/kvm can be opened it need not work. One thread for both
 /// processors, since with one each QEMU 7.2 loses a patched instruction now and then.
