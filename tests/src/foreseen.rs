@@ -32,7 +32,9 @@ impl Foreseen {
     /// Lets `scene` happen, waits for the cause and keeps what was said before.
     pub fn new(pair: Pair, scene: impl FnOnce(&Pair) -> Death, cause: &str) -> Result<Self, Silent> {
         let watched = Watched::new(pair);
-        let side = scene(&watched.pair).side;
+        // The peer lives until the cause is told: its end meets no socket any more, and the reset for it would be the
+        // cause of a death that was not judged yet.
+        let Death { side, peer: _peer, .. } = scene(&watched.pair);
         let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
         let events = watched.tail(side).told(died)?;
         let of_side: Vec<Event> = events.into_iter().filter(|event| event.is_of(side)).collect();
