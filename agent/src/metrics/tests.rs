@@ -15,9 +15,9 @@ use super::{
     CgroupTally, FAMILIES, FamilyTally, Format, MetricFamily, Metrics, Most, OPEN_TELEMETRY, PLACE_LABELS,
     Tallies, Tally, Workload,
 };
-use crate::golden;
 use crate::schema::sample;
 use crate::serve::feed::Feed;
+use agent_model::golden;
 
 /// Counters of a kernel that never was.
 #[derive(Default)]

@@ -346,7 +346,7 @@ mod tests {
 
     use super::*;
     use crate::answers::why::{Wanted, report};
-    use crate::golden;
+    use agent_model::golden;
 
     fn picture(bench: &Bench) -> String {
         draw(&report(bench.0.correlator(), bench.0.tracker(), &Wanted::default()).unwrap())

@@ -13,8 +13,8 @@ use super::view::{self, Theme};
 use crate::answers::top::{Memory, Top, overview};
 use crate::answers::why;
 use crate::answers::why::Wanted;
-use crate::golden;
 use crate::schema::{Diagnosis, sample};
+use agent_model::golden;
 
 const PLAIN: Theme = Theme { colour: false };
 
