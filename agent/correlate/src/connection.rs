@@ -8,6 +8,7 @@ use agent_model::cause::Cause;
 use agent_model::event::{
     Detail, Endpoint, KernelEvent, Owner, OwnerSource, Process, SockHeld, Tcp, TcpState,
 };
+use agent_model::signals::{BufLimitExceeded, ResetSent};
 
 use super::holders::Holders;
 use super::identity::Identity;
@@ -128,7 +129,7 @@ impl Connection {
     /// Takes in an event of this connection, whose stage is `stage`. Returns by how many entries the
     /// timeline grew.
     pub(super) fn absorb(&mut self, event: &KernelEvent, stage: Option<u32>, room: Room) -> isize {
-        let after = state::after(event);
+        let after = event.signal().state_after(event);
         if self.died.is_some() && after.is_some_and(state::is_alive) {
             self.begin_again();
         }
@@ -188,15 +189,15 @@ impl Connection {
 
     fn follow_facts(&mut self, event: &KernelEvent) {
         if let Some(tcp) = &event.tcp {
-            self.update(tcp, matches!(event.detail, Detail::SockDestroyed));
+            self.update(tcp, matches!(event.detail, Detail::SockDestroyed(_)));
         }
         if let Some(error) = state::error(event) {
             self.error = error;
         }
-        if let Detail::BufLimitExceeded { memory_cgroup, .. } = event.detail {
+        if let Detail::BufLimitExceeded(BufLimitExceeded { memory_cgroup, .. }) = event.detail {
             self.memory_cgroup = memory_cgroup.and_then(NonZero::new);
         }
-        if let Detail::ResetSent { stack, .. } = event.detail {
+        if let Detail::ResetSent(ResetSent { stack, .. }) = event.detail {
             self.reset_stack = stack.and_then(|stack| stack.try_into().ok());
         }
     }
@@ -214,13 +215,13 @@ impl Connection {
     }
 
     fn follow_state(&mut self, event: &KernelEvent, after: Option<TcpState>) {
-        for state in [state::before(event), after].into_iter().flatten() {
+        for state in [event.state_before(), after].into_iter().flatten() {
             self.state = Some(state);
             if state != TcpState::Close {
                 self.live_state = Some(state);
             }
         }
-        if after == Some(TcpState::Close) || matches!(event.detail, Detail::SockDestroyed) {
+        if after == Some(TcpState::Close) || matches!(event.detail, Detail::SockDestroyed(_)) {
             self.die(event.time);
         }
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use agent_model::event::{CgroupMemory, Detail, HostFacts, KernelEvent, Settings, TcpMemory, Usage};
 use agent_model::limits::{SHORT_CGROUPS, STACKS};
+use agent_model::signals::{Reason, ResetSent};
 
 /// What is known of the host.
 #[derive(Debug)]
 pub struct Host {
     facts: HostFacts,
     reset_reasons: HashMap<i32, Arc<str>>,
+    drop_reasons: HashMap<i32, Arc<str>>,
     /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, ns.
     offset: i64,
     stacks: BTreeMap<i32, Arc<[Box<str>]>>,
@@ -32,6 +34,7 @@ impl Default for Host {
         Self {
             facts: HostFacts::default(),
             reset_reasons: HashMap::new(),
+            drop_reasons: HashMap::new(),
             offset: 0,
             stacks: BTreeMap::new(),
             no_stack: Arc::new([]),
@@ -52,8 +55,7 @@ impl Host {
     }
 
     pub fn set_facts(&mut self, facts: HostFacts) {
-        self.reset_reasons =
-            facts.reset_reasons.iter().map(|(number, name)| (*number, Arc::from(&**name))).collect();
+        (self.reset_reasons, self.drop_reasons) = (shared(&facts.reset_reasons), shared(&facts.drop_reasons));
         self.facts = facts;
     }
 
@@ -142,25 +144,13 @@ impl Host {
         time.cast_signed().wrapping_add(self.offset)
     }
 
-    /// The kernel's name of the reason of a reset.
-    pub fn reset_reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
-        match event.detail {
-            Detail::ResetSent { reason, .. } => self.reset_reasons.get(&reason?).cloned(),
-            Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::PacketDropped { .. }
-            | Detail::StateChanged { .. }
-            | Detail::SockDestroyed => None,
-        }
-    }
-
-    /// The kernel's name of the reason of a dropped packet.
-    pub fn drop_reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
-        let Detail::PacketDropped { reason, .. } = event.detail else { return None };
-        self.facts.drop_reasons.get(&i32::try_from(reason).ok()?).map(|name| Arc::from(&**name))
+    /// The kernel's name of an event's reason.
+    pub fn reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
+        let (names, number) = match event.signal().reason()? {
+            Reason::Reset(number) => (&self.reset_reasons, number),
+            Reason::Drop(number) => (&self.drop_reasons, number.try_into().ok()?),
+        };
+        names.get(&number).cloned()
     }
 
     /// Functions of the kernel stack with this id, innermost first; none if it was not told.
@@ -170,7 +160,12 @@ impl Host {
 
     /// The stack of an event.
     pub fn stack_of(&self, event: &KernelEvent) -> Arc<[Box<str>]> {
-        let Detail::ResetSent { stack, .. } = event.detail else { return self.no_stack.clone() };
+        let Detail::ResetSent(ResetSent { stack, .. }) = event.detail else { return self.no_stack.clone() };
         self.stack(stack)
     }
+}
+
+/// Names that many events share.
+fn shared(names: &BTreeMap<i32, Box<str>>) -> HashMap<i32, Arc<str>> {
+    names.iter().map(|(number, name)| (*number, Arc::from(&**name))).collect()
 }

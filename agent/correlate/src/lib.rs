@@ -26,9 +26,9 @@ mod table;
 pub mod timeline;
 mod walks;
 
-use agent_common::record::Totals;
 use agent_model::event::{Detail, Endpoint, Event, Fact, KernelEvent, Owner, SockHeld, TcpState};
 use agent_model::limits::{Evicted, Limits};
+use agent_model::signals::SynackRetransmit;
 use agent_model::timers::{Outlook, Request, half_open_outlook};
 
 use self::connection::Connection;
@@ -195,7 +195,7 @@ impl Correlator {
         if event.endpoint.protocol == IPPROTO_TCP {
             self.listeners.follow(&event);
         }
-        let stage = stage::stage(&event);
+        let stage = event.signal().stage(&event);
         let connection = self.connection(&event);
         if let Some(id) = connection {
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
@@ -281,7 +281,7 @@ impl Correlator {
             (false, true) => self.table.revive(id, event.time),
             (true, true) | (false, false) => (),
         }
-        if matches!(event.detail, Detail::SockDestroyed) {
+        if matches!(event.detail, Detail::SockDestroyed(_)) {
             self.table.free(event.endpoint.sk, id);
         }
     }
@@ -300,8 +300,7 @@ impl Correlator {
             connection: id,
             owner: self.owner(&event, id, &listener),
             place: self.place_of_event(&event.endpoint, id),
-            reset_reason: self.host.reset_reason(&event),
-            drop_reason: self.host.drop_reason(&event),
+            reason: self.host.reason(&event),
             stack: self.host.stack_of(&event),
             rto: stage::rto(&event, self.host.facts().hz, rto_max),
             stage,
@@ -313,10 +312,8 @@ impl Correlator {
 
     /// What comes for a half-open connection whose SYN-ACK was sent again, as its listener's socket has it.
     fn half_open_outlook(&self, event: &KernelEvent, listener: &Listening) -> Option<Outlook> {
-        let Detail::SynackRetransmit { timeouts, duplicate_syn, syn_queue, backlog, .. } = event.detail
-        else {
-            return None;
-        };
+        let Detail::SynackRetransmit(synack) = event.detail else { return None };
+        let SynackRetransmit { timeouts, duplicate_syn, syn_queue, backlog, .. } = synack;
         let (seen, tcp) = listener.somebody()?.seen.as_ref()?;
         let hz = self.host.facts().hz;
         let request = Request { timeouts, syn_queue, backlog, duplicate_syn };
@@ -350,40 +347,15 @@ impl Correlator {
     }
 }
 
-/// A listener's own event, such as `listen()`; half-open connections are not meant.
+/// A listener's own event; half-open connections are not meant.
 fn is_of_listener(event: &KernelEvent) -> bool {
-    let listen = Some(TcpState::Listen);
-    !event.endpoint.request
-        && match event.detail {
-            Detail::StateChanged { new: TcpState::Listen, .. } => true,
-            Detail::StateChanged { .. }
-            | Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::ResetSent { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::PacketDropped { .. }
-            | Detail::SockDestroyed => event.endpoint.state == listen,
-        }
+    !event.endpoint.request && event.signal().is_of_listener(event)
 }
 
-/// Whether a story begins with this event. The end of a socket whose trouble was all before the agent's
-/// time is none; if it was in its time, records were lost, and this is the last chance to tell it.
+/// Whether a story begins with this event.
 fn is_news(event: &KernelEvent) -> bool {
-    let seen = event.tcp.as_ref().filter(|_| !event.endpoint.request);
-    match event.detail {
-        // Of a refused connect() the kernel side tells only whose it was.
-        Detail::ResetReceived => true,
-        Detail::SockDestroyed => seen.is_some_and(|tcp| tcp.totals != Totals::default()),
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::ResetSent { .. }
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::StateChanged { .. } => seen.is_some(),
-    }
+    let is_seen = event.tcp.is_some() && !event.endpoint.request;
+    event.signal().is_news(event, is_seen)
 }
 
 /// Whether the address still names the socket that it named. Without cookies (before 5.12) by its ends.

@@ -3,11 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use agent_model::event::{Detail, KernelEvent, Owner, OwnerSource, Process, TcpState};
+use agent_model::event::{KernelEvent, Owner, OwnerSource, Process};
 use agent_model::limits::OWNERS;
-
-/// ECONNABORTED, which `tcp_abort` (`ss -K`, `bpf_sock_destroy`) leaves in `sk_err`.
-const ECONNABORTED: i32 = 103;
 
 /// Replaces `known` unless it was learnt in a better way. Of two learnt alike the newer holds: a forked
 /// child that closes its connection owns it more than its parent, which accepted it.
@@ -51,70 +48,15 @@ pub fn as_listener(owner: &Owner) -> Owner {
     Owner { process: owner.process.clone(), source: OwnerSource::Listener }
 }
 
-/// What the task that holds the socket's lock is to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// It uses the socket: reads, writes, closes.
-    User,
-    /// It works on a socket that need not be its own: `ss -K`, or whoever holds the last reference.
-    Stranger,
-}
-
-/// KERNEL.md §6.1: who holds the lock uses the socket, but for `tcp_abort` and the socket's burial.
-pub fn role(event: &KernelEvent) -> Role {
-    match event.detail {
-        // close(), linger and disconnect set CLOSE before the reset; tcp_abort resets a live state.
-        Detail::ResetSent { trigger: None, .. } if event.endpoint.state != Some(TcpState::Close) => {
-            Role::Stranger
-        }
-        Detail::StateChanged { new: TcpState::Close, .. } if errno(event) == ECONNABORTED => Role::Stranger,
-        Detail::SockDestroyed => Role::Stranger,
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::ResetSent { .. }
-        | Detail::ResetReceived
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::StateChanged { .. } => Role::User,
-    }
-}
-
-fn errno(event: &KernelEvent) -> i32 {
-    event.tcp.as_ref().map_or(0, |tcp| tcp.raw.err)
-}
-
-/// The owner that `current` proves to be one.
+/// The owner that `current` proves to be one. KERNEL.md §6.1: who holds the lock uses the socket, but for
+/// `tcp_abort` and the socket's burial.
 pub fn believed(event: &KernelEvent) -> Option<Owner> {
-    let thread = event.current.as_ref().filter(|_| role(event) == Role::User)?;
+    let thread = event.current.as_ref().filter(|_| !event.signal().is_by_stranger(event))?;
     Some(Owner { process: thread.process.clone(), source: OwnerSource::Lock })
 }
 
-/// The process whose doing the end of the connection is: it closed, shut down or killed it. Who merely
-/// processes the peer's reset from the backlog leaves another error than these.
+/// The process whose doing the end of the connection is: it closed, shut down or killed it.
 pub fn ender(event: &KernelEvent) -> Option<&Process> {
-    let ends = match event.detail {
-        Detail::ResetSent { trigger, .. } => trigger.is_none(),
-        Detail::StateChanged { new, .. } => match new {
-            TcpState::FinWait1 | TcpState::LastAck => true,
-            TcpState::Close => [0, ECONNABORTED].contains(&errno(event)),
-            TcpState::Established
-            | TcpState::SynSent
-            | TcpState::SynRecv
-            | TcpState::FinWait2
-            | TcpState::TimeWait
-            | TcpState::CloseWait
-            | TcpState::Listen
-            | TcpState::Closing
-            | TcpState::NewSynRecv => false,
-        },
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::ResetReceived
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::SockDestroyed => false,
-    };
-    event.current.as_ref().filter(|_| ends).map(|thread| &thread.process)
+    let current = event.current.as_ref().filter(|_| event.signal().is_ended_by_task(event));
+    current.map(|thread| &thread.process)
 }

@@ -11,9 +11,8 @@ use std::str::FromStr;
 
 use agent_common::record::Tcp;
 use agent_model::event::{Detail, KernelEvent, TcpState};
+use agent_model::signals::ResetSent;
 use ring::digest::{SHA256, digest};
-
-use super::state;
 
 /// `SEND_SHUTDOWN` of `sk_shutdown`: a FIN was sent, is queued, or never will be.
 const SEND_SHUTDOWN: u8 = 2;
@@ -39,10 +38,10 @@ impl Initials {
     /// Of the socket that an event shows; `None` before the handshake, and where its counters leave it open.
     pub(super) fn of(event: &KernelEvent, began: Option<Began>) -> Option<Self> {
         // A burial may show a socket that `tcp_disconnect` has emptied; a drop, one that others work on.
-        let shows = !matches!(event.detail, Detail::SockDestroyed | Detail::PacketDropped { .. });
+        let shows = !matches!(event.detail, Detail::SockDestroyed(_) | Detail::PacketDropped(_));
         let tcp = event.tcp.as_ref().filter(|_| shows)?;
-        let answers = matches!(event.detail, Detail::ResetSent { trigger: Some(_), .. });
-        let state = state::before(event).filter(|state| *state != TcpState::SynSent)?;
+        let answers = matches!(event.detail, Detail::ResetSent(ResetSent { trigger: Some(_), .. }));
+        let state = event.state_before().filter(|state| *state != TcpState::SynSent)?;
         Self::from_counters(&tcp.raw, began, has_sent_fin(&tcp.raw, state, answers))
     }
 

@@ -101,7 +101,7 @@ fn left(tcp: &Tcp) -> u32 {
 
 fn runs_short(connection: &Connection) -> bool {
     let last = connection.timeline.last().map(|entry| entry.what);
-    connection.is_live() && matches!(last, Some(What::BufLimitExceeded { .. } | What::PacketDropped { .. }))
+    connection.is_live() && matches!(last, Some(What::BufLimitExceeded(_) | What::PacketDropped(_)))
 }
 
 /// For the dead, whose file will be closed any moment, their listener's process is answer enough.

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use agent_common::count::{CountKey, REASON_ABSENT};
+use agent_common::count::CountKey;
 use agent_common::signal::Probe;
 use agent_model::cause::Cause;
-use agent_model::event::{Detail, Fact, KernelEvent};
+use agent_model::event::{Fact, KernelEvent};
 
 /// Sources of which the last fate is known: as many as the kernel side's map of counters holds.
 const SOURCES: usize = 4096;
@@ -46,20 +46,10 @@ impl Group {
 /// As `count_socket` and `count_segment` name it; `None` of a signal that ends no connection.
 pub fn counted_as(event: &KernelEvent) -> Option<CountKey> {
     let endpoint = &event.endpoint;
-    let detail = match event.detail {
-        Detail::ResetSent { reason, .. } => reason.map_or(REASON_ABSENT, |reason| reason as u16),
-        Detail::ResetReceived => endpoint.state? as u16,
-        Detail::StateChanged { new, .. } => new as u16,
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::SockDestroyed => return None,
-    };
+    let detail = event.signal().counted_as(event)?;
     // A segment without a full socket is counted under its namespace alone.
     let cgroup = endpoint.cgroup.filter(|_| !endpoint.request).unwrap_or(0);
-    Some(CountKey { cgroup, netns: endpoint.netns, signal: event.detail.signal(), detail })
+    Some(CountKey { cgroup, netns: endpoint.netns, signal: event.detail.number(), detail })
 }
 
 impl Fates {

@@ -17,6 +17,7 @@ use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::{Detail, Endpoint, Fact, RetransmitKind};
 use agent_model::limits::{MAX_PENDING, RESET_GRACE};
+use agent_model::signals::Retransmit;
 use agent_model::timers::Moment;
 use agent_model::timers::clock::Window;
 
@@ -130,7 +131,7 @@ impl Tracker {
             return self.follow_living(correlator, id, observed).into_iter().collect();
         }
         match observed.event.detail {
-            Detail::ResetReceived => {
+            Detail::ResetReceived(_) => {
                 self.hold(Subject::Connection(id, group), observed.event.time);
                 Vec::new()
             }
@@ -144,11 +145,11 @@ impl Tracker {
 
     fn follow_stray(&mut self, correlator: &Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
         match observed.event.detail {
-            Detail::ResetSent { .. } => {
+            Detail::ResetSent(_) => {
                 self.hold(Subject::Stray(Arc::clone(observed)), observed.event.time);
                 Vec::new()
             }
-            Detail::SynackRetransmit { .. } | Detail::PacketDropped { .. } => {
+            Detail::SynackRetransmit(_) | Detail::PacketDropped(_) => {
                 self.stray(correlator, observed).into_iter().collect()
             }
             _ => Vec::new(),
@@ -336,16 +337,14 @@ impl Tracker {
 
 /// A timer sent again, or would have: into a shut window it does without counting a stage.
 fn is_timeout(observed: &Observed) -> bool {
-    observed.stage.is_some()
-        || matches!(observed.event.detail, Detail::Retransmit { kind: RetransmitKind::Timeout, .. })
+    observed.stage.is_some() || observed.event.signal().kind() == Some(RetransmitKind::Timeout)
 }
 
 /// Memory was refused, or a segment dropped: told when it begins.
 fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
     let stands_for = observed.event.stands_for;
     connection.timeline.last().is_some_and(|entry| {
-        entry.count == stands_for
-            && matches!(entry.what, What::BufLimitExceeded { .. } | What::PacketDropped { .. })
+        entry.count == stands_for && matches!(entry.what, What::BufLimitExceeded(_) | What::PacketDropped(_))
     })
 }
 
@@ -363,11 +362,11 @@ fn is_twin(correlator: &Correlator, connection: &Connection) -> bool {
 fn is_by_timer(connection: &Connection) -> bool {
     connection.error != 0
         && connection.error != super::path::ECONNABORTED
-        && !connection.timeline.entries().iter().any(|entry| matches!(entry.what, What::ResetReceived { .. }))
+        && !connection.timeline.entries().iter().any(|entry| matches!(entry.what, What::ResetReceived(_)))
 }
 
 fn moment(detail: &Detail) -> Moment {
-    let Detail::Retransmit { kind, err, .. } = *detail else { return Moment::Recovery };
+    let Detail::Retransmit(Retransmit { kind, err, .. }) = *detail else { return Moment::Recovery };
     match kind {
         RetransmitKind::Timeout | RetransmitKind::Syn if err == 1 => Moment::LocalDrop,
         RetransmitKind::Timeout | RetransmitKind::Syn => Moment::Timeout,

@@ -17,6 +17,7 @@ mod generated;
 pub mod golden;
 pub mod limits;
 pub mod schema;
+pub mod signals;
 pub mod timers;
 pub mod units;
 pub mod words;

@@ -225,7 +225,7 @@ impl<S: Sink + Send> Tallies for Mutex<Pipeline<S>> {
 impl Counts {
     fn count(&mut self, event: &Event) {
         match event {
-            Event::Kernel(event) => self.records[usize::from(event.detail.signal())] += 1,
+            Event::Kernel(event) => self.records[usize::from(event.detail.number())] += 1,
             Event::SockHeld(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
             Event::Fact(fact) => self.count_fact(fact),
         }

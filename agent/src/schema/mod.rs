@@ -4,7 +4,6 @@
 //! New fields may come without a new version; a field never changes its meaning or its unit within one.
 
 mod build;
-mod detail;
 mod diagnosis;
 pub mod flow;
 mod gap;
@@ -16,13 +15,11 @@ mod tcp;
 
 use agent_model::event::{OwnerSource, TcpState};
 use agent_model::schema::{End, VERSION};
+use agent_model::signals::Sections;
 use agent_model::words::EventWord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::detail::{
-    Exit, ListenerQueues, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger,
-};
 pub(crate) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
 pub use self::gap::{Gap, GapWord};
@@ -89,27 +86,9 @@ pub struct Line {
     /// The thread that worked on the socket at the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<Thread>,
-    /// Of `retransmit` and `synack_retransmit`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retransmit: Option<Retransmit>,
-    /// Of `reset_sent`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reset: Option<Reset>,
-    /// Of `state_changed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_change: Option<StateChange>,
-    /// Of `buf_limit_exceeded`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Memory>,
-    /// Of `rcvqueue_full`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<Queue>,
-    /// Of `packet_dropped`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub drop: Option<PacketDrop>,
-    /// Of `synack_retransmit`, and of a listener's `state_changed` and `packet_dropped`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listener: Option<ListenerQueues>,
+    /// What only its signal has to tell.
+    #[serde(flatten)]
+    pub sections: Sections,
     /// Of `synack_retransmit`, where its listener is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,

@@ -9,6 +9,7 @@ use agent_correlate::observed::Observed;
 use agent_model::decode::decode;
 use agent_diagnose::{Story, diagnose};
 use agent_model::event::{Detail, Event, Fact, SockHeld, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
+use agent_model::signals::Retransmit;
 use agent::schema::Gap;
 use agent_model::counters::Counters as _;
 use agent::pipeline::{Pipeline, Sink};
@@ -267,5 +268,5 @@ impl Heard {
 
 /// Kind of a retransmission.
 pub fn kind(event: &KernelEvent) -> Option<RetransmitKind> {
-    if let Detail::Retransmit { kind, .. } = event.detail { Some(kind) } else { None }
+    if let Detail::Retransmit(Retransmit { kind, .. }) = event.detail { Some(kind) } else { None }
 }

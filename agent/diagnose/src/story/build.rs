@@ -70,7 +70,7 @@ impl<'a> Story<'a> {
 
 /// The client sends again, and waits.
 fn is_drop(observed: &Observed) -> bool {
-    matches!(observed.event.detail, Detail::PacketDropped { .. })
+    matches!(observed.event.detail, Detail::PacketDropped(_))
 }
 
 fn family_listening<'a>(correlator: &'a Correlator, listening: &Listening) -> Option<&'a ProcessFamily> {

@@ -21,6 +21,9 @@ use agent_model::event::{
     CgroupMemory, Detail, Exit, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
     TcpMemory, TcpState,
 };
+use agent_model::signals::reset_sent::OwnReset;
+use agent_model::signals::retransmit::Resend;
+use agent_model::signals::{Recovered, ResetSent};
 
 /// `SOCK_LINGER` in `skc_flags`.
 const SOCK_LINGER: u64 = 1 << 4;
@@ -140,14 +143,14 @@ impl<'a> Story<'a> {
     }
 
     fn sent(&self, entry: &Entry) -> Option<Reset<'a>> {
-        let What::ResetSent { reason, active, state, exit, .. } = entry.what else { return None };
+        let What::ResetSent(OwnReset { reason, active, state, exit, .. }) = entry.what else { return None };
         let reason = reason.and_then(|reason| self.host.reset_reasons.get(&i32::from(reason)));
         Some(Reset { reason: reason.map(|name| &**name), active, state, trigger: None, exit })
     }
 
     /// The last RST that was accepted, and the state in which it was.
     pub fn received(&self) -> Option<&Entry> {
-        self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived { .. }))
+        self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived(_)))
     }
 
     /// How it came to the last reset sent.
@@ -219,13 +222,13 @@ impl<'a> Story<'a> {
         let mut burnt = Vec::new();
         for entry in self.entries() {
             match entry.what {
-                What::Retransmit { stage, rto, .. } if stage > 0 => {
+                What::Retransmit(Resend { stage, rto, .. }) if stage > 0 => {
                     if burnt.last().is_some_and(|(last, _)| *last >= u32::from(stage)) {
                         burnt.clear();
                     }
                     burnt.push((stage.into(), rto));
                 }
-                What::Recovered { .. } => burnt.clear(),
+                What::Recovered(_) => burnt.clear(),
                 _ => (),
             }
         }
@@ -235,14 +238,14 @@ impl<'a> Story<'a> {
     /// Consecutive timeouts of the last stall that ended well.
     pub fn recovered(&self) -> Option<u8> {
         self.entries().iter().rev().find_map(|entry| match entry.what {
-            What::Recovered { stage } => Some(stage),
+            What::Recovered(Recovered { stage }) => Some(stage),
             _ => None,
         })
     }
 
     /// Timeouts that sent again what an earlier one had sent already, of those still in the timeline.
     pub fn repeats(&self) -> u32 {
-        let repeats = |entry: &&Entry| matches!(entry.what, What::Retransmit { stage: 2.., .. });
+        let repeats = |entry: &&Entry| matches!(entry.what, What::Retransmit(Resend { stage: 2.., .. }));
         self.entries().iter().filter(repeats).fold(0, |sum, entry| sum.saturating_add(entry.count))
     }
 
@@ -260,9 +263,9 @@ impl<'a> Story<'a> {
 }
 
 fn stray_reset(observed: &Observed) -> Option<Reset<'_>> {
-    let Detail::ResetSent { trigger, exit, .. } = observed.event.detail else { return None };
+    let Detail::ResetSent(ResetSent { trigger, exit, .. }) = observed.event.detail else { return None };
     Some(Reset {
-        reason: observed.reset_reason.as_deref(),
+        reason: observed.reason.as_deref(),
         active: trigger.is_none(),
         state: observed.event.endpoint.state,
         trigger,

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use agent_advise::Gathered;
 use agent_correlate::connection::Connection;
-use agent_correlate::timeline::Entry;
+use agent_correlate::timeline::{Entry, What};
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
 use agent_diagnose::tracker::Tracker;
 use agent_diagnose::{Diagnosed, Phase, Story, diagnose, outlook};
 use agent_model::event::{Process, TcpState};
 use agent_model::schema::{End, VERSION};
-use agent_model::words;
+use agent_model::signals::Mark;
+use agent_model::words::{self, EventWord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -145,22 +146,42 @@ pub struct Happening {
     pub window_bytes: Option<u32>,
 }
 
-/// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "as in `EventWord`")]
-pub enum HappeningKind {
-    Retransmit,
-    SynackRetransmit,
-    ResetSent,
-    ResetReceived,
-    BufLimitExceeded,
-    RcvqueueFull,
-    PacketDropped,
-    StateChanged,
-    Recovered,
-    SockDestroyed,
+macro_rules! kinds {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        /// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum HappeningKind {
+            $($(#[$doc])* $Variant,)*
+            /// A stall ended well.
+            Recovered,
+        }
+
+        impl HappeningKind {
+            /// How pictures mark it.
+            pub fn mark(self) -> Mark {
+                match self {
+                    $(Self::$Variant => EventWord::$Variant.mark(),)*
+                    Self::Recovered => Mark::Recovery,
+                }
+            }
+        }
+
+        impl From<What> for HappeningKind {
+            fn from(what: What) -> Self {
+                match what {
+                    $(What::$Variant(_) => Self::$Variant,)*
+                    What::Recovered(_) => Self::Recovered,
+                }
+            }
+        }
+    };
 }
+
+agent_common::signals! { kinds }
 
 /// The post-mortem of the connection that meets all conditions.
 pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Option<WhyReport> {

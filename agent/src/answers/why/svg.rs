@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use agent_model::escape::Escaped;
+use agent_model::signals::Mark;
 use agent_model::units::{time, wait};
 use agent_model::words;
 
-use super::{Happening, HappeningKind, WhyReport};
+use super::{Happening, WhyReport};
 
 /// Where times are drawn, pixels from the left.
 const LEFT: f64 = 110.0;
@@ -241,23 +242,15 @@ impl Picture {
         self.text((LEFT - 10.0, EVENTS + 4.0), "", "end", "events");
         for one in timeline {
             let x = self.x(one.after_ms as f64);
-            match one.event {
-                HappeningKind::Retransmit | HappeningKind::SynackRetransmit => {
-                    self.dot(x, "retransmit", &one.text)
-                }
-                HappeningKind::BufLimitExceeded
-                | HappeningKind::RcvqueueFull
-                | HappeningKind::PacketDropped => {
-                    self.dot(x, "memory", &one.text);
-                }
-                HappeningKind::Recovered => self.dot(x, "good", &one.text),
-                HappeningKind::ResetSent | HappeningKind::ResetReceived => {
+            match one.event.mark() {
+                Mark::Repeat => self.dot(x, "retransmit", &one.text),
+                Mark::Shortage => self.dot(x, "memory", &one.text),
+                Mark::Recovery => self.dot(x, "good", &one.text),
+                Mark::Reset => {
                     self.line((x - 6.0, EVENTS - 6.0), (x + 6.0, EVENTS + 6.0), "reset");
                     self.line((x - 6.0, EVENTS + 6.0), (x + 6.0, EVENTS - 6.0), "reset");
                 }
-                HappeningKind::StateChanged | HappeningKind::SockDestroyed => {
-                    self.line((x, EVENTS - 6.0), (x, EVENTS + 6.0), "axis");
-                }
+                Mark::Step => self.line((x, EVENTS - 6.0), (x, EVENTS + 6.0), "axis"),
             }
         }
     }
