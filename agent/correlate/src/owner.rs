@@ -60,7 +60,8 @@ pub enum Role {
     Stranger,
 }
 
-/// KERNEL.md §6.1: who holds the lock uses the socket, but for `tcp_abort` and the socket's burial.
+/// Whoever holds the lock uses the socket, except in `tcp_abort` and when the socket is destroyed
+/// (docs/kernel.md, "The task that runs is the socket's user only with the lock").
 pub fn role(event: &KernelEvent) -> Role {
     match event.detail {
         // close(), linger and disconnect set CLOSE before the reset; tcp_abort resets a live state.

@@ -1,4 +1,4 @@
-//! How far a stall has come: its consecutive timeouts and the timeout that just burnt.
+//! How far a stall has come: its consecutive timeouts, and the timeout that has just expired.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ const INITIAL_RTO: Duration = Duration::from_secs(1);
 /// `TCP_RTO_MAX`, the cap of every timeout before 6.15, and of a listener not yet seen after.
 pub const RTO_MAX: Duration = Duration::from_mins(2);
 
-/// n-th consecutive timeout, from 1. `__tcp_retransmit_skb` runs after `icsk_retransmits` was raised, so
-/// that number is the stage (KERNEL.md §1.2); a SYN-ACK's `num_retrans` is raised only afterwards. `None`
-/// for other kinds, and where the kernel does not count: a window that the peer shrank to zero.
+/// n-th consecutive timeout, from 1. The kernel raises `icsk_retransmits` before the event of a retransmission
+/// (docs/kernel.md, "What a retransmission's event already counts") and `num_retrans` after that of a SYN-ACK
+/// ("What a SYN-ACK's event does not count yet"). `None` for other kinds, and where the kernel does not count:
+/// when the peer has shrunk its window to zero.
 pub fn stage(event: &KernelEvent) -> Option<u32> {
     match event.detail {
         Detail::Retransmit { kind: RetransmitKind::Timeout | RetransmitKind::Syn, .. } => {
@@ -31,9 +32,10 @@ pub fn stage(event: &KernelEvent) -> Option<u32> {
     }
 }
 
-/// The timeout in force at the event: at a timeout's retransmission the one that just burnt, since
-/// `icsk_rto` doubles only afterwards (KERNEL.md §1.2). A half-open connection keeps no RTO: its timer
-/// runs `1 s << num_timeout`, at most `listener_rto_max` (`reqsk_timer_handler`).
+/// The timeout in force at the event: at a timeout's retransmission the one that has just expired, since the
+/// kernel doubles `icsk_rto` after it (docs/kernel.md, "What a retransmission's event already counts"). A
+/// half-open connection has no RTO: its timer runs for `1 s << num_timeout`, at most `listener_rto_max`
+/// (docs/kernel.md, "What a SYN-ACK's event does not count yet").
 pub fn rto(event: &KernelEvent, hz: u32, listener_rto_max: Option<u32>) -> Option<Duration> {
     if let Detail::SynackRetransmit { timeouts, .. } = event.detail {
         let most = listener_rto_max.and_then(|jiffies| from_jiffies(jiffies, hz)).unwrap_or(RTO_MAX);

@@ -11,8 +11,8 @@ use super::observed::ConnectionId;
 use super::owner;
 use super::timeline::What;
 
-/// How long after the expected next timeout a silent stall is looked at, ns: the timer wheel rounds up by
-/// at most an eighth (KERNEL.md §4.3), and the peer's answer takes its time.
+/// How long after the expected next timeout a walk visits a silent stall, ns: the timer may run late
+/// (docs/kernel.md, "A timer runs late by an eighth at most"), and the peer's answer takes time.
 const GRACE: u64 = 1_000_000_000;
 
 /// The walks, and the connections that wish for one.

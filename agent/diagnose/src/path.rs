@@ -1,4 +1,4 @@
-//! By which way the kernel came to send a reset (`enum sk_rst_reason`, KERNEL.md §2.1).
+//! Which function of the kernel decided to send a reset (docs/kernel.md, "Why a reset is sent").
 
 use agent_model::event::TcpState;
 
