@@ -1,4 +1,4 @@
-//! Whose socket is it? Precedence and belief.
+//! Which process owns a socket: which source of that knowledge takes precedence, and when `current` is believed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use agent_model::limits::OWNERS;
 /// ECONNABORTED, which `tcp_abort` (`ss -K`, `bpf_sock_destroy`) leaves in `sk_err`.
 const ECONNABORTED: i32 = 103;
 
-/// Replaces `known` unless it was learnt in a better way. Of two learnt alike the newer holds: a forked
-/// child that closes its connection owns it more than its parent, which accepted it.
+/// Replaces `known` unless its source is better. Of two with the same source the newer one counts: a forked child
+/// that closes its connection is more its owner than the parent that accepted it.
 pub fn learn(known: &mut Option<Arc<Owner>>, new: &Owner) {
     if is_weaker_or_equal(known.as_deref(), new.source) && known.as_deref() != Some(new) {
         *known = Some(Arc::new(new.clone()));
@@ -30,7 +30,7 @@ impl Owners {
             return;
         }
         if self.0.len() >= OWNERS {
-            // Those in use live on with their connections; they are only shared no more.
+            // Copies in use stay with their connections; new connections no longer share them.
             self.0.clear();
         }
         self.0.insert(new.clone());
@@ -41,7 +41,7 @@ fn is_weaker_or_equal(known: Option<&Owner>, source: OwnerSource) -> bool {
     known.is_none_or(|known| known.source <= source)
 }
 
-/// Whether only a walk over open files could tell the owner.
+/// Whether only a walk over open files could find a better owner.
 pub fn is_weak(known: Option<&Owner>) -> bool {
     is_weaker_or_equal(known, OwnerSource::Listener)
 }
