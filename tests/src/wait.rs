@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// No scene takes longer, on a loaded machine of two cores either.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a condition is looked at.
+/// How often a condition is tested.
 const STEP: Duration = Duration::from_millis(1);
 
 /// Waits until `condition` holds; panics with `what` after [`PATIENCE`].

@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(10);
 pub struct Tail {
     stream: UnixStream,
     lines: Receiver<Event>,
-    /// Read while something else was looked for.
+    /// Lines read while the test waited for another one.
     passed: RefCell<VecDeque<Event>>,
 }
 
