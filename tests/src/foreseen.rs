@@ -1,4 +1,4 @@
-//! What the agent foresees of a connection, and what comes.
+//! What the agent predicts of a connection, and what happens.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct Foreseen {
     /// Its hosts.
     pub watched: Watched,
     end: Event,
-    /// When each resend was told, ns of `CLOCK_MONOTONIC`.
+    /// When the event of each resend happened, ns of `CLOCK_MONOTONIC`.
     resends: Vec<u64>,
     stalls: Vec<Event>,
 }
@@ -66,8 +66,8 @@ impl Foreseen {
     }
 }
 
-/// Asks the agent of a connection whose probes no event tells of, again and again until it is dead; asserts a
-/// prediction by `rule` at `least` or more sights, that each held, and that it died of `cause`.
+/// Asks the agent again and again about a connection whose probes have no event, until it is dead; asserts a
+/// prediction by `rule` in `least` or more answers, that each came true, and that it died of `cause`.
 pub fn assert_probes_foreseen(
     scene: impl FnOnce(&Pair) -> Probed,
     cause: &str,
@@ -89,7 +89,7 @@ pub fn assert_probes_foreseen(
     assert_eq!(of_side.last().expect("the diagnosis").text("/cause"), cause, "{of_side:#?}");
     let end = of_side.iter().find(|event| ends(event)).ok_or(Silent)?.number("/monotonic_ns").cast_signed();
     sights.retain(|sight| sight.find("/outlook/deadline").is_some());
-    // The same sight may be told twice.
+    // Two answers may come from one reading of the socket.
     sights.dedup_by_key(|sight| sight.number("/monotonic_ns"));
     assert!(sights.len() >= least, "{sights:#?}");
     for sight in &sights {

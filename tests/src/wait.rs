@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// minute through the kernel's symbols before it tells the first reset.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How often a condition is looked at.
+/// How often a condition is tested.
 const STEP: Duration = Duration::from_millis(1);
 
 /// Waits until `condition` holds; panics with `what` after [`PATIENCE`].

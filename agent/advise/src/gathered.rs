@@ -35,7 +35,7 @@ pub struct Gathered {
     /// Tasks and files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// What stalls taught, by namespace.
+    /// How stalls ended, by namespace.
     #[serde(rename = "lessons")]
     pub outcomes: Vec<Outcome>,
     /// Deaths on the whole host by cause.
@@ -83,7 +83,7 @@ fn capped(correlator: &Correlator) -> [u64; 2] {
 }
 
 impl Gathered {
-    /// The namespaces: those whose settings are known, then those that taught something.
+    /// The namespaces: those whose settings are known, then the others that had stalls.
     pub(super) fn places(&self) -> Vec<NetnsView<'_>> {
         let known = self.settings.iter().map(|settings| settings.netns);
         let mut all: Vec<u32> = known.chain(self.outcomes.iter().map(|outcome| outcome.netns)).collect();
@@ -103,7 +103,7 @@ impl Gathered {
         self.deaths.get(&cause).copied().unwrap_or(0)
     }
 
-    /// A counter of `/proc/net/netstat`, of the first namespace; 0 where it is not told.
+    /// A counter of `/proc/net/netstat`, of the first namespace; 0 if it is not known.
     pub(super) fn counter(&self, name: &str) -> u64 {
         self.memory.as_ref().and_then(|memory| memory.counter(name)).unwrap_or(0)
     }
@@ -119,7 +119,7 @@ impl Gathered {
         self.entrances.get(&netns).cloned().unwrap_or_else(unknown)
     }
 
-    /// What was looked at, for who wants to know on what the advice, or its absence, rests.
+    /// Lines about the facts that the advice, or its absence, rests on.
     pub(super) fn looked_at(&self, places: &[NetnsView]) -> Vec<String> {
         let watched = |ms: u64| format!("{} of history", time(std::time::Duration::from_millis(ms)));
         let history = self.watched_ms.map_or_else(|| "no history: no agent was asked".to_owned(), watched);

@@ -217,8 +217,8 @@ impl Listeners {
         }
     }
 
-    /// Forgets listeners that were open files once and are none any more. The kernel's own (nfsd) never
-    /// are, so they stay.
+    /// Forgets listeners that a process once had open and none has any more. No process has the kernel's own
+    /// (nfsd) open, so they stay.
     pub fn end_walk(&mut self, walk: u32) {
         let mut gone = Vec::new();
         for (sk, listener) in &mut self.by_sk {

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::why;
 use crate::schema::{Outlook, Owner, PlaceNames, timestamp};
 
-/// Stalled connections that are told one by one, those whose end is nearest: more fit no screen.
+/// Stalled connections in the answer, those whose end is nearest: no screen shows more.
 const STALLS: usize = 100;
-/// Workloads that are told, those with the most segments sent again.
+/// Workloads in the answer, those with the most segments sent again.
 const WORKLOADS: usize = 50;
 /// The workload of connections whose process is not known.
 const NOBODY: &str = "(unknown)";
@@ -40,7 +40,7 @@ pub struct Top {
     pub memory: Option<Memory>,
     /// What was lost, by place: 0 everywhere is as it should be.
     pub lost: BTreeMap<String, u64>,
-    /// Events of storms that others' lines stand for: no loss.
+    /// Events of storms without a line of their own, for which other lines stand: no loss.
     #[serde(default)]
     pub coalesced: u64,
     /// What the pipeline remembers.
@@ -85,7 +85,7 @@ pub struct Overview {
     pub causes: Vec<CauseCount>,
     /// Stalled connections, the nearest end first; those that nothing ends come last.
     pub stalled: Vec<Stalled>,
-    /// Whose connections have trouble, most segments sent again first.
+    /// Workloads with connections in trouble, most segments sent again first.
     pub workloads: Vec<Workload>,
 }
 

@@ -20,7 +20,7 @@ use crate::wait::PATIENCE;
 pub struct Tail {
     stream: UnixStream,
     lines: Receiver<Event>,
-    /// Read while something else was looked for.
+    /// Lines read while the test waited for another one.
     passed: RefCell<VecDeque<Event>>,
 }
 

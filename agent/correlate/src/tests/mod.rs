@@ -1,4 +1,4 @@
-//! Stories told in records of the ABI, and what the correlator makes of them.
+//! Stories written as records of the ABI, and what the correlator makes of them.
 
 use std::mem::offset_of;
 

@@ -1,4 +1,4 @@
-//! What a rule gets to see of a connection, taken from all that is remembered.
+//! Makes the story of a connection from all that is remembered.
 
 use std::cell::OnceCell;
 

@@ -1,4 +1,4 @@
-//! What a rule may look at: one connection and its surroundings, read-only.
+//! What a rule may read: one connection and its surroundings.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Story<'a> {
     pub phase: Phase,
     /// When, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// The socket's numbers are of a walk over open files that came after all events: they are as they stand now.
+    /// A walk over open files read the socket after all events: its numbers are the present ones.
     pub looked: bool,
     /// The connection; `None` if there is none: a segment for a closed port, a half-open connection.
     pub connection: Option<&'a Connection>,
@@ -53,7 +53,7 @@ pub struct Story<'a> {
     pub stack: Arc<[Box<str>]>,
     /// What comes, of a stall.
     pub outlook: Option<Outlook>,
-    /// The host's TCP memory; `None` where it is not told.
+    /// The host's TCP memory; `None` if it is not known.
     pub memory: Option<&'a TcpMemory>,
     /// The processes that share its server's sockets, as the last walk over open files found them.
     pub family: Option<Relatives<'a>>,
@@ -61,7 +61,7 @@ pub struct Story<'a> {
     pub families: &'a Families,
     /// Whose closed sockets were reset for want of memory before.
     pub orphans: &'a Orphans,
-    /// Memory of its socket's cgroup; `None` where it is not told.
+    /// Memory of its socket's cgroup; `None` if it is not known.
     pub cgroup: Option<&'a CgroupMemory>,
     /// What the socket knew, once somebody asked.
     pub tcp: OnceCell<Option<Tcp>>,
@@ -119,7 +119,7 @@ impl<'a> Story<'a> {
             .get_or_init(|| self.connection.map_or_else(Vec::new, |connection| connection.timeline.entries()))
     }
 
-    /// The errno that the application was told, 0 for none.
+    /// The errno that the application got, 0 for none.
     pub fn error(&self) -> i32 {
         self.connection.map_or(0, |connection| connection.error)
     }
@@ -153,7 +153,7 @@ impl<'a> Story<'a> {
         self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived(_)))
     }
 
-    /// How it came to the last reset sent.
+    /// Why the kernel sent the last reset.
     pub fn path(&self) -> Option<(path::Path, Certainty)> {
         path::path(self)
     }
@@ -217,7 +217,7 @@ impl<'a> Story<'a> {
         told.max(self.timeouts().last().map_or(0, |&(stage, _)| stage))
     }
 
-    /// Timeouts of the last stall that are still in the timeline: stage and the timeout that burnt, jiffies.
+    /// Timeouts of the last stall that are still in the timeline: stage and length of each, jiffies.
     pub fn timeouts(&self) -> Vec<(u32, u32)> {
         let mut burnt = Vec::new();
         for entry in self.entries() {

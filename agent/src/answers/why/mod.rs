@@ -28,9 +28,9 @@ pub use self::query::{Wanted, WhyError};
 
 /// Who answers.
 pub trait Answers: Send + Sync {
-    /// Looks who holds which socket, unless that was done no longer than `age` ago.
+    /// Walks over open files, unless the last walk is younger than `age`.
     fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-    /// The families that the last look found.
+    /// The families that the last walk found.
     fn families(&self) -> Listing;
     /// What advice is computed from.
     fn gathered(&self) -> Gathered;
@@ -45,7 +45,7 @@ pub trait Answers: Send + Sync {
 pub struct WhyReport {
     /// Version of the schema.
     pub v: u32,
-    /// Connections that were meant, this one included.
+    /// Connections that meet the conditions, this one included.
     pub matches: usize,
     /// Names the connection for the host's uptime, hexadecimal.
     pub connection: String,

@@ -106,7 +106,7 @@ impl Agent {
     }
 }
 
-/// Who is told beside those that ask.
+/// Receivers of diagnoses that do not ask for them.
 #[derive(Default)]
 pub(in crate::cli) struct Readers {
     pub(in crate::cli) terminal: Option<Reader>,

@@ -18,7 +18,7 @@ use crate::cli::flags::record_file::{self, unless_nobody_reads};
 use crate::cli::rights::Rights;
 use crate::cli::signals::Signals;
 
-/// How often a terminal is told how much there is.
+/// How often the size so far is printed to a terminal.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Write the raw stream of events to a file, for `tcpwhy replay`.

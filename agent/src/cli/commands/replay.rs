@@ -23,7 +23,7 @@ use crate::schema::Gap;
 use crate::serve::api::select;
 use crate::serve::feed::{Feed, FeedItem};
 
-/// Problems that are told one by one.
+/// Problems that are printed one by one.
 const TOLD: usize = 10;
 
 /// Run a recording through the same road as live events, and print what `tcpwhy tail` prints.
@@ -99,7 +99,7 @@ fn print_events(
     });
     pipeline.settle(u64::MAX);
     print_gathered(&mut pipeline, filter, &mut formatter, &mut to)?;
-    // Whatever came before a failure is printed before it is told.
+    // Whatever came before a failure is printed before the failure.
     to.flush()?;
     whole
 }
@@ -147,7 +147,7 @@ pub(in crate::cli) fn frames(path: &Path, each: impl FnMut(Frame) -> io::Result<
     Ok(())
 }
 
-/// Returns the number of problems, of which it tells the first ones.
+/// Prints the first problems and returns their number.
 fn hand_on(
     reader: impl Iterator<Item = Result<Frame, Problem>>,
     mut each: impl FnMut(Frame) -> io::Result<()>,

@@ -111,8 +111,8 @@ async fn standalone(loaded: Loaded, filter: &Filter, formatter: Formatter) -> an
     }
 }
 
-/// Prints what the agent tells, and if `again` also what the next one does. Whatever came before an end is
-/// printed before it is told.
+/// Prints the agent's lines, and if `again` also those of the next agent. Whatever came before an end is printed
+/// before the end is reported.
 pub(in crate::cli) async fn follow(
     socket: &Path,
     mut query: Query,

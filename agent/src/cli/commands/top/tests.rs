@@ -128,7 +128,7 @@ fn enter_asks_why_and_shows_the_story() {
     check("why", &mut model, (80, 24));
     hit(&mut model, KeyCode::End);
     assert!(text(&mut model, (80, 24)).contains("Advice"));
-    // It grows with each look, and closes.
+    // It grows with each overview, and closes.
     assert!(matches!(model.apply(look(&bench)), Effect::Why(again) if again == connection));
     hit(&mut model, KeyCode::Esc);
     assert!(model.detail.is_none());
