@@ -16,7 +16,7 @@ mod workload;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use agent_common::count::{Count, CountKey};
 use agent_common::signal;
@@ -25,6 +25,7 @@ use agent_diagnose::stats::Stats;
 use agent_model::counters::{Counters, ProbeHealth, Reading};
 use agent_model::event::{HostFacts, Owned, TcpMemory};
 use agent_source::names::NamesUp;
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -206,7 +207,7 @@ impl Metrics {
             // It has no place for them.
             tally.examples = Examples::default();
         }
-        let mut reconcile = self.reconcile.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reconcile = self.reconcile.lock();
         let compared = Compared::read(&*self.counters)?;
         let health = self.counters.health()?;
         let differences = reconcile.differences(&compared, &health);
@@ -214,7 +215,7 @@ impl Metrics {
         counts.extend(deaths(&tally.stats));
         let of: Vec<_> = counts.iter().map(|(key, _)| (key.cgroup, key.netns)).collect();
         let workloads = self.tallies.workloads(&of);
-        let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admission = self.admission.lock();
         let (sums, gone) = workload::aggregate(&counts, &workloads, &tally.examples, &mut admission);
         reconcile.forget(&counts, &gone);
         self.counters.forget(&gone);

@@ -17,7 +17,7 @@
 //! business and never holds up the source.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use agent_common::signal;
 use agent_correlate::Correlator;
@@ -32,6 +32,7 @@ use agent_model::event::{Event, Fact};
 use agent_model::frame::Frame;
 use agent_model::limits::{Evicted, Limits};
 use agent_model::words::SIGNALS;
+use parking_lot::Mutex;
 
 use crate::metrics;
 use crate::metrics::{Examples, Tallies, Tally, Workload};
@@ -214,11 +215,11 @@ impl<S: Sink> Pipeline<S> {
 
 impl<S: Sink + Send> Tallies for Mutex<Pipeline<S>> {
     fn tally(&self) -> Tally {
-        self.lock().unwrap_or_else(PoisonError::into_inner).tally()
+        self.lock().tally()
     }
 
     fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
-        self.lock().unwrap_or_else(PoisonError::into_inner).workloads(of)
+        self.lock().workloads(of)
     }
 }
 
