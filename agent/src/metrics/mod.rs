@@ -50,6 +50,9 @@ pub trait Tallies: Send + Sync {
     /// A copy at this moment.
     fn tally(&self) -> Tally;
 
+    /// What the pipeline itself lost, by place.
+    fn lost(&self) -> [(&'static str, u64); 2];
+
     /// Whose the counters of these cgroups and network namespaces are, in their order; `None` of who is gone.
     fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
         vec![Some(Workload::HOST); of.len()]
@@ -188,12 +191,8 @@ impl Metrics {
 
     /// What was lost since the start, by place, and how many events of storms others stand for.
     pub fn losses(&self) -> Reading<(BTreeMap<String, u64>, u64)> {
-        let Tally { decode_errors, evicted, .. } = self.tallies.tally();
-        let mut lost = BTreeMap::from([
-            ("decode".to_owned(), decode_errors.values().sum()),
-            ("evicted".to_owned(), evicted.values().sum()),
-            ("missed".to_owned(), self.feed.missed()),
-        ]);
+        let places = self.tallies.lost().into_iter().chain([("missed", self.feed.missed())]);
+        let mut lost: BTreeMap<_, _> = places.map(|(place, count)| (place.to_owned(), count)).collect();
         let health = self.counters.health()?;
         for (stage, count) in health.iter().flat_map(page::lost) {
             *lost.entry(stage.to_owned()).or_default() += count;
