@@ -61,8 +61,8 @@ impl NamesUp {
 }
 
 impl Names {
-    /// Looks at the cgroups there are, and goes on looking on tasks of its own. What fails is told in the log:
-    /// the agent works without names.
+    /// Looks at the cgroups there are, which takes a while where there are many, and goes on looking on tasks of its
+    /// own. What fails is told in the log: the agent works without names.
     pub fn start(wanted: Wanted) -> Self {
         let (tell, facts) = mpsc::channel(WAITING);
         let mut names = Self { facts, first: Vec::new(), up: Vec::new() };

@@ -90,6 +90,10 @@ impl Tallies for Shared {
         self.lock().tally()
     }
 
+    fn lost(&self) -> [(&'static str, u64); 2] {
+        self.lock().lost()
+    }
+
     fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
         self.lock().workloads(of)
     }

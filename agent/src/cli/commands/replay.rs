@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agent_correlate::observed::Observed;
 use agent_diagnose::Diagnosed;
@@ -12,6 +12,7 @@ use agent_model::limits::Limits;
 use agent_source::recording::{Counted, Problem, Reader};
 use anyhow::{Context as _, bail};
 use clap::Args;
+use parking_lot::Mutex;
 
 use crate::cli::flags::filter::FilterArgs;
 use crate::cli::flags::style::StyleArgs;
