@@ -104,7 +104,7 @@ impl Tail {
 
 async fn standalone(loaded: Loaded, filter: &Filter, formatter: Formatter) -> anyhow::Result<()> {
     let reader = loaded.subscribe();
-    let Attached { host, mut source, .. } = loaded.start(None);
+    let Attached { host, mut source, .. } = loaded.start(None).await?;
     tokio::select! {
         result = print_feed(reader, filter, host.hz, formatter) => result,
         result = source.ended() => result,
