@@ -94,7 +94,7 @@ impl Bench {
 
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        self.frame(&Frame::fact(fact));
+        self.frame(&Frame::fact(fact.clone()));
     }
 
     /// Takes in the stack of [`reset`]'s resets.

@@ -105,7 +105,7 @@ impl Live {
         self.ring.tell_facts(&mut self.frames).context("ask the host")?;
         self.names.tell_first(&mut self.frames);
         let limits = self.shared.lock().correlator().limits();
-        self.tell(&Fact::Limits(limits));
+        self.tell(Fact::Limits(limits));
         self.walk()
     }
 
@@ -145,14 +145,14 @@ impl Live {
         self.frames.splice(first..first, self.ahead.drain(..));
     }
 
-    fn tell(&mut self, fact: &Fact) {
+    fn tell(&mut self, fact: Fact) {
         self.frames.push(Frame::fact(fact));
     }
 
     /// Only as a fact of the stream, so that a replay judges at the same place.
     fn settle(&mut self, now: u64) {
         if settle_due(&self.shared).is_some_and(|due| due <= now) {
-            self.tell(&Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
+            self.tell(Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
             self.push();
         }
     }
@@ -199,7 +199,7 @@ impl Live {
             result.context("read the ring")?;
             self.push();
         }
-        self.tell(&Fact::Settle { time: u64::MAX });
+        self.tell(Fact::Settle { time: u64::MAX });
         self.losses.tell_all(&mut self.frames)?;
         if let Some(tap) = &mut self.tap {
             tap.tell_all(&mut self.frames)?;

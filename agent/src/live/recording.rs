@@ -55,8 +55,8 @@ impl Tap {
         let mut counts = self.counters.counts().map_err(anyhow::Error::from_boxed).context("read COUNTS")?;
         counts.retain(|(key, _)| self.wants(key.netns));
         let facts = self.deltas.counts(facts::monotonic()?, &counts);
-        frames.extend(facts.iter().map(Frame::fact));
-        frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(&Fact::TcpMemory(memory))));
+        frames.extend(facts.into_iter().map(Frame::fact));
+        frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(Fact::TcpMemory(memory))));
         Ok(())
     }
 

@@ -59,7 +59,7 @@ impl Bench {
     }
 
     pub fn fact(&mut self, fact: &Fact) {
-        self.apply(&Frame::fact(fact));
+        self.apply(&Frame::fact(fact.clone()));
     }
 
     pub fn push(&mut self, record: &RecordBytes) {

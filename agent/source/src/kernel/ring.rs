@@ -115,12 +115,12 @@ impl Ring {
 
     /// The wall clock, if it was never told or was set since.
     pub fn clock(&mut self) -> io::Result<Option<Frame>> {
-        Ok(self.clock.step()?.map(|offset| Frame::fact(&Fact::Clock { offset })))
+        Ok(self.clock.step()?.map(|offset| Frame::fact(Fact::Clock { offset })))
     }
 
     /// What must come first in the stream.
     pub fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
-        frames.push(Frame::fact(&Fact::Host(self.host.clone())));
+        frames.push(Frame::fact(Fact::Host(self.host.clone())));
         frames.extend(self.clock()?);
         frames.extend(self.shortage.tell());
         frames.extend(self.settings());
@@ -131,7 +131,7 @@ impl Ring {
     fn settings(&mut self) -> Option<Frame> {
         let settings = settings::settings();
         let is_news = self.told_settings.as_ref() != Some(&settings);
-        is_news.then(|| Frame::fact(&Fact::Settings(self.told_settings.insert(settings).clone())))
+        is_news.then(|| Frame::fact(Fact::Settings(self.told_settings.insert(settings).clone())))
     }
 
     async fn wait(&mut self) -> io::Result<()> {
@@ -218,7 +218,7 @@ impl Ring {
             self.symbols.learn(found);
         }
         let facts = stacks.iter().map(|(id, addresses)| {
-            Frame::fact(&Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
+            Frame::fact(Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
         });
         frames.splice(first..first, facts);
     }
@@ -259,7 +259,7 @@ impl Ring {
         frames.extend(self.shortage.tell_cgroups(&walk.cgroups()));
         frames.extend(self.settings());
         let end = [Fact::Usage(processes::usage(time, took)), Fact::WalkDone { time }];
-        frames.extend(facts.chain(end).map(|fact| Frame::fact(&fact)));
+        frames.extend(facts.chain(end).map(Frame::fact));
         Ok(())
     }
 }

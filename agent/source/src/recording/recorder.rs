@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn fact() -> Frame {
-        Frame::Fact("{}".into())
+        Frame::Malformed("{}".into())
     }
 
     #[tokio::test]
