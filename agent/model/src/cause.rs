@@ -42,10 +42,16 @@ causes! {
     ConnectionRefused "connection_refused";
     /// The listener accepts too slowly.
     AcceptQueueFull "accept_queue_full";
+    /// No local port was free for a `connect()`.
+    NoLocalPort "no_local_port";
+    /// An ICMP message refused a `connect()`.
+    IcmpUnreachable "icmp_unreachable";
     /// Too many half-open connections.
     SynQueueFull "syn_queue_full";
     /// Data went unanswered for `tcp_retries2`: dead peer or black hole.
     RetransmissionTimeout "retransmission_timeout";
+    /// Full-sized segments vanish, shorter ones arrive.
+    PathMtuBlackHole "path_mtu_black_hole";
     /// SYNs went unanswered.
     ConnectTimeout "connect_timeout";
     /// Closed here, and the peer did not take the rest in time.

@@ -41,6 +41,9 @@ pub(super) fn name(finding: Finding, relatives: &Relatives) -> Finding {
         | Cause::KeepaliveTimeout
         | Cause::UserTimeout
         | Cause::ConnectionRefused
+        | Cause::NoLocalPort
+        | Cause::IcmpUnreachable
+        | Cause::PathMtuBlackHole
         | Cause::SynQueueFull
         | Cause::RetransmissionTimeout
         | Cause::ConnectTimeout

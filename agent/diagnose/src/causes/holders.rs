@@ -32,6 +32,9 @@ pub(super) fn name(finding: Finding, story: &Story) -> Finding {
         | Cause::UserTimeout
         | Cause::ListenerClosed
         | Cause::ConnectionRefused
+        | Cause::NoLocalPort
+        | Cause::IcmpUnreachable
+        | Cause::PathMtuBlackHole
         | Cause::SynQueueFull
         | Cause::RetransmissionTimeout
         | Cause::ConnectTimeout
