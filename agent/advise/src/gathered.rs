@@ -72,14 +72,16 @@ pub fn gather(correlator: &Correlator, tracker: &Tracker, now: u64) -> Gathered 
 fn capped(correlator: &Correlator) -> [u64; 2] {
     let most = |name| correlator.settings().and_then(|settings| settings.value(name));
     let [rmem_max, wmem_max] = ["net.core.rmem_max", "net.core.wmem_max"].map(most);
-    let sockets = || correlator.connections().filter_map(|connection| Some(connection.tcp()?.raw));
     let is = |locks: u8, lock: u8, size: u32, most: Option<u64>| {
         locks & lock != 0 && most.is_some_and(|most| u64::from(size) == most.saturating_mul(2))
     };
-    [
-        sockets().filter(|raw| is(raw.userlocks, RCVBUF_LOCK, raw.rcvbuf, rmem_max)).count() as u64,
-        sockets().filter(|raw| is(raw.userlocks, SNDBUF_LOCK, raw.sndbuf, wmem_max)).count() as u64,
-    ]
+    let sockets = correlator.connections().filter_map(|connection| Some(connection.tcp()?.raw));
+    sockets.fold([0, 0], |[receive, send], raw| {
+        [
+            receive + u64::from(is(raw.userlocks, RCVBUF_LOCK, raw.rcvbuf, rmem_max)),
+            send + u64::from(is(raw.userlocks, SNDBUF_LOCK, raw.sndbuf, wmem_max)),
+        ]
+    })
 }
 
 impl Gathered {

@@ -80,15 +80,19 @@ impl Walks {
 /// since others may have it; a stalled one when its next timeout is overdue: it recovered or died without a
 /// word, or the timer was one of those that no event tells of (zero-window and keepalive probes).
 fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
-    let tcp = &connection.tcp()?;
-    if (lacks_owner(connection) && tcp.raw.has_socket != 0) || runs_short(connection) {
+    let packed = connection.packed()?;
+    if (lacks_owner(connection) && packed.has_socket()) || runs_short(connection) {
         return Some(connection.last);
     }
+    if !connection.is_stalled() {
+        return None;
+    }
     // At a timeout's event the timer is not armed yet.
-    let (seen, wait) = held.map_or((connection.last, tcp.raw.rto.saturating_mul(2)), |held| {
-        (held.max(connection.last), left(tcp))
-    });
-    let wait = from_jiffies(wait, hz).filter(|_| connection.is_stalled())?;
+    let (seen, wait) = held.map_or_else(
+        || (connection.last, packed.rto().saturating_mul(2)),
+        |held| (held.max(connection.last), left(&packed.get())),
+    );
+    let wait = from_jiffies(wait, hz)?;
     Some(seen.saturating_add(wait.as_nanos() as u64).saturating_add(GRACE))
 }
 

@@ -5,8 +5,7 @@
 
 use agent_correlate::observed::ConnectionId;
 use agent_model::cause::Cause;
-use agent_model::event::HostFacts;
-use agent_model::timers::{self, Era, Facts, Outlook};
+use agent_model::timers::Outlook;
 use serde::{Deserialize, Serialize};
 
 pub mod backlog;
@@ -102,23 +101,4 @@ pub fn diagnose(story: &Story) -> Option<Diagnosis> {
         outlook: story.outlook,
         advice,
     })
-}
-
-/// What comes for the connection if its peer stays silent; `None` where nothing can be said.
-pub fn outlook(
-    connection: &agent_correlate::connection::Connection,
-    sight: &story::Sight,
-    host: &HostFacts,
-) -> Option<Outlook> {
-    let (tcp, state) = (connection.tcp()?, connection.state?);
-    let facts = Facts {
-        time: sight.time,
-        hz: host.hz,
-        state,
-        moment: sight.moment,
-        era: Era::default(),
-        lrcvtime: tcp.lrcvtime(),
-        tcp: &tcp,
-    };
-    (host.hz > 0 && connection.is_live()).then(|| timers::outlook(&facts))
 }

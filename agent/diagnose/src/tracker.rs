@@ -24,7 +24,7 @@ use super::fates::{Fate, Fates, Group};
 use super::outcomes::{Outcomes, Start};
 use super::stats::Stats;
 use super::story::Sight;
-use super::{Diagnosis, Phase, Story, diagnose, outlook};
+use super::{Diagnosis, Phase, Story, diagnose};
 
 /// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
 const STALLS: usize = 50_000;
@@ -177,7 +177,7 @@ impl Tracker {
         let connection = correlator.connection_by_id(id)?;
         let (died, told) = (connection.died()?, connection.verdict.is_some());
         let stall = self.end(connection, died);
-        let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Died, None)).filter(|_| !told);
+        let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Died)).filter(|_| !told);
         let Identity { cgroup, netns, .. } = connection.identity;
         let counted = diagnosis.as_ref().filter(|_| !is_twin(correlator, connection));
         let fate =
@@ -279,10 +279,8 @@ impl Tracker {
         connection: &'a Connection,
         sight: Sight,
     ) -> Story<'a> {
-        let outlook = outlook(connection, &sight, correlator.host());
-        let mut story = Story::of(correlator, connection, Phase::Stalled, outlook);
-        story.time = sight.time;
-        let death = outlook.and_then(|outlook| outlook.death);
+        let story = Story::of(correlator, connection, Phase::Stalled).at(sight);
+        let death = story.outlook.and_then(|outlook| outlook.death);
         if let Some(tcp) = story.tcp() {
             let stage = u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff));
             let start = Start::of(connection, tcp, correlator.host().hz);
@@ -309,7 +307,7 @@ impl Tracker {
         self.stats.recovered(stall.stage, Duration::from_nanos(time.saturating_sub(stall.since)));
         let connection = correlator.connection_by_id(id)?;
         self.outcomes.recovered(connection, &stall.start, stall.stage, correlator.host().hz);
-        let mut story = Story::of(correlator, connection, Phase::Recovered, None);
+        let mut story = Story::of(correlator, connection, Phase::Recovered);
         story.time = time;
         diagnose(&story)
     }
@@ -351,7 +349,7 @@ fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
 
 fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {
     let connection = correlator.connection_by_id(id).filter(|connection| connection.is_live())?;
-    diagnose(&Story::of(correlator, connection, Phase::Stalled, None))
+    diagnose(&Story::of(correlator, connection, Phase::Stalled))
 }
 
 /// Whether the other end, on this host, has told of the same death.

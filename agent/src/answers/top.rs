@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
+use agent_common::record::Totals;
 use agent_correlate::Correlator;
 use agent_correlate::connection::Connection;
 use agent_correlate::observed::ConnectionId;
@@ -171,14 +172,15 @@ impl Workload {
     }
 
     fn add(&mut self, connection: &Connection) {
-        let totals = connection.totals();
+        let tcp = connection.tcp();
+        let totals = tcp.map_or_else(Totals::default, |tcp| tcp.totals);
         self.live += u64::from(connection.is_live());
         self.dead += u64::from(!connection.is_live());
         self.stalled += u64::from(connection.is_stalled());
         self.resent_segments += totals.segments.iter().copied().map(u64::from).sum::<u64>();
         self.resets_sent += u64::from(totals.resets_sent);
         self.resets_received += u64::from(totals.resets_received);
-        if let Some(tcp) = connection.tcp() {
+        if let Some(tcp) = tcp {
             self.sent_bytes += tcp.raw.bytes_sent;
             self.resent_bytes += tcp.raw.bytes_retrans;
         }

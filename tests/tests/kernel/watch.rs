@@ -155,7 +155,7 @@ impl Watch {
         let correlator = heard.pipeline.correlator();
         let id = told.diagnosis.connection.expect("a connection");
         let connection = correlator.connection_by_id(id).expect("it is remembered");
-        let diagnosis = diagnose(&Story::of(correlator, connection, told.diagnosis.phase, None));
+        let diagnosis = diagnose(&Story::of(correlator, connection, told.diagnosis.phase));
         Some(Diagnosed { diagnosis: diagnosis.expect("a cause still"), ..told.clone() })
     }
 

@@ -248,14 +248,13 @@ impl<'a> Story<'a> {
 
     /// Segments sent again, of one kind.
     pub fn segments(&self, kind: RetransmitKind) -> u32 {
-        self.connection.map_or(0, |connection| connection.totals().segments[kind as usize])
+        self.tcp().map_or(0, |tcp| tcp.totals.segments[kind as usize])
     }
 
     /// Segments sent again, of all kinds.
     pub fn sent_again(&self) -> u32 {
-        self.connection.map_or(0, |connection| {
-            connection.totals().segments.iter().fold(0, |sum, &count| sum.saturating_add(count))
-        })
+        let add = |sum: u32, &count: &u32| sum.saturating_add(count);
+        self.tcp().map_or(0, |tcp| tcp.totals.segments.iter().fold(0, add))
     }
 }
 

@@ -15,7 +15,7 @@ fn told_in(phase: Phase, record: &RecordBytes, facts: &[Fact]) -> Option<Diagnos
     }
     bench.push(record);
     let correlator = bench.0.correlator();
-    diagnose(&Story::of(correlator, correlator.last().unwrap(), phase, None))
+    diagnose(&Story::of(correlator, correlator.last().unwrap(), phase))
 }
 
 fn of(record: &RecordBytes) -> Option<Diagnosis> {

@@ -9,7 +9,7 @@ use agent_correlate::timeline::Entry;
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
 use agent_diagnose::tracker::Tracker;
-use agent_diagnose::{Diagnosed, Phase, Story, diagnose, outlook};
+use agent_diagnose::{Diagnosed, Phase, Story, diagnose};
 use agent_model::event::{Process, TcpState};
 use agent_model::schema::{End, VERSION};
 use agent_model::words;
@@ -197,10 +197,9 @@ pub(crate) fn judge(
         (true, false) => Phase::Recovered,
     };
     let sight = tracker.sight(connection.id).filter(|_| phase == Phase::Stalled);
-    let outlook = sight.and_then(|sight| outlook(connection, &sight, correlator.host()));
-    let mut story = Story::of(correlator, connection, phase, outlook);
+    let mut story = Story::of(correlator, connection, phase);
     if let Some(sight) = sight {
-        story.time = sight.time;
+        story = story.at(sight);
     } else if let Some(walked) = correlator.families().time().filter(|time| *time > connection.last)
         && connection.is_live()
     {
