@@ -361,7 +361,7 @@ fn is_twin(correlator: &Correlator, connection: &Connection) -> bool {
 fn is_by_timer(connection: &Connection) -> bool {
     connection.error != 0
         && connection.error != super::path::ECONNABORTED
-        && !connection.timeline.entries().iter().any(|entry| matches!(entry.what, What::ResetReceived { .. }))
+        && !connection.timeline.iter().any(|entry| matches!(entry.what, What::ResetReceived { .. }))
 }
 
 fn moment(detail: &Detail) -> Moment {
