@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use agent_model::golden;
 use tests::dashboards::{DASHBOARDS, Dashboard};
 use tests::skip::skip;
 
@@ -112,12 +113,7 @@ fn promtool_takes_the_rules_and_their_tests_pass() {
 #[test]
 fn the_dashboards_are_written_from_the_table() {
     for dashboard in DASHBOARDS {
-        let path = root().join(format!("{CHART}/files/{}.json", dashboard.uid));
-        if env::var_os("TCPWHY_BLESS").is_some() {
-            fs::write(&path, dashboard.to_json()).expect("write a dashboard");
-        }
-        let written = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(written, dashboard.to_json(), "TCPWHY_BLESS=1 writes {}", path.display());
+        golden::check(&format!("{CHART}/files/{}.json", dashboard.uid), &dashboard.to_json());
     }
 }
 
@@ -146,10 +142,7 @@ fn chart_and_manifest_agree() {
     let Some(helm) = helm("chart_and_manifest_agree") else { return };
     run(&helm, &["lint", "--strict", CHART]);
     let rendered = run(&helm, &["template", "tcpwhy", CHART, "--namespace", "tcpwhy"]);
-    if env::var_os("TCPWHY_BLESS").is_some() {
-        fs::write(root().join(MANIFEST), &rendered).expect("write the manifest");
-    }
-    assert_eq!(rendered, read(MANIFEST), "TCPWHY_BLESS=1 writes {MANIFEST}");
+    golden::check(MANIFEST, &rendered);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! archive, release -> kernel (fetched) -> initramfs <- suite (the tests) -> qemu -> guest (what it said)
 //! ```
 
+pub mod btf;
 mod cpio;
 pub mod docs;
 mod emulator;
@@ -69,7 +70,7 @@ fn dir() -> PathBuf {
 
 /// Prints each line's newest kernel and whether it is here.
 pub fn list(lines: &[String]) -> Result<()> {
-    let kernels = Kernels::open(&dir())?;
+    let kernels = Kernels::open(&dir(), release::AMD64)?;
     for line in lines {
         match kernels.newest(line) {
             Some((release, true)) => println!("{line:<8} {release} (fetched)"),
@@ -90,7 +91,7 @@ impl Lab {
     /// this machine.
     pub fn open() -> Result<Self> {
         let dir = dir();
-        let kernels = Kernels::open(&dir)?;
+        let kernels = Kernels::open(&dir, release::AMD64)?;
         emulator::ensure(kernels.archive(), &dir.join("packages"))?;
         Ok(Self { kernels })
     }
