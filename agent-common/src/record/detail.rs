@@ -1,4 +1,4 @@
-//! What a record tells beside whose it is: one type a signal.
+//! The part of a record that differs from signal to signal: one type each.
 
 /// Detail of [`crate::signal::RETRANSMIT`].
 #[repr(C)]
@@ -156,7 +156,7 @@ macro_rules! details {
         number: $number:literal, hook: $hook:ident($kernel:literal), since: $since:literal, need: $need:ident,
         detail: $($size:literal)? $(none)?, $($column:tt)*
     })*) => {
-        /// What only one signal has to tell; [`super::Header::signal`] says which member holds.
+        /// The part of one signal; [`super::Header::signal`] says which member is set.
         #[repr(C)]
         #[derive(Clone, Copy)]
         pub union Detail {

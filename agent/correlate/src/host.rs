@@ -21,7 +21,7 @@ pub struct Host {
     tcp_memory: Option<TcpMemory>,
     usage: Option<Usage>,
     settings: Option<Settings>,
-    /// First and last instant of which something was told.
+    /// Times of the first and the last event.
     span: Option<(u64, u64)>,
     /// By the cgroup of the socket.
     cgroups: BTreeMap<u64, CgroupMemory>,
@@ -72,18 +72,18 @@ impl Host {
         self.settings = Some(settings);
     }
 
-    /// Settings when they were told last.
+    /// The newest settings.
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
     }
 
-    /// Something was told of this instant.
+    /// An event happened at this time.
     pub fn saw(&mut self, time: u64) {
         let (first, last) = self.span.unwrap_or((time, time));
         self.span = Some((first.min(time), last.max(time)));
     }
 
-    /// First and last instant of which something was told, ns of `CLOCK_MONOTONIC`.
+    /// Times of the first and the last event, ns of `CLOCK_MONOTONIC`.
     pub fn span(&self) -> Option<(u64, u64)> {
         self.span
     }
@@ -92,17 +92,17 @@ impl Host {
         self.usage = Some(usage);
     }
 
-    /// Tasks and files when they were told last.
+    /// The newest counts of tasks and files.
     pub fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
 
-    /// TCP's memory when it was told last.
+    /// The newest state of TCP's memory.
     pub fn tcp_memory(&self) -> Option<&TcpMemory> {
         self.tcp_memory.as_ref()
     }
 
-    /// The cgroup whose news are oldest makes room.
+    /// If there is no room, the cgroup with the oldest report goes.
     pub fn set_cgroup_memory(&mut self, memory: CgroupMemory) {
         if self.cgroups.len() >= SHORT_CGROUPS && !self.cgroups.contains_key(&memory.cgroup) {
             let oldest = self.cgroups.values().min_by_key(|known| known.time).map(|known| known.cgroup);
@@ -122,7 +122,7 @@ impl Host {
         self.cgroups.values().filter(|memory| memory.time > self.walks[0])
     }
 
-    /// Memory of a socket's cgroup when it was told last.
+    /// The newest state of the memory of a socket's cgroup.
     pub fn cgroup_memory(&self, cgroup: u64) -> Option<&CgroupMemory> {
         self.cgroups.get(&cgroup)
     }
@@ -153,7 +153,7 @@ impl Host {
         names.get(&number).cloned()
     }
 
-    /// Functions of the kernel stack with this id, innermost first; none if it was not told.
+    /// Functions of the kernel stack with this id, innermost first; none if it is not known.
     pub fn stack(&self, id: Option<i32>) -> Arc<[Box<str>]> {
         id.and_then(|id| self.stacks.get(&id)).unwrap_or(&self.no_stack).clone()
     }

@@ -1,8 +1,8 @@
 //! Ties events to connections, connections to processes and listeners.
 //!
 //! Pure: time comes from events alone, so a recording gives what the live run gave. A connection is made
-//! at its first trouble and lives until its end is told, or another socket is seen at its address; then it
-//! moves to the history, where stragglers find it by its cookie or its two ends. Listeners are known
+//! at its first trouble and lives until an event ends it, or until another socket is seen at its address; then it
+//! moves to the history, where late events find it by its cookie or its two ends. Listeners are known
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
@@ -49,7 +49,7 @@ mod tests;
 /// IP protocol number of TCP.
 const IPPROTO_TCP: u8 = 6;
 
-/// How long after its last event a dead connection is taken for the cause of a reset, ns: the peer's
+/// How long after its last event a reset is still attributed to a dead connection, ns: the peer's
 /// slowest retransmission (`TCP_RTO_MAX`), which is longer than `TIME_WAIT` (60 s).
 const LATE_SEGMENTS: u64 = stage::RTO_MAX.as_nanos() as u64;
 
@@ -64,7 +64,7 @@ pub struct Correlator {
     orphans: Orphans,
     host: Host,
     places: Places,
-    /// The connection that the last finding of a walk was of.
+    /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
 }
 
@@ -99,7 +99,7 @@ impl Correlator {
         }
     }
 
-    /// From when on a walk over open files would tell something that is missing: the owner of a connection,
+    /// From when on a walk over open files would find something that is missing: the owner of a connection,
     /// or what became of a stall. Ns of `CLOCK_MONOTONIC`; `None` while nothing is missing.
     pub fn walk_due(&self) -> Option<u64> {
         self.walks.due()
@@ -148,8 +148,8 @@ impl Correlator {
             Fact::CgroupGone { id, time } => self.places.end_cgroup(id, time),
             Fact::Pod(pod) => self.places.add_pod(pod),
             Fact::PodGone { uid, time } => self.places.end_pod(&uid, time),
-            // The pipeline settles, tells of gaps and counts losses, for which totals in later records make up;
-            // counters are for metrics.
+            // The pipeline handles the first three: it judges what waited, counts losses and reports gaps, and the
+            // totals in later records make up for a lost one. Counters are for metrics.
             Fact::Settle { .. } | Fact::Lost { .. } | Fact::Coalesced { .. } | Fact::Counts { .. } => (),
         }
     }
@@ -180,7 +180,7 @@ impl Correlator {
         }
     }
 
-    /// A healthy socket costs nothing: it is not taken in.
+    /// A healthy socket costs nothing: it gets no entry.
     fn holder_connection(&mut self, held: &SockHeld) -> Option<ConnectionId> {
         let sk = held.endpoint.sk?;
         let known = self.socket(sk, &held.endpoint, held.time);
@@ -209,7 +209,7 @@ impl Correlator {
         observed
     }
 
-    /// Whose event it is. `None` for listeners, half-open connections, strays and other protocols.
+    /// The connection of an event. `None` for listeners, half-open connections, strays and other protocols.
     fn connection(&mut self, event: &KernelEvent) -> Option<ConnectionId> {
         let endpoint = &event.endpoint;
         if endpoint.protocol != IPPROTO_TCP || is_of_listener(event) {
@@ -234,7 +234,7 @@ impl Correlator {
     }
 
     /// The connection at this address, unless the address was given to another socket meanwhile: that
-    /// proves the first one's end where none was told.
+    /// proves that the first one ended, though no event said so.
     fn socket(&mut self, sk: u64, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
         let known = self.table.by_sk(sk)?;
         let id = known.id;
@@ -272,8 +272,8 @@ impl Correlator {
         });
     }
 
-    /// Moves the connection to where it belongs after the event. An end is told once, so nothing is waited
-    /// for; a closed socket can connect again all the same.
+    /// Moves the connection to where it belongs after the event. No second event follows an end, so there is
+    /// nothing to wait for; but a closed socket can connect again.
     fn settle(&mut self, id: ConnectionId, event: &KernelEvent) {
         let Some(connection) = self.table.get(id) else { return };
         match (connection.died().is_some(), connection.gone) {

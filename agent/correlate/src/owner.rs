@@ -1,4 +1,4 @@
-//! Whose socket is it? Precedence and belief.
+//! Which process owns a socket: which source of that knowledge takes precedence, and when `current` is believed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use agent_model::event::{KernelEvent, Owner, OwnerSource, Process};
 use agent_model::limits::OWNERS;
 
-/// Replaces `known` unless it was learnt in a better way. Of two learnt alike the newer holds: a forked
-/// child that closes its connection owns it more than its parent, which accepted it.
+/// Replaces `known` unless its source is better. Of two with the same source the newer one counts: a forked child
+/// that closes its connection is more its owner than the parent that accepted it.
 pub fn learn(known: &mut Option<Arc<Owner>>, new: &Owner) {
     if is_weaker_or_equal(known.as_deref(), new.source) && known.as_deref() != Some(new) {
         *known = Some(Arc::new(new.clone()));
@@ -27,7 +27,7 @@ impl Owners {
             return;
         }
         if self.0.len() >= OWNERS {
-            // Those in use live on with their connections; they are only shared no more.
+            // Copies in use stay with their connections; new connections no longer share them.
             self.0.clear();
         }
         self.0.insert(new.clone());
@@ -38,7 +38,7 @@ fn is_weaker_or_equal(known: Option<&Owner>, source: OwnerSource) -> bool {
     known.is_none_or(|known| known.source <= source)
 }
 
-/// Whether only a walk over open files could tell the owner.
+/// Whether only a walk over open files could find a better owner.
 pub fn is_weak(known: Option<&Owner>) -> bool {
     is_weaker_or_equal(known, OwnerSource::Listener)
 }
@@ -48,8 +48,8 @@ pub fn as_listener(owner: &Owner) -> Owner {
     Owner { process: owner.process.clone(), source: OwnerSource::Listener }
 }
 
-/// The owner that `current` proves to be one. KERNEL.md §6.1: who holds the lock uses the socket, but for
-/// `tcp_abort` and the socket's burial.
+/// The owner that `current` proves to be one: whoever holds the lock uses the socket, except in `tcp_abort` and
+/// when the socket is destroyed (docs/kernel.md, "The task that runs is the socket's user only with the lock").
 pub fn believed(event: &KernelEvent) -> Option<Owner> {
     let thread = event.current.as_ref().filter(|_| !event.signal().is_by_stranger(event))?;
     Some(Owner { process: thread.process.clone(), source: OwnerSource::Lock })

@@ -1,5 +1,5 @@
-//! What stalls that are over have taught, by network namespace: after how many timeouts peers answered again,
-//! and which connections never did. From this follows what another limit would have done.
+//! How past stalls ended, by network namespace: after how many timeouts peers answered again, and which connections
+//! never recovered. From this follows what another limit would have done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use agent_model::event::{Process, Tcp, TcpState};
 use agent_model::units::from_jiffies;
 use serde::{Deserialize, Serialize};
 
-/// Network namespaces that are told apart; a node with more pods than this has its busiest first ones here.
+/// Network namespaces with an entry of their own; on a node with more pods the first that had stalls have one.
 const NAMESPACES: usize = 256;
 
 /// Deaths that are remembered of a namespace; older ones are only counted.
@@ -38,7 +38,7 @@ pub struct Start {
     pub waiting: Waiting,
     /// The RTO before any timeout.
     pub rto: Duration,
-    /// Timeouts that had burnt when it was first seen.
+    /// Timeouts that had expired when it was first seen.
     pub stage: u32,
 }
 
@@ -47,7 +47,7 @@ pub struct Start {
 pub struct Recovery {
     /// What they waited for.
     pub waiting: Waiting,
-    /// Timeouts that had burnt.
+    /// Timeouts that had expired.
     pub stage: u32,
     /// The longest RTO before any timeout, ms.
     pub rto_ms: u64,
@@ -62,7 +62,7 @@ pub struct Loss {
     pub cause: Cause,
     /// What it waited for.
     pub waiting: Waiting,
-    /// Timeouts that had burnt.
+    /// Timeouts that had expired.
     pub stage: u32,
     /// RTO before any timeout, ms.
     pub rto_ms: u64,
@@ -121,11 +121,14 @@ impl Start {
     /// Of a connection that stalls.
     pub fn of(connection: &Connection, tcp: &Tcp, hz: u32) -> Self {
         let raw = &tcp.raw;
-        let waiting = match connection.state {
-            Some(TcpState::SynSent) => Waiting::Syn,
-            _ if raw.retransmits == 0 && raw.probes_out > 0 => Waiting::Probe,
-            _ if tcp.is_orphan() => Waiting::Orphan,
-            _ => Waiting::Data,
+        let waiting = if connection.state == Some(TcpState::SynSent) {
+            Waiting::Syn
+        } else if raw.retransmits == 0 && raw.probes_out > 0 {
+            Waiting::Probe
+        } else if tcp.is_orphan() {
+            Waiting::Orphan
+        } else {
+            Waiting::Data
         };
         // `icsk_rto` doubles with `icsk_backoff`, until it reaches its maximum.
         let rto = raw.rto.checked_shr(raw.backoff.into()).unwrap_or(0).max(1);
@@ -154,7 +157,7 @@ impl Outcomes {
         }
     }
 
-    /// A connection died; `stall` is how it began to be silent, since when, and how far it came.
+    /// A connection died; `stall` is how its stall began, when, and after how many timeouts it ended.
     pub fn died(&mut self, connection: &Connection, cause: Cause, stall: Option<(Start, u64, u32)>, hz: u32) {
         let Some(outcome) = self.of(connection, hz) else { return };
         *outcome.deaths.entry(cause).or_default() += 1;
@@ -177,7 +180,7 @@ impl Outcomes {
         });
     }
 
-    /// Something without a connection failed, so often.
+    /// Something without a connection failed so many times.
     pub fn failed(&mut self, netns: u32, cause: Cause, times: u64) {
         if let Some(outcome) = self.namespace(netns) {
             *outcome.deaths.entry(cause).or_default() += times;

@@ -199,7 +199,7 @@ impl Filter {
 }
 
 impl Filter {
-    /// Whether the reader wants this diagnosis: who asks for some events or kinds wants events.
+    /// Whether the reader wants this diagnosis: a filter by events or kinds selects events alone.
     pub fn wants_diagnosis(&self, diagnosed: &Diagnosed) -> bool {
         let Self { netns, address, port, pid, comm, kind, event, cause, place, show, no_listeners: _ } = self;
         let ends = [diagnosed.local, diagnosed.remote];
@@ -218,7 +218,7 @@ impl Filter {
 }
 
 impl Filter {
-    /// Whether the reader wants to know of events without a line: those might have been his.
+    /// Whether the reader wants lines about events without a line: the filter might have taken those events.
     pub fn wants_gap(&self, gap: &Gap) -> bool {
         let Self { netns, event, show, .. } = self;
         (*show != Show::Diagnoses || gap.event == GapWord::Lost)
@@ -231,7 +231,7 @@ fn wants<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(holds)
 }
 
-/// It opens, or closes.
+/// Whether a listener opens or closes.
 fn is_of_listener(event: &KernelEvent) -> bool {
     let Detail::StateChanged(StateChanged { old, new, .. }) = event.detail else { return false };
     [old, new].contains(&TcpState::Listen)

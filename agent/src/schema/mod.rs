@@ -7,11 +7,14 @@ mod build;
 mod diagnosis;
 pub mod flow;
 mod gap;
+mod head;
 mod json;
 mod place;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tcp;
+
+use std::borrow::Cow;
 
 use agent_model::event::{OwnerSource, TcpState};
 use agent_model::schema::{End, VERSION};
@@ -167,9 +170,10 @@ pub enum LineError {
 
 /// What decides how the rest of a line is read.
 #[derive(Deserialize)]
-struct Head {
+struct Head<'a> {
     v: u32,
-    event: String,
+    #[serde(borrow)]
+    event: Cow<'a, str>,
 }
 
 impl Item {
@@ -178,10 +182,15 @@ impl Item {
         Self::Missed(Missed { v: VERSION, event: MissedWord::Missed, count })
     }
 
-    /// Reads one line.
+    /// Reads one line. Its head is among the first fields; only a line that cannot be read is read twice, for
+    /// what is wrong with it as a whole.
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
-        let head: Head = serde_json::from_slice(line)?;
-        match (head.v, head.event.as_str()) {
+        let read = head::first_fields(line).and_then(|head| Self::read(&head, line).ok());
+        read.map_or_else(|| Self::read(&serde_json::from_slice(line)?, line), Ok)
+    }
+
+    fn read(head: &Head, line: &[u8]) -> Result<Self, LineError> {
+        match (head.v, &*head.event) {
             (VERSION, "missed") => Ok(Self::Missed(serde_json::from_slice(line)?)),
             (VERSION, "lost" | "coalesced") => Ok(Self::Gap(serde_json::from_slice(line)?)),
             (VERSION, "diagnosis") => Ok(Self::Diagnosis(serde_json::from_slice(line)?)),

@@ -1,10 +1,10 @@
 use agent_model::escape::is_plain;
 use agent_model::event::{Fact, HostFacts};
+use agent_model::golden;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::{Clock, Field, Item, Line, LineStyle, Text};
-use crate::golden;
 use crate::schema::{Gap, sample};
 
 fn text(colour: bool) -> Text {

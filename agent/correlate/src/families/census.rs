@@ -1,4 +1,4 @@
-//! One walk: every TCP socket and who holds it, until the walk is complete and families can be told apart.
+//! One walk: every TCP socket and its holders, until the walk is complete and gives the families.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -74,7 +74,7 @@ impl Census {
         self.left_out
     }
 
-    /// Tells the families apart. With the index of each process's family.
+    /// The families, and the index of each process's family.
     pub fn families(mut self) -> (Vec<ProcessFamily>, HashMap<u32, usize>) {
         self.held.sort_unstable();
         self.held.dedup();
@@ -221,10 +221,12 @@ impl Building {
         let mut members = Vec::new();
         for (pid, share) in &shares {
             let Person { comm, parent } = people.get(pid)?;
-            let kinship = match shares.contains_key(parent) {
-                _ if *pid == root => Kinship::Root,
-                true => Kinship::Child,
-                false => Kinship::Other,
+            let kinship = if *pid == root {
+                Kinship::Root
+            } else if shares.contains_key(parent) {
+                Kinship::Child
+            } else {
+                Kinship::Other
             };
             counts.children += u32::from(kinship == Kinship::Child);
             counts.children_with_one += u32::from(kinship == Kinship::Child && share.accepted == 1);

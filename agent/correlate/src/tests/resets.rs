@@ -14,7 +14,7 @@ fn closed(time: u64) -> RecordBytes {
     record(signal::STATE_CHANGED, time).change(LAST_ACK, CLOSE)
 }
 
-/// Only told before 5.12, where there are no cookies.
+/// Only possible before 5.12, where there are no cookies.
 fn destroyed(time: u64) -> RecordBytes {
     record(signal::SOCK_DESTROYED, time).state(CLOSE).socket(SK, 0)
 }

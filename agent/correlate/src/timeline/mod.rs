@@ -95,7 +95,12 @@ impl Timeline {
 
     /// The entries; if [`Self::dropped`] is not 0, the gap is after the first [`FIRST_ENTRIES`].
     pub fn entries(&self) -> Vec<Entry> {
-        Rest(&self.packed).collect()
+        self.iter().collect()
+    }
+
+    /// The same, each unpacked when its turn comes: for who looks for one.
+    pub fn iter(&self) -> impl Iterator<Item = Entry> {
+        Rest(&self.packed)
     }
 
     /// The last entry.
@@ -121,7 +126,7 @@ impl Timeline {
 
 impl fmt::Debug for Timeline {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(Rest(&self.packed)).finish()
+        formatter.debug_list().entries(self.iter()).finish()
     }
 }
 

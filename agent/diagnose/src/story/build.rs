@@ -1,4 +1,4 @@
-//! What a rule gets to see of a connection, taken from all that is remembered.
+//! Makes the story of a connection from all that is remembered.
 
 use std::cell::OnceCell;
 
@@ -7,20 +7,15 @@ use agent_correlate::connection::Connection;
 use agent_correlate::families::ProcessFamily;
 use agent_correlate::listeners::Listening;
 use agent_correlate::observed::Observed;
-use agent_model::event::Detail;
-use agent_model::timers::Outlook;
+use agent_model::event::{Detail, TcpState};
+use agent_model::timers::{self, Era, Facts, Outlook};
 
-use super::{Relatives, Story};
+use super::{Relatives, Sight, Story};
 use crate::{Phase, forecast};
 
 impl<'a> Story<'a> {
     /// The story of a connection.
-    pub fn of(
-        correlator: &'a Correlator,
-        connection: &'a Connection,
-        phase: Phase,
-        outlook: Option<Outlook>,
-    ) -> Self {
+    pub fn of(correlator: &'a Correlator, connection: &'a Connection, phase: Phase) -> Self {
         Self {
             phase,
             time: connection.died().unwrap_or(connection.last),
@@ -29,9 +24,14 @@ impl<'a> Story<'a> {
             peer: correlator.other_end(connection),
             stray: None,
             listening: correlator.listening_for(connection),
+            listeners_there: if connection.live_state == Some(TcpState::SynSent) {
+                correlator.listeners_there(connection)
+            } else {
+                Vec::new()
+            },
             host: correlator.host(),
             stack: correlator.stack(connection.reset_stack.map(i32::from)),
-            outlook,
+            outlook: None,
             memory: correlator.tcp_memory(),
             family: correlator.family_of(connection).map(|family| relatives(correlator, family)),
             families: correlator.families(),
@@ -40,6 +40,28 @@ impl<'a> Story<'a> {
             tcp: OnceCell::new(),
             entries: OnceCell::new(),
         }
+    }
+
+    /// Of a stall whose numbers were read at `sight`: what comes if the peer stays silent.
+    pub fn at(mut self, sight: Sight) -> Self {
+        self.time = sight.time;
+        self.outlook = self.foresee(sight);
+        self
+    }
+
+    /// `None` where nothing can be said.
+    fn foresee(&self, sight: Sight) -> Option<Outlook> {
+        let (connection, tcp, hz) = (self.connection?, self.tcp()?, self.host.hz);
+        let facts = Facts {
+            time: sight.time,
+            hz,
+            state: connection.state?,
+            moment: sight.moment,
+            era: Era::default(),
+            lrcvtime: tcp.lrcvtime(),
+            tcp,
+        };
+        (hz > 0 && connection.is_live()).then(|| timers::outlook(&facts))
     }
 
     /// The story of an event without a connection.
@@ -53,6 +75,7 @@ impl<'a> Story<'a> {
             peer: correlator.sender(&observed.event.endpoint, time),
             stray: Some(observed),
             listening: observed.listener.clone(),
+            listeners_there: Vec::new(),
             host: correlator.host(),
             stack: observed.stack.clone(),
             outlook: observed.outlook,

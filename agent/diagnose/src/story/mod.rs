@@ -1,10 +1,12 @@
-//! What a rule may look at: one connection and its surroundings, read-only.
+//! What a rule may read: one connection and its surroundings.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_common::record;
 use agent_model::timers::{Moment, Outlook};
+use agent_model::units::from_jiffies;
 
 use crate::forecast::Forecast;
 use crate::{Certainty, Phase, path};
@@ -37,7 +39,7 @@ pub struct Story<'a> {
     pub phase: Phase,
     /// When, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// The socket's numbers are of a walk over open files that came after all events: they are as they stand now.
+    /// A walk over open files read the socket after all events: its numbers are the present ones.
     pub looked: bool,
     /// The connection; `None` if there is none: a segment for a closed port, a half-open connection.
     pub connection: Option<&'a Connection>,
@@ -47,13 +49,15 @@ pub struct Story<'a> {
     pub stray: Option<&'a Observed>,
     /// Who listens on its local address and port.
     pub listening: Listening,
+    /// Who of this host listens where it wants to connect to, while it has no answer.
+    pub listeners_there: Vec<&'a Arc<Listener>>,
     /// The host.
     pub host: &'a HostFacts,
     /// Functions of the last reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
     /// What comes, of a stall.
     pub outlook: Option<Outlook>,
-    /// The host's TCP memory; `None` where it is not told.
+    /// The host's TCP memory; `None` if it is not known.
     pub memory: Option<&'a TcpMemory>,
     /// The processes that share its server's sockets, as the last walk over open files found them.
     pub family: Option<Relatives<'a>>,
@@ -61,7 +65,7 @@ pub struct Story<'a> {
     pub families: &'a Families,
     /// Whose closed sockets were reset for want of memory before.
     pub orphans: &'a Orphans,
-    /// Memory of its socket's cgroup; `None` where it is not told.
+    /// Memory of its socket's cgroup; `None` if it is not known.
     pub cgroup: Option<&'a CgroupMemory>,
     /// What the socket knew, once somebody asked.
     pub tcp: OnceCell<Option<Tcp>>,
@@ -119,7 +123,7 @@ impl<'a> Story<'a> {
             .get_or_init(|| self.connection.map_or_else(Vec::new, |connection| connection.timeline.entries()))
     }
 
-    /// The errno that the application was told, 0 for none.
+    /// The errno that the application got, 0 for none.
     pub fn error(&self) -> i32 {
         self.connection.map_or(0, |connection| connection.error)
     }
@@ -153,7 +157,7 @@ impl<'a> Story<'a> {
         self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived(_)))
     }
 
-    /// How it came to the last reset sent.
+    /// Why the kernel sent the last reset.
     pub fn path(&self) -> Option<(path::Path, Certainty)> {
         path::path(self)
     }
@@ -200,15 +204,47 @@ impl<'a> Story<'a> {
         !self.is_orphan() && self.raw().is_some_and(|raw| raw.has_socket == 0)
     }
 
-    /// Bytes of the application that the peer acknowledged. `bytes_acked` counts the SYN of who connected.
+    /// Bytes of the application that the peer acknowledged. `bytes_acked` counts the SYN of who connected, and
+    /// the FIN.
     pub fn delivered(&self) -> u64 {
         let connected = self.owner().is_some_and(|owner| owner.source == OwnerSource::Connect);
-        self.raw().map_or(0, |raw| raw.bytes_acked.saturating_sub(u64::from(connected)))
+        let closed = matches!(self.live_state(), Some(TcpState::FinWait2 | TcpState::TimeWait));
+        let none_is_data = u64::from(connected) + u64::from(closed);
+        self.raw().map_or(0, |raw| raw.bytes_acked.saturating_sub(none_is_data))
+    }
+
+    /// Bytes that the application wrote and the peer did not acknowledge: sent ones, and those never sent. SYN and
+    /// FIN take a sequence number each and are no data; the FIN is the last.
+    pub fn waiting(&self) -> (u32, u32) {
+        let Some(tcp) = self.tcp() else { return (0, 0) };
+        let (unacked, unsent) = (tcp.unacked_bytes(), tcp.unsent_bytes());
+        let has_syn = matches!(self.live_state(), Some(TcpState::SynSent | TcpState::SynRecv));
+        let has_fin =
+            matches!(self.live_state(), Some(TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck));
+        let unacked = unacked.saturating_sub(u32::from(has_syn) + u32::from(has_fin && unsent == 0));
+        (unacked, unsent.saturating_sub(u32::from(has_fin && unsent > 0)))
     }
 
     /// Bytes that the application wrote and the peer did not acknowledge.
     pub fn undelivered(&self) -> u32 {
-        self.tcp().map_or(0, |tcp| tcp.unacked_bytes().saturating_add(tcp.unsent_bytes()))
+        let (unacked, unsent) = self.waiting();
+        unacked.saturating_add(unsent)
+    }
+
+    /// How long before this moment the peer last acknowledged something, or told of its window (`rcv_tstamp`).
+    pub fn since_answer(&self) -> Option<Duration> {
+        let raw = self.raw().filter(|raw| raw.rcv_tstamp != 0)?;
+        let jiffies = (raw.jiffies as u32).wrapping_sub(raw.rcv_tstamp);
+        Some(from_jiffies(jiffies, self.host.hz).unwrap_or_default())
+    }
+
+    /// Resets with which this host answered the peer's answers to its SYN: they acknowledged something else.
+    pub fn wrong_answers(&self) -> u32 {
+        let wrong = |entry: &&Entry| {
+            let state = Some(TcpState::SynSent);
+            matches!(entry.what, What::ResetSent(OwnReset { active: false, state: then, .. }) if then == state)
+        };
+        self.entries().iter().filter(wrong).fold(0, |sum, entry| sum.saturating_add(entry.count))
     }
 
     /// Consecutive timeouts of the stall that ended it, or that it is in.
@@ -217,7 +253,7 @@ impl<'a> Story<'a> {
         told.max(self.timeouts().last().map_or(0, |&(stage, _)| stage))
     }
 
-    /// Timeouts of the last stall that are still in the timeline: stage and the timeout that burnt, jiffies.
+    /// Timeouts of the last stall that are still in the timeline: stage and length of each, jiffies.
     pub fn timeouts(&self) -> Vec<(u32, u32)> {
         let mut burnt = Vec::new();
         for entry in self.entries() {
@@ -251,14 +287,13 @@ impl<'a> Story<'a> {
 
     /// Segments sent again, of one kind.
     pub fn segments(&self, kind: RetransmitKind) -> u32 {
-        self.connection.map_or(0, |connection| connection.totals().segments[kind as usize])
+        self.tcp().map_or(0, |tcp| tcp.totals.segments[kind as usize])
     }
 
     /// Segments sent again, of all kinds.
     pub fn sent_again(&self) -> u32 {
-        self.connection.map_or(0, |connection| {
-            connection.totals().segments.iter().fold(0, |sum, &count| sum.saturating_add(count))
-        })
+        let add = |sum: u32, &count: &u32| sum.saturating_add(count);
+        self.tcp().map_or(0, |tcp| tcp.totals.segments.iter().fold(0, add))
     }
 }
 

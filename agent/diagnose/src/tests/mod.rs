@@ -11,7 +11,6 @@ use crate::{Certainty, Diagnosis, Phase};
 
 mod holders;
 mod living;
-mod pages;
 mod resets;
 mod silence;
 mod storm;
@@ -25,4 +24,10 @@ pub fn says(diagnosis: &Diagnosis, part: &str) {
     let found =
         evidence.any(|text| text.contains(part)) || diagnosis.advice.iter().any(|text| text.contains(part));
     assert!(found || diagnosis.summary.contains(part), "no {part:?} in {diagnosis:#?}");
+}
+
+pub fn says_not(diagnosis: &Diagnosis, part: &str) {
+    let texts = diagnosis.evidence.iter().map(|one| &one.text).chain(&diagnosis.advice);
+    let found = texts.chain([&diagnosis.summary]).find(|text| text.contains(part));
+    assert!(found.is_none(), "{part:?} in {diagnosis:#?}");
 }

@@ -85,7 +85,8 @@ impl DecodeError {
 pub fn decode(frame: &Frame) -> Result<Event, DecodeError> {
     match frame {
         Frame::Record(bytes) => kernel(bytes),
-        Frame::Fact(json) => Ok(Event::Fact(serde_json::from_slice(json)?)),
+        Frame::Fact(fact) => Ok(Event::Fact(fact.as_ref().clone())),
+        Frame::Malformed(json) => Ok(Event::Fact(serde_json::from_slice(json)?)),
     }
 }
 

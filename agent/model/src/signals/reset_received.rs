@@ -12,7 +12,7 @@ use crate::words;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResetReceived;
 
-/// In a timeline: a RST was accepted, or data came after close (see `tcp_receive_reset` in KERNEL.md §1.2).
+/// In a timeline: a RST was accepted, or data came after close (docs/kernel.md, "Resets that were received and resets that were not").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerReset {
     /// State at the event.

@@ -111,8 +111,8 @@ pub(super) fn narrow_stage(stage: Option<u32>) -> u8 {
 }
 
 impl Signal for Retransmit {
-    /// `__tcp_retransmit_skb` runs after `icsk_retransmits` was raised, so that number is the stage (KERNEL.md
-    /// §1.2). It stays 0 where the kernel does not count: into a window that the peer shrank to zero.
+    /// The kernel raises `icsk_retransmits` before this event, so that number is the stage (docs/kernel.md, "What a
+    /// retransmission's event already counts"). It stays 0 where the kernel does not count: into a window that the peer shrank to zero.
     fn stage(&self, event: &KernelEvent) -> Option<u32> {
         let is_counted = matches!(self.kind, RetransmitKind::Timeout | RetransmitKind::Syn);
         let tcp = event.tcp.as_ref().filter(|_| is_counted)?;

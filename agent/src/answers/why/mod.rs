@@ -9,7 +9,7 @@ use agent_correlate::timeline::{Entry, What};
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
 use agent_diagnose::tracker::Tracker;
-use agent_diagnose::{Diagnosed, Phase, Story, diagnose, outlook};
+use agent_diagnose::{Diagnosed, Phase, Story, diagnose, diagnose_past};
 use agent_model::event::{Process, TcpState};
 use agent_model::schema::{End, VERSION};
 use agent_model::signals::Mark;
@@ -28,9 +28,9 @@ pub use self::query::{Wanted, WhyError};
 
 /// Who answers.
 pub trait Answers: Send + Sync {
-    /// Looks who holds which socket, unless that was done no longer than `age` ago.
+    /// Walks over open files, unless the last walk is younger than `age`.
     fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-    /// The families that the last look found.
+    /// The families that the last walk found.
     fn families(&self) -> Listing;
     /// What advice is computed from.
     fn gathered(&self) -> Gathered;
@@ -45,7 +45,7 @@ pub trait Answers: Send + Sync {
 pub struct WhyReport {
     /// Version of the schema.
     pub v: u32,
-    /// Connections that were meant, this one included.
+    /// Connections that meet the conditions, this one included.
     pub matches: usize,
     /// Names the connection for the host's uptime, hexadecimal.
     pub connection: String,
@@ -218,17 +218,22 @@ pub(crate) fn judge(
         (true, false) => Phase::Recovered,
     };
     let sight = tracker.sight(connection.id).filter(|_| phase == Phase::Stalled);
-    let outlook = sight.and_then(|sight| outlook(connection, &sight, correlator.host()));
-    let mut story = Story::of(correlator, connection, phase, outlook);
+    let mut story = Story::of(correlator, connection, phase);
     if let Some(sight) = sight {
-        story.time = sight.time;
+        story = story.at(sight);
     } else if let Some(walked) = correlator.families().time().filter(|time| *time > connection.last)
         && connection.is_live()
     {
         (story.time, story.looked) = (walked, true);
     }
-    let diagnosed = Diagnosed::new(correlator, diagnose(&story)?, None)?;
-    Some(Diagnosis::new(&diagnosed))
+    let found = diagnose(&story).or_else(|| past(correlator, connection))?;
+    Some(Diagnosis::new(&Diagnosed::new(correlator, found, None)?))
+}
+
+/// What it suffered from while it lived is still said after it closed in order.
+fn past(correlator: &Correlator, connection: &Connection) -> Option<agent_diagnose::Diagnosis> {
+    let ended = !connection.is_live() && connection.error == 0;
+    ended.then(|| diagnose_past(&Story::of(correlator, connection, Phase::Recovered)))?
 }
 
 fn plain(correlator: &Correlator, connection: &Connection) -> WhyReport {

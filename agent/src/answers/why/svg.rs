@@ -23,12 +23,12 @@ const QUEUES: (f64, f64) = (285.0, 375.0);
 const WINDOW: (f64, f64) = (395.0, 435.0);
 const EVENTS: f64 = 455.0;
 const AXIS: f64 = 475.0;
-/// A deadline farther away than this many times what was seen is told, not drawn.
+/// A deadline farther away than this many times the time seen so far is written, not drawn.
 const FAR: f64 = 6.0;
 /// Characters of a line below the title.
 const LINE: usize = 125;
 
-/// Bytes of one sort that an entry tells.
+/// Bytes of one sort in an entry.
 type Bytes = fn(&Happening) -> u32;
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#222}.title{font-size:17px;font-weight:bold}\
@@ -255,7 +255,7 @@ impl Picture {
         }
     }
 
-    /// Who points at it reads what it was.
+    /// The text that a pointer at the entry shows.
     fn dot(&mut self, x: f64, class: &str, title: &str) {
         let title = escaped(title);
         let _ = write!(
@@ -327,7 +327,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Safe between tags, whatever a process calls itself.
+/// Safe between tags, whatever the name of a process.
 fn escaped(text: &str) -> String {
     Escaped(text).to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -339,7 +339,7 @@ mod tests {
 
     use super::*;
     use crate::answers::why::{Wanted, report};
-    use crate::golden;
+    use agent_model::golden;
 
     fn picture(bench: &Bench) -> String {
         draw(&report(bench.0.correlator(), bench.0.tracker(), &Wanted::default()).unwrap())
