@@ -43,6 +43,7 @@ impl<'a> Story<'a> {
     }
 
     /// Of a stall whose numbers were read at `sight`: what comes if the peer stays silent.
+    #[must_use]
     pub fn at(mut self, sight: Sight) -> Self {
         self.time = sight.time;
         self.outlook = self.foresee(sight);
