@@ -11,6 +11,7 @@ use agent_common::record::{
 };
 use agent_common::{owner, record, signal};
 use thiserror::Error;
+use zerocopy::FromBytes;
 
 use crate::event::{
     Detail, Direction, Endpoint, Event, Exit, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
@@ -344,30 +345,15 @@ fn state_changed(raw: record::StateChanged) -> Result<Detail, DecodeError> {
 }
 
 /// Reads the signal's own part. Not through the union: its members can be read from the bytes as well.
-fn read_detail<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
+fn read_detail<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     const { assert!(size_of::<T>() <= size_of::<record::Detail>()) };
     read(bytes, offset_of!(record::Record, detail))
 }
 
 /// Reads a `T` at `offset`, whatever the alignment: the ring aligns to 8, a recording to nothing.
-fn read<T: Plain>(bytes: &[u8], offset: usize) -> Result<T, DecodeError> {
-    let size = DecodeError::Size { expected: offset + size_of::<T>(), actual: bytes.len() };
-    let bytes = bytes.get(offset..offset + size_of::<T>()).ok_or(size)?;
-    // SAFETY: `bytes` is as long as a `T`, and any bytes are a `T` (`Plain`).
-    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+fn read<T: FromBytes>(bytes: &[u8], offset: usize) -> Result<T, DecodeError> {
+    let found = bytes.get(offset..).and_then(|bytes| T::read_from_prefix(bytes).ok());
+    let (value, _) =
+        found.ok_or(DecodeError::Size { expected: offset + size_of::<T>(), actual: bytes.len() })?;
+    Ok(value)
 }
-
-/// Values without padding and without invalid bit patterns.
-///
-/// # Safety
-/// Every sequence of `size_of::<Self>()` bytes must be a value of `Self`.
-unsafe trait Plain: Copy {}
-
-macro_rules! plain {
-    ($($ty:ident)*) => {
-        // SAFETY: `#[repr(C)]` structures of integers and of such structures, see `agent_common`.
-        $(unsafe impl Plain for record::$ty {})*
-    };
-}
-
-plain!(Record TcpRecord Retransmit SynackRetransmit ResetSent BufLimitExceeded RcvqueueFull PacketDropped StateChanged SockHeld);
