@@ -3,72 +3,62 @@
 use agent_model::event::{Direction, RetransmitKind, TcpState};
 use agent_model::{event, words};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// A segment sent again.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retransmit {
     /// Why.
     pub kind: RetransmitKind,
     /// n-th consecutive timeout of this stall, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<u32>,
     /// Retransmission timeout in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_ms: Option<u64>,
     /// 0 sent, negative errno, 1 dropped by the local queueing discipline.
     pub err: i32,
     /// Segments.
     pub segments: u16,
     /// First sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u32>,
     /// One past the last sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_seq: Option<u32>,
     /// TCP flags.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<String>,
 }
 
 /// A reset that this host sent.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
     /// `enum sk_rst_reason` of the running kernel, without its prefix; a number if it has no name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// On this side's initiative, not in answer to a segment.
     pub active: bool,
     /// How the process ends that closed its sockets by ending.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
     /// Whether somebody listens on the local address and port.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub listening: Option<bool>,
     /// Bytes received that the application had not read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_bytes: Option<u32>,
     /// Bytes written that were never sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent_bytes: Option<u32>,
     /// Bytes sent and not acknowledged.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unacked_bytes: Option<u32>,
     /// Kernel functions that led to it, innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<String>,
     /// The segment that it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Trigger>,
 }
 
 /// The end of a process.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// What it gave to exit(3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u8>,
     /// Name of the signal that ended it, as `SIGKILL`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// The kernel's OOM killer chose it.
     pub oom: bool,
@@ -94,6 +84,7 @@ pub struct Trigger {
 }
 
 /// A change of state.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange {
     /// Before.
@@ -101,11 +92,11 @@ pub struct StateChange {
     /// After.
     pub new: TcpState,
     /// errno that the application will see.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 /// Memory that was refused.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     /// Which side of the socket.
@@ -115,10 +106,8 @@ pub struct Memory {
     /// Pages of the protocol with the refused ones.
     pub allocated_pages: i64,
     /// The protocol is under pressure; absent of a protocol that knows none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pressure: Option<bool>,
     /// Kernel id of the memory cgroup that the socket is charged to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
 }
 
@@ -143,10 +132,10 @@ pub struct Queue {
 }
 
 /// Queues of a listener.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerQueues {
     /// Half-open connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub syn_queue: Option<u32>,
     /// Connections waiting for accept.
     pub accept_queue: u32,
