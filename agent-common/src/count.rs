@@ -25,20 +25,20 @@ pub struct CountKey {
 /// Bit of [`CountKey::detail`] of a retransmission that failed locally.
 pub const FAILED: u16 = 0x100;
 
-/// [`CountKey::detail`] of a reset whose reason the kernel does not tell (before 6.10).
+/// [`CountKey::detail`] of a reset for which the kernel gives no reason (before 6.10).
 pub const REASON_ABSENT: u16 = 0xff;
 
 /// [`CountKey::cgroup`] of the bucket that takes what does not fit the map.
 pub const OTHER_CGROUP: u64 = u64::MAX;
 
-/// Value of `COUNTS`, one per CPU: what is counted of a workload, and how much of it may be told.
+/// Value of `COUNTS`, one per CPU: the counts of a workload, and the limit on its records.
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     /// Exact.
     pub count: Count,
-    /// Limits the workload's records, and coalesces the events of ports that have no [`Port`].
+    /// Limits the workload's records, and coalesces the events of ports without a [`Port`].
     pub bucket: Bucket,
 }
 
@@ -61,25 +61,25 @@ pub struct Port {
     pub bucket: Bucket,
 }
 
-/// A token bucket (GCRA), and the events that it kept from being told one by one. An event is told if
-/// `until` is at most [`Limit::tolerance`] ahead, and then moves `until` on by [`Limit::interval`].
+/// A token bucket (GCRA), and the events that it left without a record. An event gets a record if `until` is at
+/// most [`Limit::tolerance`] ahead; the record moves `until` on by [`Limit::interval`].
 ///
-/// Who tells what was kept: the next record, if it comes before `until` + [`IDLE`]; else it goes to `left`,
-/// which is the daemon's to tell. So nobody needs a lock. The daemon reads the members in this order, and the
-/// kernel side clears `waiting` before it raises `left`: none is told twice.
+/// The next record stands for the events that wait, if it comes before `until` + [`IDLE`]. Otherwise the kernel
+/// side moves them to `left`, and the daemon reports them. So nobody needs a lock. The daemon reads the members
+/// in this order, and the kernel side clears `waiting` before it raises `left`: no event is reported twice.
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// When all tokens are back, ns of `CLOCK_MONOTONIC`; no event was kept later.
+    /// When all tokens are back, ns of `CLOCK_MONOTONIC`; no event waited after that.
     pub until: u64,
-    /// Events kept since the slot was taken that no record told in time.
+    /// Events since the slot was taken for which no record came in time.
     pub left: u64,
-    /// Events kept since the last record.
+    /// Events since the last record that have none.
     pub waiting: u64,
 }
 
-/// Events that wait longer than this after [`Bucket::until`], ns, are told by the daemon.
+/// The daemon reports events that wait longer than this after [`Bucket::until`], ns.
 pub const IDLE: u64 = 500_000_000;
 
 /// A slot of `PORTS` is given to another port this long after [`Bucket::until`], ns: the daemon has then read
@@ -158,7 +158,7 @@ pub struct Health {
     pub lost_socket: u64,
     /// Workloads counted under [`OTHER_CGROUP`] because `COUNTS` was full.
     pub lost_count: u64,
-    /// Events without a record of their own: a later one stands for them too, or the daemon tells them.
+    /// Events without a record of their own: a later record stands for them, or the daemon reports them.
     pub coalesced: u64,
 }
 

@@ -30,9 +30,9 @@ pub struct Bits {
 pub struct Field {
     /// Name of the member of [`Layout`].
     pub name: &'static str,
-    /// Kernel structures to look in, in order; the first that has the path wins.
+    /// The kernel structure that has the path.
     pub base: &'static str,
-    /// Member path, C spelling; unnamed members are looked through.
+    /// Member path, C spelling; the path skips unnamed members.
     pub path: &'static str,
     /// Without it no program that reads a socket can run.
     pub required: bool,
@@ -295,7 +295,7 @@ pub struct Kernel {
     pub drop_socket: u8,
     /// Zero.
     pub reserved: u16,
-    /// Bit n: reason n of `enum skb_drop_reason` is told.
+    /// Bit n: a drop with reason n of `enum skb_drop_reason` gets a record.
     pub drop_reasons: [u32; 4],
 }
 

@@ -1,9 +1,9 @@
 //! The ABI between the kernel side (`agent-ebpf`) and the daemon (`agent`).
 //!
 //! Nothing here but `#[repr(C)]` values without padding, their sizes asserted at compile time, and
-//! the numbers that name them. No `bool` and no `enum` crosses the border: the kernel side writes
-//! integers, the daemon's decoder turns them into types and rejects what it does not know. What only the daemon
-//! needs of a table has the feature `user`.
+//! the numbers that name them. No record has a `bool` or an `enum`: the kernel side writes integers, and the
+//! daemon's decoder turns them into types and rejects unknown ones. The parts of the tables that only the daemon
+//! needs have the feature `user`.
 #![no_std]
 
 #[cfg(feature = "user")]

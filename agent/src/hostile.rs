@@ -53,7 +53,7 @@ fn cgroup_path(bytes: &[u8]) {
 
 fn decode_both(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
-    for frame in [Frame::Record(bytes.clone()), Frame::Fact(bytes)] {
+    for frame in [Frame::Record(bytes.clone()), Frame::from_json(bytes)] {
         let _ = (frame.netns(), decode(&frame));
     }
 }
@@ -83,7 +83,7 @@ fn pipeline(mut bytes: &[u8]) {
         let head = u16::from_le_bytes(*head);
         let (frame, rest) = rest.split_at(rest.len().min(usize::from(head & 0x7fff)));
         let frame = Bytes::copy_from_slice(frame);
-        pipeline.push(&if head & 0x8000 == 0 { Frame::Record(frame) } else { Frame::Fact(frame) });
+        pipeline.push(&if head & 0x8000 == 0 { Frame::Record(frame) } else { Frame::from_json(frame) });
         bytes = rest;
     }
     // A fact may set other limits, as a recording's first does.

@@ -6,8 +6,6 @@
 pub mod answers;
 pub mod cli;
 pub mod filter;
-#[cfg(test)]
-pub(crate) mod golden;
 #[doc(hidden)]
 pub mod hostile;
 pub mod live;

@@ -56,9 +56,10 @@ fn stream() -> Vec<u8> {
     let frames = Reader::new(&recording[..]).expect("a recording").map(|frame| frame.expect("a frame"));
     frames
         .flat_map(|frame| {
-            let fact = if matches!(frame, agent_model::frame::Frame::Fact(_)) { 0x8000 } else { 0 };
-            let head = (frame.bytes().len() as u16 | fact).to_le_bytes();
-            [&head[..], frame.bytes()].concat()
+            let fact = if matches!(frame, agent_model::frame::Frame::Record(_)) { 0 } else { 0x8000 };
+            let bytes = frame.recorded();
+            let head = (bytes.len() as u16 | fact).to_le_bytes();
+            [&head[..], &bytes].concat()
         })
         .collect()
 }
@@ -80,7 +81,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         "decode" => {
             let recording = data("trouble.rec");
             let frames = Reader::new(&recording[..]).expect("a recording").flatten();
-            frames.map(|frame| frame.bytes().to_vec()).collect()
+            frames.map(|frame| frame.recorded().into_owned()).collect()
         }
         "filter" | "request" => texts(&[
             "/v1/events?port=443&address=192.0.2.0/24&since=2026-01-31T12:00:00Z&kind=timeout&comm=a%20b",

@@ -6,9 +6,11 @@ use std::ops::Range;
 use agent_common::record;
 use agent_correlate::Correlator;
 use agent_model::event::{
-    Detail, Endpoint, Event, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Tcp, TcpState,
+    Detail, Endpoint, Event, KernelEvent, Owner, OwnerSource, Process, RetransmitKind, Tcp, TcpFlags,
+    TcpState,
 };
 use agent_model::limits::Limits;
+use agent_model::signals::Retransmit;
 
 const CONNECTIONS: u64 = 50_000;
 const MIB: u64 = 1 << 20;
@@ -54,14 +56,14 @@ fn timeout(second: u64, number: u64) -> KernelEvent {
         endpoint: endpoint(number),
         current: None,
         owner: Some(Owner { process, source: OwnerSource::Connect }),
-        detail: Detail::Retransmit {
+        detail: Detail::Retransmit(Retransmit {
             kind: RetransmitKind::Timeout,
             err: 0,
             segments: 1,
             seq: 0,
             end_seq: 1448,
-            tcp_flags: 16,
-        },
+            tcp_flags: TcpFlags(16),
+        }),
         tcp: Some(tcp(second as u8 + 1)),
     }
 }

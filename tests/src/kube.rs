@@ -1,4 +1,4 @@
-//! An API server as far as the agent needs one: a list of pods, and a watch that tells what changes.
+//! An API server as far as the agent needs one: a list of pods, and a watch that reports changes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -53,14 +53,14 @@ impl Kubernetes {
         format!("http://{}", self.address)
     }
 
-    /// Adds a pod and tells it to who watches.
+    /// Adds a pod and reports it to the watchers.
     pub fn add(&self, pod: Value) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tell("ADDED", &pod);
         state.pods.push(pod);
     }
 
-    /// Deletes all pods and tells it.
+    /// Deletes all pods and reports it to the watchers.
     pub fn clear(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for pod in std::mem::take(&mut state.pods) {

@@ -25,3 +25,4 @@ pub mod snmp;
 pub mod tcp;
 pub mod terminal;
 pub mod wait;
+pub mod witness;

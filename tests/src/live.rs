@@ -8,6 +8,7 @@ use crate::agent::tail::Tail;
 use crate::link::{Family, Pair};
 use crate::skip::skip;
 use crate::tcp::{self, Side};
+use crate::witness::Witness;
 
 /// A [`Pair`] with one reader of the agent's events for each host.
 #[derive(Debug)]
@@ -56,31 +57,18 @@ impl Watched {
     }
 }
 
-/// The kernel counted what no tracing program was run for.
-///
-/// Some machines never run a tracing program while a thread of their process 1 is `current` (seen on a
-/// Firecracker guest: ftrace records those tracepoints, every BPF program on the host misses them). A
-/// timer that interrupts such a thread is untold for the agent and for bpftrace alike, in about one of
-/// 200 ticks, so such a scene proves nothing. Stock kernels do not do this: in the lab's guests the same
-/// scenes are told every time.
+/// The kernel counted what nobody told.
 #[derive(Debug)]
 pub struct Silent;
 
-/// Often enough that accidents do not add up.
-const ATTEMPTS: usize = 4;
-
-/// Tests what timers do, once more where the kernel was [`Silent`]; silence every time is a failure. Each
-/// silence is reported with the skipped tests, so that a rise in them is seen.
-pub fn insist(test: impl Fn() -> Result<(), Silent>) {
-    for _ in 0..ATTEMPTS {
-        match test() {
-            Ok(()) => return,
-            Err(Silent) => {
-                skip(&name(), "one attempt: the kernel counted what no tracing program was run for");
-            }
-        }
+/// Tests what timers do. Silence is a failure, unless the kernel is seen to have run no program for an event
+/// ([`Witness`]): then the scene proves nothing, and the test is skipped, so that a rise in such accidents is seen.
+pub fn insist(test: impl FnOnce() -> Result<(), Silent>) {
+    let witness = Witness::begin();
+    if let Err(Silent) = test() {
+        assert!(witness.saw_a_miss(), "untold, though the kernel ran the programs for every event");
+        skip(&name(), "the kernel came by a tracepoint and ran no program there");
     }
-    panic!("untold {ATTEMPTS} times in a row: that is no accident");
 }
 
 /// The test's name, which the harness gives to its thread.

@@ -29,7 +29,8 @@ pub struct Image {
 impl Image {
     /// The archive that `TCPWHY_IMAGE` names; the reason if there is none.
     pub fn open() -> Result<Self, String> {
-        let archive = env::var("TCPWHY_IMAGE").map_err(|_| "TCPWHY_IMAGE names no archive".to_owned())?;
+        let archive =
+            env::var("TCPWHY_IMAGE").map_err(|_| "a run of chosen tests builds no image".to_owned())?;
         let folder = agent::folder().join("image");
         fs::create_dir_all(&folder).map_err(|error| format!("create {}: {error}", folder.display()))?;
         run(Command::new("tar").args(["-xf", &archive, "-C"]).arg(&folder));

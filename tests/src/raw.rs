@@ -33,7 +33,7 @@ pub struct Segment {
     pub payload: Vec<u8>,
 }
 
-/// A stand-in for a TCP: it sends what it is told from one address to another and sees the answers.
+/// A stand-in for a TCP: it sends given segments from one address to another and sees the answers.
 #[derive(Debug)]
 pub struct Forger {
     socket: Socket,

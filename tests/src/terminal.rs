@@ -6,11 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::live::Silent;
-use crate::skip::skip;
 use crate::wait;
 
-/// Far longer than a screen takes to show an event.
-const SOON: Duration = Duration::from_secs(10);
 /// How often the screen is looked at: each look starts a process.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -21,19 +18,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// One of `width` by `height` characters; `None`, and the test skipped, where there is no tmux.
-    pub fn start(test: &str, width: u16, height: u16) -> Option<Self> {
-        if Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_err() {
-            skip(test, "no program `tmux` (Debian package tmux)");
-            return None;
-        }
+    /// One of `width` by `height` characters.
+    pub fn start(test: &str, width: u16, height: u16) -> Self {
         let terminal = Self { name: format!("tcpwhy-{}-{test}", std::process::id()) };
         let (width, height) = (width.to_string(), height.to_string());
         let shell =
             ["new-session", "-d", "-x", &width, "-y", &height, "env", "PS1=$ ", "LC_ALL=C.UTF-8", "sh"];
         terminal.tmux(&shell);
         terminal.wait_for("a prompt", |screen| screen.starts_with('$'));
-        Some(terminal)
+        terminal
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
@@ -72,7 +65,7 @@ impl Terminal {
 
     /// The same of what a timer is to cause, soon after its scene.
     pub fn told(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
-        self.within(SOON, &wanted).ok_or(Silent)
+        self.within(wait::PATIENCE, &wanted).ok_or(Silent)
     }
 
     fn within(&self, patience: Duration, wanted: &dyn Fn(&str) -> bool) -> Option<String> {

@@ -14,7 +14,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::agent::event::Event;
 use tests::agent::{Agent, folder, http, program};
-use tests::live::{Silent, insist};
 use tests::netns::Netns;
 use tests::tcp;
 use tests::wait;
@@ -83,15 +82,12 @@ fn a_stopped_agent_goes_on_where_it_was() {
 /// Sockets that are not remembered lose their owner, not their count.
 #[test]
 fn a_full_table_of_sockets_is_counted() {
-    insist(|| {
-        let agent = Agent::start("small", &["--max-sockets", "64"]);
-        Netns::new().run(abort_many);
-        let metrics = agent.metrics();
-        assert!(metrics.count("tcpwhy_records_lost_total", &[("stage", "socket")]) > 0);
-        let counted = metrics.count("tcpwhy_resets_received_total", &[("state", "ESTABLISHED")]);
-        println!("{counted} resets counted: {metrics:#?}");
-        if counted >= MANY as u64 { Ok(()) } else { Err(Silent) }
-    });
+    let agent = Agent::start("small", &["--max-sockets", "64"]);
+    Netns::new().run(abort_many);
+    let metrics = agent.metrics();
+    assert!(metrics.count("tcpwhy_records_lost_total", &[("stage", "socket")]) > 0);
+    let counted = metrics.count("tcpwhy_resets_received_total", &[("state", "ESTABLISHED")]);
+    assert!(counted >= MANY as u64, "{counted} resets counted: {metrics:#?}");
 }
 
 /// More connections than the table has places.
@@ -104,8 +100,10 @@ fn abort_many() {
         let client = TcpStream::connect(to).expect("connect");
         (client, listener.accept().expect("accept").0)
     };
-    let (clients, _servers): (Vec<_>, Vec<_>) = (0..MANY).map(|_| pair()).unzip();
+    let (clients, servers): (Vec<_>, Vec<_>) = (0..MANY).map(|_| pair()).unzip();
     clients.into_iter().for_each(tcp::abort);
+    // A busy kernel delivers some of the resets a little later.
+    servers.iter().for_each(|server| assert_eq!(tcp::death(server), libc::ECONNRESET));
 }
 
 /// In a mount namespace of its own, on a disk of 64 KiB.

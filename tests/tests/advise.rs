@@ -76,7 +76,7 @@ fn a_recording_of_an_agent_advises_as_the_agent_did() {
         let own = Agent::start("advise", &["--record", path]);
         let pair = Pair::without_probes();
         drop(retransmit::timeouts(&pair, Family::V4, 2));
-        death::silence(&pair, Family::V4, 2);
+        let _died = death::silence(&pair, Family::V4, 2);
         let netns = pair.client.inode().to_string();
         let ask = |more: &[&str]| {
             let told = command::run(&[&["advise", "--netns", &netns, "-o", "json"], more].concat());

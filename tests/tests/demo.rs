@@ -5,10 +5,7 @@ use std::process::{Command, Stdio};
 
 use tests::agent::{command, folder, program};
 use tests::demo::ACTS;
-use tests::skip::skip;
-
-/// Often enough that what the kernel does not tell (`tests::live::Silent`) is an accident.
-const ATTEMPTS: usize = 3;
+use tests::live::{Silent, insist};
 
 /// What the demo prints, and whether all scenes were told.
 fn play(file: &str) -> (bool, String) {
@@ -41,32 +38,31 @@ fn hint(text: &str) -> Vec<&str> {
 fn every_scene_is_told_and_replays() {
     let file: PathBuf = folder().join("demo.rec");
     let file = file.to_str().expect("a path of plain text");
-    for _ in 0..ATTEMPTS {
-        let (complete, text) = play(file);
-        if !complete || text.contains("events missed") {
-            skip(
-                "every_scene_is_told_and_replays",
-                "one attempt: the host was too busy, or the kernel silent",
-            );
-            continue;
+    insist(|| {
+        let (is_complete, text) = play(file);
+        if !is_complete {
+            return Err(Silent);
         }
-        for act in &ACTS {
-            let (_, scene) = text.split_once(act.title).expect("its heading");
-            let scene = scene.split_once("\n\n").map_or(scene, |(scene, _)| scene);
-            for word in act.says {
-                let told = told(scene).into_iter().any(|line| line.contains(word));
-                assert!(told, "no {word:?} in {scene}");
-            }
+        assert_told_and_replayed(&text);
+        Ok(())
+    });
+}
+
+fn assert_told_and_replayed(text: &str) {
+    for act in &ACTS {
+        let (_, scene) = text.split_once(act.title).expect("its heading");
+        let scene = scene.split_once("\n\n").map_or(scene, |(scene, _)| scene);
+        for word in act.says {
+            let told = told(scene).into_iter().any(|line| line.contains(word));
+            assert!(told, "no {word:?} in {scene}");
         }
-        let replay = command::run(&hint(&text));
-        assert!(replay.status.success(), "{replay:?}");
-        let replayed = String::from_utf8(replay.stdout).expect("text");
-        // The recording begins before the first scene, and a namespace's number may have been another's until then.
-        let (live, mut replayed) = (told(&text), told(&replayed));
-        let before = replayed.iter().skip(1).take_while(|line| Some(*line) != live.get(1)).count();
-        replayed.drain(1..=before);
-        assert_eq!(live, replayed);
-        return;
     }
-    panic!("not told {ATTEMPTS} times in a row");
+    let replay = command::run(&hint(text));
+    assert!(replay.status.success(), "{replay:?}");
+    let replayed = String::from_utf8(replay.stdout).expect("text");
+    // The recording begins before the first scene, and a namespace's number may have been another's until then.
+    let (live, mut replayed) = (told(text), told(&replayed));
+    let before = replayed.iter().skip(1).take_while(|line| Some(*line) != live.get(1)).count();
+    replayed.drain(1..=before);
+    assert_eq!(live, replayed);
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use agent_model::golden;
 use tests::dashboards::{DASHBOARDS, Dashboard};
-use tests::skip::skip;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -112,12 +112,7 @@ fn promtool_takes_the_rules_and_their_tests_pass() {
 #[test]
 fn the_dashboards_are_written_from_the_table() {
     for dashboard in DASHBOARDS {
-        let path = root().join(format!("{CHART}/files/{}.json", dashboard.uid));
-        if env::var_os("TCPWHY_BLESS").is_some() {
-            fs::write(&path, dashboard.to_json()).expect("write a dashboard");
-        }
-        let written = fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(written, dashboard.to_json(), "TCPWHY_BLESS=1 writes {}", path.display());
+        golden::check(&format!("{CHART}/files/{}.json", dashboard.uid), &dashboard.to_json());
     }
 }
 
@@ -143,18 +138,15 @@ fn the_agent_has_no_more_rights_than_it_needs() {
 
 #[test]
 fn chart_and_manifest_agree() {
-    let Some(helm) = helm("chart_and_manifest_agree") else { return };
+    let helm = helm();
     run(&helm, &["lint", "--strict", CHART]);
     let rendered = run(&helm, &["template", "tcpwhy", CHART, "--namespace", "tcpwhy"]);
-    if env::var_os("TCPWHY_BLESS").is_some() {
-        fs::write(root().join(MANIFEST), &rendered).expect("write the manifest");
-    }
-    assert_eq!(rendered, read(MANIFEST), "TCPWHY_BLESS=1 writes {MANIFEST}");
+    golden::check(MANIFEST, &rendered);
 }
 
 #[test]
 fn the_chart_takes_all_its_values_and_refuses_others() {
-    let Some(helm) = helm("the_chart_takes_all_its_values_and_refuses_others") else { return };
+    let helm = helm();
     let on = ["podMonitor", "serviceMonitor", "prometheusRule", "networkPolicy", "dashboards"];
     let on = on.map(|value| format!("{value}.enabled=true")).join(",");
     let all = run(&helm, &["template", "t", CHART, "--set", &on, "--set", "prometheusRule.runbooks=base/"]);
@@ -170,11 +162,6 @@ fn the_chart_takes_all_its_values_and_refuses_others() {
 }
 
 /// Named by `TCPWHY_HELM`, or in the path.
-fn helm(test: &str) -> Option<String> {
-    let helm = env::var("TCPWHY_HELM").unwrap_or_else(|_| "helm".to_owned());
-    let runs = Command::new(&helm).arg("version").output().is_ok_and(|output| output.status.success());
-    if !runs {
-        skip(test, "no helm: name one in TCPWHY_HELM");
-    }
-    runs.then_some(helm)
+fn helm() -> String {
+    env::var("TCPWHY_HELM").unwrap_or_else(|_| "helm".to_owned())
 }

@@ -118,11 +118,7 @@ impl Drop for Tail {
 #[test]
 fn it_runs_under_runc_with_two_capabilities_and_tells_a_reset() {
     let _one = ONE.lock();
-    let name = "it_runs_under_runc_with_two_capabilities_and_tells_a_reset";
-    let Some(image) = image(name) else { return };
-    if Command::new("runc").arg("--version").output().is_err() {
-        return skip(name, "no runc");
-    }
+    let Some(image) = image("it_runs_under_runc_with_two_capabilities_and_tells_a_reset") else { return };
     let container = Running::start(&image, &["--otlp=http://collector.test:4318"]);
     wait::until("the agent to listen", || container.connect().is_ok());
     let stream = container.connect().expect("connect to the agent");

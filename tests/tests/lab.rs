@@ -259,7 +259,7 @@ fn silence_kills_as_retries2_says() {
     Family::each(|family| {
         let death = death::silence(&Pair::without_probes(), family, 1);
         assert_eq!(death.errno, Some(libc::ETIMEDOUT));
-        // KERNEL §4.3: 2 resends, 1.46 s; never before T(1) = 0.6 s.
+        // docs/kernel.md, "When the kernel gives a silent peer up": 2 resends, 1.46 s; never before T(1) = 0.6 s.
         assert_eq!(death.snmp.get("TcpRetransSegs"), 2, "{:?}", death.snmp.changed());
         assert_eq!((death.snmp.get("TcpExtTCPAbortOnTimeout"), death.snmp.get("TcpOutRsts")), (1, 0));
         assert!(death.after >= Duration::from_millis(600), "{:?}", death.after);

@@ -16,7 +16,6 @@ use prost::Message as _;
 use tests::agent::{self, Agent};
 use tests::link::{Family, Pair};
 use tests::scenes::reset;
-use tests::skip::skip;
 use tests::wait::{self, PATIENCE};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -39,18 +38,16 @@ struct Identity {
 }
 
 impl Identity {
-    /// The reason if there is no `openssl` to make it.
-    fn new(name: &str) -> Result<Self, String> {
+    fn new(name: &str) -> Self {
         let file = |suffix| agent::folder().join(format!("{name}.{suffix}"));
         let (key, certificate) = (file("key"), file("crt"));
         let mut command = Command::new("openssl");
         command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]);
         command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
         command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-days", "1", "-keyout"]);
-        let output = command.arg(&key).arg("-out").arg(&certificate).output();
-        let output = output.map_err(|error| format!("start openssl: {error}"))?;
+        let output = command.arg(&key).arg("-out").arg(&certificate).output().expect("start openssl");
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(Self { key, certificate })
+        Self { key, certificate }
     }
 
     fn server(&self) -> Arc<ServerConfig> {
@@ -201,24 +198,20 @@ fn at_the_end_what_waits_is_sent() {
 
 #[test]
 fn over_tls_it_is_named_by_dns_and_proved_by_its_certificate() {
-    let test = "over_tls_it_is_named_by_dns_and_proved_by_its_certificate";
-    let identities = ["trusted", "other"].map(Identity::new);
-    let [Ok(trusted), Ok(other)] = &identities else {
-        return skip(test, &identities.into_iter().find_map(Result::err).unwrap_or_default());
-    };
-    let collector = Collector::encrypted(trusted);
+    let [trusted, other] = ["trusted", "other"].map(Identity::new);
+    let collector = Collector::encrypted(&trusted);
     let start = |name, identity: &Identity| {
         let certificates = ["--otlp", &collector.url, "--otlp-certificates", identity.certificate()];
         Agent::start(name, &certificates)
     };
-    let doubting = start("doubting", other);
+    let doubting = start("doubting", &other);
     let pair = Pair::new();
     let lost = reset::abort_on_close(&pair, Family::V4, 100);
     wait::until("it to doubt the certificate", || doubting.said("invalid peer certificate"));
     assert!(collector.requests.try_recv().is_err(), "nothing is told to who proves nothing");
     drop(lost);
 
-    start("trusting", trusted);
+    start("trusting", &trusted);
     let reset = reset::abort_on_close(&pair, Family::V4, 100);
     let (head, record, _) = collector.record(reset.sender.local.port());
     assert!(head.contains("host: localhost:"), "{head}");

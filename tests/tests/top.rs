@@ -16,10 +16,7 @@ fn top(terminal: &Terminal, more: &str) {
 
 #[test]
 fn a_stalled_connection_shows_its_deadline_and_its_story() {
-    let Some(terminal) = Terminal::start("a_stalled_connection_shows_its_deadline_and_its_story", 80, 24)
-    else {
-        return;
-    };
+    let terminal = Terminal::start("a_stalled_connection_shows_its_deadline_and_its_story", 80, 24);
     live::insist(|| {
         let pair = Pair::without_probes();
         let connection = Connection::open(&pair, Family::V4);
@@ -49,9 +46,7 @@ fn a_stalled_connection_shows_its_deadline_and_its_story() {
 
 #[test]
 fn the_terminal_is_as_before_whatever_ends_it() {
-    let Some(terminal) = Terminal::start("the_terminal_is_as_before_whatever_ends_it", 80, 24) else {
-        return;
-    };
+    let terminal = Terminal::start("the_terminal_is_as_before_whatever_ends_it", 80, 24);
     let settings = terminal.settings();
     top(&terminal, "");
     assert!(terminal.is_alternate() && terminal.settings() != settings, "top did not take the terminal");
@@ -67,7 +62,7 @@ fn the_terminal_is_as_before_whatever_ends_it() {
 
 #[test]
 fn without_colour_no_colour_is_sent() {
-    let Some(terminal) = Terminal::start("without_colour_no_colour_is_sent", 100, 30) else { return };
+    let terminal = Terminal::start("without_colour_no_colour_is_sent", 100, 30);
     terminal.type_line("export NO_COLOR=1");
     top(&terminal, "");
     // 39 is the terminal's own.
@@ -86,7 +81,7 @@ fn without_a_terminal_or_an_agent_it_says_so() {
     assert_eq!(code, Some(1));
     assert!(told.starts_with("tcpwhy: the standard output is no terminal"), "{told}");
     let name = "without_a_terminal_or_an_agent_it_says_so";
-    let Some(terminal) = Terminal::start(name, 120, 10) else { return };
+    let terminal = Terminal::start(name, 120, 10);
     terminal.type_line(&format!("{} top --socket /run/no/such.sock", program().display()));
     let screen = terminal.wait_for("the error", |screen| screen.contains("no agent runs there"));
     assert!(screen.contains("connect to /run/no/such.sock"), "{screen}");

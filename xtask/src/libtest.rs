@@ -1,8 +1,5 @@
 //! What `cargo test` prints, read line by line.
 
-/// Why a test that failed and then passed is listed beside the skipped ones: a rise in such accidents is seen.
-pub const ACCIDENT: &str = "one attempt: failed, then passed";
-
 /// One test program, or the documentation tests of one crate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suite {
@@ -50,20 +47,6 @@ impl Transcript {
     pub fn failed(&self) -> usize {
         self.suites.iter().map(|suite| suite.result().failed).sum()
     }
-
-    /// Programs in folders `tests` with tests that failed. What is beside the code needs no machine, and fails again.
-    pub fn doubtful(&self) -> impl Iterator<Item = &Suite> {
-        self.suites.iter().filter(|suite| !suite.failed.is_empty() && suite.source().starts_with("tests/"))
-    }
-
-    /// What failed here and passed in `again` was an accident.
-    pub fn settle(&mut self, again: &Self) {
-        for second in &again.suites {
-            for first in self.suites.iter_mut().filter(|first| first.name == second.name) {
-                first.settle(second);
-            }
-        }
-    }
 }
 
 impl Suite {
@@ -74,27 +57,6 @@ impl Suite {
         } else if let Some((name, outcome)) = test_outcome(line) {
             self.note(name.to_owned(), outcome);
         }
-    }
-
-    /// As cargo names it, for `--test`.
-    pub fn program(&self) -> &str {
-        self.name.split(' ').next().unwrap_or_default()
-    }
-
-    fn source(&self) -> &str {
-        self.name.split_once(' ').map_or("", |(_, source)| source)
-    }
-
-    fn settle(&mut self, again: &Self) {
-        let (accidents, failed) = std::mem::take(&mut self.failed)
-            .into_iter()
-            .partition::<Vec<_>, _>(|test| again.passed.contains(test));
-        self.failed = failed;
-        if let Some(result) = &mut self.result {
-            result.failed -= accidents.len();
-            result.ignored += accidents.len();
-        }
-        self.ignored.extend(accidents.into_iter().map(|test| (test, ACCIDENT.to_owned())));
     }
 
     fn note(&mut self, name: String, outcome: &str) {
@@ -151,24 +113,6 @@ mod tests {
         let mut transcript = Transcript::default();
         text.lines().for_each(|line| transcript.read(line));
         transcript
-    }
-
-    #[test]
-    fn what_fails_twice_has_failed() {
-        let run = |source: &str, a: &str, b: &str, failed: usize| {
-            let passed = 2 - failed;
-            read(&format!(
-                "     Running {source} (target/debug/deps/live-0a)\ntest a ... {a}\ntest b ... {b}\n\
-                 test result: FAILED. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
-            ))
-        };
-        let mut first = run("tests/live.rs", "FAILED", "FAILED", 2);
-        assert_eq!(first.doubtful().map(Suite::program).collect::<Vec<_>>(), ["live"]);
-        first.settle(&run("tests/live.rs", "ok", "FAILED", 1));
-        assert_eq!(first.failed(), 1);
-        assert_eq!(first.suites[0].failed, ["b"]);
-        assert_eq!(first.suites[0].ignored, [("a".to_owned(), super::ACCIDENT.to_owned())]);
-        assert_eq!(run("unittests src/lib.rs", "FAILED", "ok", 1).doubtful().count(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod artifact;
 mod bench;
 mod cluster;
 mod cmd;
+mod generate;
 mod image;
 mod libtest;
 mod lint;

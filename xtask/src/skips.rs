@@ -3,6 +3,7 @@
 //! libtest knows no skip at run time: such a test appends a line to a file and returns, and is told
 //! apart from one that passed by that line alone.
 
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -58,9 +59,69 @@ impl Skip {
     }
 }
 
+/// Between the name of a guest's test and that of its kernel.
+pub const ON: &str = " on ";
+
+/// Names that a line has room for.
+const SHOWN: usize = 3;
+
+/// What was skipped for one and the same reason.
+#[derive(Debug, Default)]
+pub struct Group<'a> {
+    reason: &'a str,
+    count: usize,
+    tests: Vec<&'a str>,
+    kernels: Vec<&'a str>,
+}
+
+/// Tests and their reasons by reason, in the order in which they first came.
+pub fn by_reason<'a>(skips: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for (test, reason) in skips {
+        let at = groups.iter().position(|group| group.reason == reason).unwrap_or_else(|| {
+            groups.push(Group { reason, ..Group::default() });
+            groups.len() - 1
+        });
+        groups[at].add(test);
+    }
+    groups
+}
+
+impl<'a> Group<'a> {
+    fn add(&mut self, test: &'a str) {
+        let (test, kernel) = test.rsplit_once(ON).map_or((test, None), |(test, line)| (test, Some(line)));
+        self.count += 1;
+        note(&mut self.tests, test);
+        if let Some(kernel) = kernel {
+            note(&mut self.kernels, kernel);
+        }
+    }
+}
+
+fn note<'a>(names: &mut Vec<&'a str>, name: &'a str) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
+}
+
+impl Display for Group<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, count, tests, kernels } = self;
+        let shown = &tests[..tests.len().min(SHOWN)];
+        write!(f, "{count}: {reason}: {}", shown.join(", "))?;
+        if tests.len() > SHOWN {
+            write!(f, " and {} more", tests.len() - SHOWN)?;
+        }
+        if !kernels.is_empty() {
+            write!(f, ", on {}", kernels.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Skip;
+    use super::{Skip, by_reason};
 
     fn skip(test: &str, reason: &str) -> Skip {
         Skip { test: test.to_owned(), reason: reason.to_owned() }
@@ -77,5 +138,19 @@ mod tests {
         assert!(skip("v6", "").is_of("net::v6"));
         assert!(skip("net::v6", "").is_of("net::v6"));
         assert!(!skip("v6", "").is_of("net::old_v6"));
+    }
+
+    #[test]
+    fn one_reason_is_one_line() {
+        let skips = [
+            ("m::a on 5.10", "takes long"),
+            ("a", "no file"),
+            ("m::a on 6.1", "takes long"),
+            ("b on 6.1", "takes long"),
+            ("c on 6.1", "takes long"),
+            ("d", "takes long"),
+        ];
+        let lines: Vec<_> = by_reason(skips.into_iter()).iter().map(ToString::to_string).collect();
+        assert_eq!(lines, ["5: takes long: m::a, b, c and 1 more, on 5.10, 6.1", "1: no file: a"]);
     }
 }

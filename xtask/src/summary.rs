@@ -5,7 +5,7 @@ use std::iter::Sum;
 
 use crate::libtest::{Suite, Transcript};
 use crate::report::{BAD, DOUBTFUL, GOOD};
-use crate::skips::Skip;
+use crate::skips::{self, Skip};
 
 /// How a check ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,12 +121,13 @@ impl Summary {
         }
     }
 
+    /// One line a reason.
     fn print_skips(&self) {
         let ignored = self.tests.suites.iter().flat_map(|suite| &suite.ignored);
         let ignored = ignored.map(|(test, reason)| (test.as_str(), reason.as_str()));
         let skips = self.skips.iter().map(|skip| (skip.test.as_str(), skip.reason.as_str()));
-        for (test, reason) in ignored.chain(skips) {
-            anstream::println!("{DOUBTFUL}skipped{DOUBTFUL:#}: {test}: {reason}");
+        for group in skips::by_reason(ignored.chain(skips)) {
+            anstream::println!("{DOUBTFUL}skipped{DOUBTFUL:#}: {group}");
         }
     }
 }

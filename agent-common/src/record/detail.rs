@@ -1,4 +1,4 @@
-//! What a record tells beside whose it is: one type a signal.
+//! The part of a record that differs from signal to signal: one type each.
 
 #[cfg(feature = "user")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -167,7 +167,7 @@ macro_rules! details {
         number: $number:literal, hook: $hook:ident($kernel:literal), since: $since:literal, need: $need:ident,
         detail: $($size:literal)? $(none)?, $($column:tt)*
     })*) => {
-        /// What only one signal has to tell; [`super::Header::signal`] says which member holds.
+        /// The part of one signal; [`super::Header::signal`] says which member is set.
         #[repr(C)]
         #[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
         #[derive(Clone, Copy)]

@@ -10,8 +10,8 @@
 /// - `hook`: where the program sits in the kernel.
 /// - `since`: the first kernel that has the hook, with all that the program calls.
 /// - `need`: whether the agent starts without it.
-/// - `detail`: bytes of the structure in [`crate::record`] that holds what only this signal has to tell.
-/// - `counted`: what its counters tell apart, and the values that come up.
+/// - `detail`: bytes of the structure in [`crate::record`] that holds the fields of this signal alone.
+/// - `counted`: what its counters distinguish, and the values that occur.
 /// - `without`: what is lost without it.
 #[macro_export]
 macro_rules! signals {

@@ -27,7 +27,7 @@ impl fmt::Display for Hook {
     }
 }
 
-/// What the counters of a signal tell apart: the meaning of [`crate::count::CountKey::detail`].
+/// What the counters of a signal distinguish: the meaning of [`crate::count::CountKey::detail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// [`retransmit`], perhaps with [`FAILED`].
@@ -57,7 +57,7 @@ pub struct Probe {
     pub since: &'static str,
     /// Without it the agent does not start.
     pub required: bool,
-    /// What its counters tell apart.
+    /// What its counters distinguish.
     pub by: By,
     /// The values of [`crate::count::CountKey::detail`] that come up.
     pub counted: &'static [Range<u16>],
@@ -67,7 +67,7 @@ pub struct Probe {
 
 /// Reasons of resets end at 25 on 7.3; twice that is room to grow.
 const RESET_REASONS: u16 = 50;
-/// Those reasons of drops that are told are among the first.
+/// The reasons of drops that have an event are among the first.
 const DROP_REASONS: u16 = 64;
 /// `TCP_ESTABLISHED` to `TCP_NEW_SYN_RECV`.
 const STATES: Range<u16> = 1..13;

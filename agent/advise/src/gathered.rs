@@ -34,7 +34,7 @@ pub struct Gathered {
     pub memory: Option<TcpMemory>,
     /// Tasks and files.
     pub usage: Option<Usage>,
-    /// What stalls taught, by namespace.
+    /// How stalls ended, by namespace.
     #[serde(rename = "lessons")]
     pub outcomes: Vec<Outcome>,
     /// Deaths on the whole host by cause.
@@ -71,18 +71,20 @@ pub fn gather(correlator: &Correlator, tracker: &Tracker, now: u64) -> Gathered 
 fn capped(correlator: &Correlator) -> [u64; 2] {
     let most = |name| correlator.settings().and_then(|settings| settings.value(name));
     let [rmem_max, wmem_max] = ["net.core.rmem_max", "net.core.wmem_max"].map(most);
-    let sockets = || correlator.connections().filter_map(|connection| Some(connection.tcp()?.raw));
     let is = |locks: u8, lock: u8, size: u32, most: Option<u64>| {
         locks & lock != 0 && most.is_some_and(|most| u64::from(size) == most.saturating_mul(2))
     };
-    [
-        sockets().filter(|raw| is(raw.userlocks, RCVBUF_LOCK, raw.rcvbuf, rmem_max)).count() as u64,
-        sockets().filter(|raw| is(raw.userlocks, SNDBUF_LOCK, raw.sndbuf, wmem_max)).count() as u64,
-    ]
+    let sockets = correlator.connections().filter_map(|connection| Some(connection.tcp()?.raw));
+    sockets.fold([0, 0], |[receive, send], raw| {
+        [
+            receive + u64::from(is(raw.userlocks, RCVBUF_LOCK, raw.rcvbuf, rmem_max)),
+            send + u64::from(is(raw.userlocks, SNDBUF_LOCK, raw.sndbuf, wmem_max)),
+        ]
+    })
 }
 
 impl Gathered {
-    /// The namespaces: those whose settings are known, then those that taught something.
+    /// The namespaces: those whose settings are known, then the others that had stalls.
     pub(super) fn places(&self) -> Vec<NetnsView<'_>> {
         let known = self.settings.iter().map(|settings| settings.netns);
         let mut all: Vec<u32> = known.chain(self.outcomes.iter().map(|outcome| outcome.netns)).collect();
@@ -102,7 +104,7 @@ impl Gathered {
         self.deaths.get(&cause).copied().unwrap_or(0)
     }
 
-    /// A counter of `/proc/net/netstat`, of the first namespace; 0 where it is not told.
+    /// A counter of `/proc/net/netstat`, of the first namespace; 0 if it is not known.
     pub(super) fn counter(&self, name: &str) -> u64 {
         self.memory.as_ref().and_then(|memory| memory.counter(name)).unwrap_or(0)
     }
@@ -118,7 +120,7 @@ impl Gathered {
         self.entrances.get(&netns).cloned().unwrap_or_else(unknown)
     }
 
-    /// What was looked at, for who wants to know on what the advice, or its absence, rests.
+    /// Lines about the facts that the advice, or its absence, rests on.
     pub(super) fn looked_at(&self, places: &[NetnsView]) -> Vec<String> {
         let watched = |ms: u64| format!("{} of history", time(std::time::Duration::from_millis(ms)));
         let history = self.watched_ms.map_or_else(|| "no history: no agent was asked".to_owned(), watched);

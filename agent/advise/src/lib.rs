@@ -1,8 +1,8 @@
 //! Settings worth changing on this host, each with what was observed, what the change would have done, its risk
 //! and its command.
 //!
-//! Pure: [`Gathered`] facts in, a [`AdviceReport`] out. Nothing is changed by anybody here. One file a piece of
-//! advice ([`rules`]); each looks at one network namespace, or at the host.
+//! Pure: [`Gathered`] facts in, an [`AdviceReport`] out. It changes no setting. One file a piece of advice
+//! ([`rules`]); each considers one network namespace, or the host.
 
 mod gathered;
 mod rules;
@@ -49,18 +49,18 @@ pub struct AdviceReport {
     pub v: u32,
     /// What to change; nothing, if the list is empty.
     pub advice: Vec<Advice>,
-    /// What was looked at.
+    /// The facts that were considered.
     pub looked_at: Vec<String>,
 }
 
-/// One network namespace, for a rule to look at.
+/// One network namespace, as a rule considers it.
 #[derive(Clone, Copy, Debug)]
 pub struct NetnsView<'a> {
     /// Everything.
     pub gathered: &'a Gathered,
     /// Inode of the namespace.
     pub netns: u32,
-    /// What its stalls taught; `None` if it had none.
+    /// How its stalls ended; `None` if it had none.
     pub outcome: Option<&'a Outcome>,
     /// Its settings, if they could be read.
     pub settings: Option<&'a Settings>,
@@ -80,7 +80,7 @@ pub fn advise(gathered: &Gathered, only: Option<u32>) -> AdviceReport {
 }
 
 impl<'a> NetnsView<'a> {
-    /// A setting with one value; of those that decide on deaths also where only its sockets told it.
+    /// A setting with one value. Settings that decide on deaths are also known from the namespace's sockets.
     pub fn value(&self, name: &str) -> Option<u64> {
         let told = self.settings.and_then(|settings| settings.value(name));
         told.or_else(|| {

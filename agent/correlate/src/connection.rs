@@ -8,6 +8,7 @@ use agent_model::cause::Cause;
 use agent_model::event::{
     Detail, Endpoint, KernelEvent, Owner, OwnerSource, Process, SockHeld, Tcp, TcpState,
 };
+use agent_model::signals::{BufLimitExceeded, ResetSent};
 
 use super::holders::Holders;
 use super::identity::Identity;
@@ -119,6 +120,11 @@ impl Connection {
         self.tcp.as_ref().map(Packed::get)
     }
 
+    /// The same, packed: for who wants little of it.
+    pub(super) fn packed(&self) -> Option<&Packed> {
+        self.tcp.as_ref()
+    }
+
     /// All that was counted of it since the agent first saw it. The kernel side counts, so records that
     /// were lost lose nothing here.
     pub fn totals(&self) -> Totals {
@@ -128,7 +134,7 @@ impl Connection {
     /// Takes in an event of this connection, whose stage is `stage`. Returns by how many entries the
     /// timeline grew.
     pub(super) fn absorb(&mut self, event: &KernelEvent, stage: Option<u32>, room: Room) -> isize {
-        let after = state::after(event);
+        let after = event.signal().state_after(event);
         if self.died.is_some() && after.is_some_and(state::is_alive) {
             self.begin_again();
         }
@@ -136,7 +142,7 @@ impl Connection {
         self.events += u64::from(event.stands_for);
         self.identity.improve(&event.endpoint);
         self.learn_owner(event);
-        let grown = self.recover(event, room);
+        let grown = self.follow_tcp(event, room);
         self.follow_facts(event);
         self.follow_state(event, after);
         grown + self.timeline.push(Entry::of(event, stage), room)
@@ -173,54 +179,45 @@ impl Connection {
         self.initials = self.initials.or_else(|| Initials::of(event, began));
     }
 
-    /// Adds an entry if the stall that was known is over.
-    fn recover(&mut self, event: &KernelEvent, room: Room) -> isize {
-        let stage = self.tcp().zip(event.tcp.as_ref()).map_or(0, |(old, new)| recovered(&old, new));
-        self.end_stall(stage, event.time, event.tcp.as_ref(), room)
+    fn follow_tcp(&mut self, event: &KernelEvent, room: Room) -> isize {
+        let burial = matches!(event.detail, Detail::SockDestroyed(_));
+        event.tcp.as_ref().map_or(0, |tcp| self.see(tcp, event.time, burial, room))
     }
 
-    fn end_stall(&mut self, stage: u8, time: u64, tcp: Option<&Tcp>, room: Room) -> isize {
-        match tcp.filter(|_| stage > 0 && self.is_live()) {
-            Some(tcp) => self.timeline.push(Entry::recovered(time, stage, tcp), room),
-            None => 0,
+    /// Takes in what the socket knows now; adds an entry if the stall that was known is over.
+    fn see(&mut self, new: &Tcp, time: u64, burial: bool, room: Room) -> isize {
+        let Some(packed) = &mut self.tcp else {
+            self.tcp = Some(Packed::new(new));
+            return 0;
+        };
+        let known = packed.get();
+        packed.set(&newest(&known, new, burial));
+        match recovered(&known, new) {
+            stage @ 1.. if self.is_live() => self.timeline.push(Entry::recovered(time, stage, new), room),
+            _ => 0,
         }
     }
 
     fn follow_facts(&mut self, event: &KernelEvent) {
-        if let Some(tcp) = &event.tcp {
-            self.update(tcp, matches!(event.detail, Detail::SockDestroyed));
-        }
         if let Some(error) = state::error(event) {
             self.error = error;
         }
-        if let Detail::BufLimitExceeded { memory_cgroup, .. } = event.detail {
+        if let Detail::BufLimitExceeded(BufLimitExceeded { memory_cgroup, .. }) = event.detail {
             self.memory_cgroup = memory_cgroup.and_then(NonZero::new);
         }
-        if let Detail::ResetSent { stack, .. } = event.detail {
+        if let Detail::ResetSent(ResetSent { stack, .. }) = event.detail {
             self.reset_stack = stack.and_then(|stack| stack.try_into().ok());
         }
     }
 
-    /// Totals only grow. The rest is the newest; but a burial may show a socket that `tcp_disconnect` has
-    /// emptied, so it counts only if it tells something new.
-    fn update(&mut self, new: &Tcp, burial: bool) {
-        let Some(packed) = &mut self.tcp else {
-            self.tcp = Some(Packed::new(new));
-            return;
-        };
-        let known = packed.get();
-        let newest = if !burial || went_on(&known, new) { new } else { &known };
-        packed.set(&Tcp { totals: newest_totals(&known.totals, &new.totals), ..*newest });
-    }
-
     fn follow_state(&mut self, event: &KernelEvent, after: Option<TcpState>) {
-        for state in [state::before(event), after].into_iter().flatten() {
+        for state in [event.state_before(), after].into_iter().flatten() {
             self.state = Some(state);
             if state != TcpState::Close {
                 self.live_state = Some(state);
             }
         }
-        if after == Some(TcpState::Close) || matches!(event.detail, Detail::SockDestroyed) {
+        if after == Some(TcpState::Close) || matches!(event.detail, Detail::SockDestroyed(_)) {
             self.die(event.time);
         }
     }
@@ -235,9 +232,7 @@ impl Connection {
         if self.gone || held.time < self.last {
             return 0;
         }
-        let stage = self.tcp().map_or(0, |old| recovered(&old, &held.tcp));
-        let grown = self.end_stall(stage, held.time, Some(&held.tcp), room);
-        self.update(&held.tcp, false);
+        let grown = self.see(&held.tcp, held.time, false, room);
         if let Some(state) = held.endpoint.state.filter(|state| *state != TcpState::Close) {
             (self.state, self.live_state) = (Some(state), Some(state));
         }
@@ -261,6 +256,13 @@ impl Connection {
             owner::learn(&mut self.owner, &owner);
         }
     }
+}
+
+/// Totals only grow. The rest is the newest; but a burial may show a socket that `tcp_disconnect` has emptied,
+/// so it counts only if it tells something new.
+fn newest(known: &Tcp, new: &Tcp, burial: bool) -> Tcp {
+    let rest = if !burial || went_on(known, new) { new } else { known };
+    Tcp { totals: newest_totals(&known.totals, &new.totals), ..*rest }
 }
 
 /// Whether the connection moved between two sights; `tcp_disconnect` sets all of these to 0.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use agent_model::event::{CgroupMemory, Detail, HostFacts, KernelEvent, Settings, TcpMemory, Usage};
 use agent_model::limits::{SHORT_CGROUPS, STACKS};
+use agent_model::signals::{Reason, ResetSent};
 
 /// What is known of the host.
 #[derive(Debug)]
 pub struct Host {
     facts: HostFacts,
     reset_reasons: HashMap<i32, Arc<str>>,
+    drop_reasons: HashMap<i32, Arc<str>>,
     /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, ns.
     offset: i64,
     stacks: BTreeMap<i32, Arc<[Box<str>]>>,
@@ -19,7 +21,7 @@ pub struct Host {
     tcp_memory: Option<TcpMemory>,
     usage: Option<Usage>,
     settings: Option<Settings>,
-    /// First and last instant of which something was told.
+    /// Times of the first and the last event.
     span: Option<(u64, u64)>,
     /// By the cgroup of the socket.
     cgroups: BTreeMap<u64, CgroupMemory>,
@@ -32,6 +34,7 @@ impl Default for Host {
         Self {
             facts: HostFacts::default(),
             reset_reasons: HashMap::new(),
+            drop_reasons: HashMap::new(),
             offset: 0,
             stacks: BTreeMap::new(),
             no_stack: Arc::new([]),
@@ -52,8 +55,7 @@ impl Host {
     }
 
     pub fn set_facts(&mut self, facts: HostFacts) {
-        self.reset_reasons =
-            facts.reset_reasons.iter().map(|(number, name)| (*number, Arc::from(&**name))).collect();
+        (self.reset_reasons, self.drop_reasons) = (shared(&facts.reset_reasons), shared(&facts.drop_reasons));
         self.facts = facts;
     }
 
@@ -70,18 +72,18 @@ impl Host {
         self.settings = Some(settings);
     }
 
-    /// Settings when they were told last.
+    /// The newest settings.
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_ref()
     }
 
-    /// Something was told of this instant.
+    /// An event happened at this time.
     pub fn saw(&mut self, time: u64) {
         let (first, last) = self.span.unwrap_or((time, time));
         self.span = Some((first.min(time), last.max(time)));
     }
 
-    /// First and last instant of which something was told, ns of `CLOCK_MONOTONIC`.
+    /// Times of the first and the last event, ns of `CLOCK_MONOTONIC`.
     pub fn span(&self) -> Option<(u64, u64)> {
         self.span
     }
@@ -90,17 +92,17 @@ impl Host {
         self.usage = Some(usage);
     }
 
-    /// Tasks and files when they were told last.
+    /// The newest counts of tasks and files.
     pub fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
     }
 
-    /// TCP's memory when it was told last.
+    /// The newest state of TCP's memory.
     pub fn tcp_memory(&self) -> Option<&TcpMemory> {
         self.tcp_memory.as_ref()
     }
 
-    /// The cgroup whose news are oldest makes room.
+    /// If there is no room, the cgroup with the oldest report goes.
     pub fn set_cgroup_memory(&mut self, memory: CgroupMemory) {
         if self.cgroups.len() >= SHORT_CGROUPS && !self.cgroups.contains_key(&memory.cgroup) {
             let oldest = self.cgroups.values().min_by_key(|known| known.time).map(|known| known.cgroup);
@@ -120,7 +122,7 @@ impl Host {
         self.cgroups.values().filter(|memory| memory.time > self.walks[0])
     }
 
-    /// Memory of a socket's cgroup when it was told last.
+    /// The newest state of the memory of a socket's cgroup.
     pub fn cgroup_memory(&self, cgroup: u64) -> Option<&CgroupMemory> {
         self.cgroups.get(&cgroup)
     }
@@ -142,35 +144,28 @@ impl Host {
         time.cast_signed().wrapping_add(self.offset)
     }
 
-    /// The kernel's name of the reason of a reset.
-    pub fn reset_reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
-        match event.detail {
-            Detail::ResetSent { reason, .. } => self.reset_reasons.get(&reason?).cloned(),
-            Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::PacketDropped { .. }
-            | Detail::StateChanged { .. }
-            | Detail::SockDestroyed => None,
-        }
+    /// The kernel's name of an event's reason.
+    pub fn reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
+        let (names, number) = match event.signal().reason()? {
+            Reason::Reset(number) => (&self.reset_reasons, number),
+            Reason::Drop(number) => (&self.drop_reasons, number.try_into().ok()?),
+        };
+        names.get(&number).cloned()
     }
 
-    /// The kernel's name of the reason of a dropped packet.
-    pub fn drop_reason(&self, event: &KernelEvent) -> Option<Arc<str>> {
-        let Detail::PacketDropped { reason, .. } = event.detail else { return None };
-        self.facts.drop_reasons.get(&i32::try_from(reason).ok()?).map(|name| Arc::from(&**name))
-    }
-
-    /// Functions of the kernel stack with this id, innermost first; none if it was not told.
+    /// Functions of the kernel stack with this id, innermost first; none if it is not known.
     pub fn stack(&self, id: Option<i32>) -> Arc<[Box<str>]> {
         id.and_then(|id| self.stacks.get(&id)).unwrap_or(&self.no_stack).clone()
     }
 
     /// The stack of an event.
     pub fn stack_of(&self, event: &KernelEvent) -> Arc<[Box<str>]> {
-        let Detail::ResetSent { stack, .. } = event.detail else { return self.no_stack.clone() };
+        let Detail::ResetSent(ResetSent { stack, .. }) = event.detail else { return self.no_stack.clone() };
         self.stack(stack)
     }
+}
+
+/// Names that many events share.
+fn shared(names: &BTreeMap<i32, Box<str>>) -> HashMap<i32, Arc<str>> {
+    names.iter().map(|(number, name)| (*number, Arc::from(&**name))).collect()
 }

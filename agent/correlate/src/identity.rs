@@ -1,4 +1,4 @@
-//! Whose connection: the best of what its events told, packed, since there are 50,000 of these.
+//! Identity of a connection: the best of what its events had, packed, since there are 50,000 of these.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;

@@ -1,8 +1,8 @@
 //! Ties events to connections, connections to processes and listeners.
 //!
 //! Pure: time comes from events alone, so a recording gives what the live run gave. A connection is made
-//! at its first trouble and lives until its end is told, or another socket is seen at its address; then it
-//! moves to the history, where stragglers find it by its cookie or its two ends. Listeners are known
+//! at its first trouble and lives until an event ends it, or until another socket is seen at its address; then it
+//! moves to the history, where late events find it by its cookie or its two ends. Listeners are known
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
@@ -26,9 +26,9 @@ mod table;
 pub mod timeline;
 mod walks;
 
-use agent_common::record::Totals;
 use agent_model::event::{Detail, Endpoint, Event, Fact, KernelEvent, Owner, SockHeld, TcpState};
 use agent_model::limits::{Evicted, Limits};
+use agent_model::signals::SynackRetransmit;
 use agent_model::timers::{Outlook, Request, half_open_outlook};
 
 use self::connection::Connection;
@@ -49,7 +49,7 @@ mod tests;
 /// IP protocol number of TCP.
 const IPPROTO_TCP: u8 = 6;
 
-/// How long after its last event a dead connection is taken for the cause of a reset, ns: the peer's
+/// How long after its last event a reset is still attributed to a dead connection, ns: the peer's
 /// slowest retransmission (`TCP_RTO_MAX`), which is longer than `TIME_WAIT` (60 s).
 const LATE_SEGMENTS: u64 = stage::RTO_MAX.as_nanos() as u64;
 
@@ -64,7 +64,7 @@ pub struct Correlator {
     orphans: Orphans,
     host: Host,
     places: Places,
-    /// The connection that the last finding of a walk was of.
+    /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
 }
 
@@ -99,7 +99,7 @@ impl Correlator {
         }
     }
 
-    /// From when on a walk over open files would tell something that is missing: the owner of a connection,
+    /// From when on a walk over open files would find something that is missing: the owner of a connection,
     /// or what became of a stall. Ns of `CLOCK_MONOTONIC`; `None` while nothing is missing.
     pub fn walk_due(&self) -> Option<u64> {
         self.walks.due()
@@ -148,8 +148,8 @@ impl Correlator {
             Fact::CgroupGone { id, time } => self.places.end_cgroup(id, time),
             Fact::Pod(pod) => self.places.add_pod(pod),
             Fact::PodGone { uid, time } => self.places.end_pod(&uid, time),
-            // The pipeline settles, tells of gaps and counts losses, for which totals in later records make up;
-            // counters are for metrics.
+            // The pipeline handles the first three: it judges what waited, counts losses and reports gaps, and the
+            // totals in later records make up for a lost one. Counters are for metrics.
             Fact::Settle { .. } | Fact::Lost { .. } | Fact::Coalesced { .. } | Fact::Counts { .. } => (),
         }
     }
@@ -180,7 +180,7 @@ impl Correlator {
         }
     }
 
-    /// A healthy socket costs nothing: it is not taken in.
+    /// A healthy socket costs nothing: it gets no entry.
     fn holder_connection(&mut self, held: &SockHeld) -> Option<ConnectionId> {
         let sk = held.endpoint.sk?;
         let known = self.socket(sk, &held.endpoint, held.time);
@@ -195,7 +195,7 @@ impl Correlator {
         if event.endpoint.protocol == IPPROTO_TCP {
             self.listeners.follow(&event);
         }
-        let stage = stage::stage(&event);
+        let stage = event.signal().stage(&event);
         let connection = self.connection(&event);
         if let Some(id) = connection {
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
@@ -209,7 +209,7 @@ impl Correlator {
         observed
     }
 
-    /// Whose event it is. `None` for listeners, half-open connections, strays and other protocols.
+    /// The connection of an event. `None` for listeners, half-open connections, strays and other protocols.
     fn connection(&mut self, event: &KernelEvent) -> Option<ConnectionId> {
         let endpoint = &event.endpoint;
         if endpoint.protocol != IPPROTO_TCP || is_of_listener(event) {
@@ -234,7 +234,7 @@ impl Correlator {
     }
 
     /// The connection at this address, unless the address was given to another socket meanwhile: that
-    /// proves the first one's end where none was told.
+    /// proves that the first one ended, though no event said so.
     fn socket(&mut self, sk: u64, endpoint: &Endpoint, time: u64) -> Option<ConnectionId> {
         let known = self.table.by_sk(sk)?;
         let id = known.id;
@@ -272,8 +272,8 @@ impl Correlator {
         });
     }
 
-    /// Moves the connection to where it belongs after the event. An end is told once, so nothing is waited
-    /// for; a closed socket can connect again all the same.
+    /// Moves the connection to where it belongs after the event. No second event follows an end, so there is
+    /// nothing to wait for; but a closed socket can connect again.
     fn settle(&mut self, id: ConnectionId, event: &KernelEvent) {
         let Some(connection) = self.table.get(id) else { return };
         match (connection.died().is_some(), connection.gone) {
@@ -281,7 +281,7 @@ impl Correlator {
             (false, true) => self.table.revive(id, event.time),
             (true, true) | (false, false) => (),
         }
-        if matches!(event.detail, Detail::SockDestroyed) {
+        if matches!(event.detail, Detail::SockDestroyed(_)) {
             self.table.free(event.endpoint.sk, id);
         }
     }
@@ -300,8 +300,7 @@ impl Correlator {
             connection: id,
             owner: self.owner(&event, id, &listener),
             place: self.place_of_event(&event.endpoint, id),
-            reset_reason: self.host.reset_reason(&event),
-            drop_reason: self.host.drop_reason(&event),
+            reason: self.host.reason(&event),
             stack: self.host.stack_of(&event),
             rto: stage::rto(&event, self.host.facts().hz, rto_max),
             stage,
@@ -313,10 +312,8 @@ impl Correlator {
 
     /// What comes for a half-open connection whose SYN-ACK was sent again, as its listener's socket has it.
     fn half_open_outlook(&self, event: &KernelEvent, listener: &Listening) -> Option<Outlook> {
-        let Detail::SynackRetransmit { timeouts, duplicate_syn, syn_queue, backlog, .. } = event.detail
-        else {
-            return None;
-        };
+        let Detail::SynackRetransmit(synack) = event.detail else { return None };
+        let SynackRetransmit { timeouts, duplicate_syn, syn_queue, backlog, .. } = synack;
         let (seen, tcp) = listener.somebody()?.seen.as_ref()?;
         let hz = self.host.facts().hz;
         let request = Request { timeouts, syn_queue, backlog, duplicate_syn };
@@ -350,40 +347,15 @@ impl Correlator {
     }
 }
 
-/// A listener's own event, such as `listen()`; half-open connections are not meant.
+/// A listener's own event; half-open connections are not meant.
 fn is_of_listener(event: &KernelEvent) -> bool {
-    let listen = Some(TcpState::Listen);
-    !event.endpoint.request
-        && match event.detail {
-            Detail::StateChanged { new: TcpState::Listen, .. } => true,
-            Detail::StateChanged { .. }
-            | Detail::Retransmit { .. }
-            | Detail::SynackRetransmit { .. }
-            | Detail::ResetSent { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::PacketDropped { .. }
-            | Detail::SockDestroyed => event.endpoint.state == listen,
-        }
+    !event.endpoint.request && event.signal().is_of_listener(event)
 }
 
-/// Whether a story begins with this event. The end of a socket whose trouble was all before the agent's
-/// time is none; if it was in its time, records were lost, and this is the last chance to tell it.
+/// Whether a story begins with this event.
 fn is_news(event: &KernelEvent) -> bool {
-    let seen = event.tcp.as_ref().filter(|_| !event.endpoint.request);
-    match event.detail {
-        // Of a refused connect() the kernel side tells only whose it was.
-        Detail::ResetReceived => true,
-        Detail::SockDestroyed => seen.is_some_and(|tcp| tcp.totals != Totals::default()),
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::ResetSent { .. }
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::StateChanged { .. } => seen.is_some(),
-    }
+    let is_seen = event.tcp.is_some() && !event.endpoint.request;
+    event.signal().is_news(event, is_seen)
 }
 
 /// Whether the address still names the socket that it named. Without cookies (before 5.12) by its ends.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use agent_model::event::{Detail, Endpoint, KernelEvent, Owner, OwnerSource, SockHeld, Tcp, TcpState};
 use agent_model::limits::LISTENERS;
+use agent_model::signals::{StateChanged, SynackRetransmit};
 
 use super::holders::Holders;
 use super::owner;
@@ -70,19 +71,13 @@ impl Listener {
         let events = u64::from(event.stands_for);
         self.last = self.last.max(event.time);
         self.learn(event.owner.clone());
-        match event.detail {
-            Detail::SynackRetransmit { syn_queue, accept_queue, backlog, .. } => {
-                self.synack_retransmits += events;
-                (self.syn_queue, self.accept_queue, self.backlog) = (syn_queue, accept_queue, backlog);
-            }
-            Detail::ResetSent { .. } => self.resets_sent += events,
-            Detail::Retransmit { .. }
-            | Detail::ResetReceived
-            | Detail::BufLimitExceeded { .. }
-            | Detail::RcvqueueFull { .. }
-            | Detail::PacketDropped { .. }
-            | Detail::StateChanged { .. }
-            | Detail::SockDestroyed => (),
+        if let Detail::SynackRetransmit(synack) = event.detail {
+            self.synack_retransmits += events;
+            let SynackRetransmit { syn_queue, accept_queue, backlog, .. } = synack;
+            (self.syn_queue, self.accept_queue, self.backlog) = (syn_queue, accept_queue, backlog);
+        }
+        if let Detail::ResetSent(_) = event.detail {
+            self.resets_sent += events;
         }
     }
 }
@@ -99,6 +94,15 @@ pub enum Listening {
 }
 
 impl Listening {
+    /// Whether there is one; `None` if that is not known.
+    pub fn is_somebody(&self) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Nobody => Some(false),
+            Self::Somebody(_) => Some(true),
+        }
+    }
+
     /// The listener, if there is one.
     pub fn somebody(&self) -> Option<&Arc<Listener>> {
         match self {
@@ -158,7 +162,9 @@ impl Listeners {
             }
             return;
         }
-        if let Detail::StateChanged { new: TcpState::Listen, accept_queue, backlog, .. } = event.detail {
+        if let Detail::StateChanged(StateChanged { new: TcpState::Listen, accept_queue, backlog, .. }) =
+            event.detail
+        {
             let listener = self.touch(&event.endpoint, sk, event.time);
             listener.learn(event.owner.clone().into_iter().chain(owner::believed(event)));
             (listener.accept_queue, listener.backlog) = (accept_queue, backlog);
@@ -211,8 +217,8 @@ impl Listeners {
         }
     }
 
-    /// Forgets listeners that were open files once and are none any more. The kernel's own (nfsd) never
-    /// are, so they stay.
+    /// Forgets listeners that a process once had open and none has any more. No process has the kernel's own
+    /// (nfsd) open, so they stay.
     pub fn end_walk(&mut self, walk: u32) {
         let mut gone = Vec::new();
         for (sk, listener) in &mut self.by_sk {
@@ -230,7 +236,7 @@ impl Listeners {
 
 /// `close()`, or the address now belongs to a socket that does not listen.
 fn stopped_listening(event: &KernelEvent) -> bool {
-    let closed = matches!(event.detail, Detail::StateChanged { new: TcpState::Close, .. });
+    let closed = matches!(event.detail, Detail::StateChanged(StateChanged { new: TcpState::Close, .. }));
     closed || event.endpoint.state != Some(TcpState::Listen)
 }
 

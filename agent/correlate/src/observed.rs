@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_model::event::{KernelEvent, Owner};
+use agent_model::signals::Known;
 use agent_model::timers::Outlook;
 
 use super::listeners::Listening;
@@ -50,10 +51,8 @@ pub struct Observed {
     pub owner: Option<Owner>,
     /// Where the socket lives.
     pub place: Place,
-    /// The kernel's name of a reset's reason, without `SK_RST_REASON_`.
-    pub reset_reason: Option<Arc<str>>,
-    /// Kernel's name of the reason of a dropped packet.
-    pub drop_reason: Option<Arc<str>>,
+    /// The kernel's name of the reason of a reset or of a dropped packet, without its prefix.
+    pub reason: Option<Arc<str>>,
     /// Functions of a reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
     /// Retransmission timeout in force at the event.
@@ -65,4 +64,18 @@ pub struct Observed {
     pub outlook: Option<Outlook>,
     /// Who listens on the event's local address and port: of a `NO_SOCKET` reset nobody, as a rule.
     pub listener: Listening,
+}
+
+impl Observed {
+    /// What its signal tells in a line.
+    pub fn known(&self) -> Known<'_> {
+        Known {
+            event: &self.event,
+            stage: self.stage,
+            rto: self.rto,
+            reason: self.reason.as_deref(),
+            stack: &self.stack,
+            listening: self.listener.is_somebody(),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Whose the closed sockets were that the kernel reset for want of memory. No process holds such a socket, so no
+//! The owners of closed sockets that the kernel reset for want of memory. No process has such a socket open, so no
 //! walk over open files finds it: its last owner is known from its own events.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::connection::Connection;
 use super::place::Place;
 
-/// Owners that are told apart. Whose sockets come later is not known any more.
+/// Owners with a count of their own; the sockets of all further ones are counted together.
 const OWNERS: usize = 64;
 
 /// The victims so far.
@@ -17,7 +17,7 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// One more. Children of one server have one name, so that is what they are told apart by, and their pod or unit.
+    /// Counts one more. Children of one server share its name, so the name and the pod or unit identify the owner.
     pub(super) fn add(&mut self, connection: &Connection, place: &Place) {
         let owner = connection.owner.as_deref().map(|owner| name(&owner.process.comm, place));
         match owner.filter(|name| self.by_owner.contains_key(name) || self.by_owner.len() < OWNERS) {
@@ -26,7 +26,7 @@ impl Orphans {
         }
     }
 
-    /// Owners and how many of their sockets it were, most first.
+    /// Owners and the number of their sockets, most first.
     pub fn by_owner(&self) -> Vec<(&str, u64)> {
         let mut all: Vec<_> = self.by_owner.iter().map(|(name, count)| (&**name, *count)).collect();
         all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

@@ -16,11 +16,14 @@ const WORDS: usize = RAW + NETNS + TOTALS;
 const MASK: usize = WORDS.div_ceil(32);
 /// Where the three counts lie that a peer which answers keeps at 0, in one word.
 const UNANSWERED: usize = offset_of!(record::Tcp, retransmits);
+const RTO: usize = offset_of!(record::Tcp, rto);
+const HAS_SOCKET: usize = offset_of!(record::Tcp, has_socket);
 
 const _: () = assert!(
     UNANSWERED.is_multiple_of(4)
         && offset_of!(record::Tcp, backoff) == UNANSWERED + 1
         && offset_of!(record::Tcp, probes_out) == UNANSWERED + 2
+        && RTO.is_multiple_of(4)
 );
 
 /// A [`Tcp`]: a mask of the words that are not 0, and these.
@@ -62,6 +65,16 @@ impl Packed {
     pub fn is_stalled(&self) -> bool {
         let [retransmits, backoff, probes_out, _] = self.word(UNANSWERED / 4).to_ne_bytes();
         retransmits | backoff | probes_out != 0
+    }
+
+    /// `icsk_rto`, jiffies; without unpacking the rest, too.
+    pub fn rto(&self) -> u32 {
+        self.word(RTO / 4)
+    }
+
+    /// Whether a file refers to the socket, likewise.
+    pub fn has_socket(&self) -> bool {
+        self.word(HAS_SOCKET / 4).to_ne_bytes()[HAS_SOCKET % 4] != 0
     }
 
     fn word(&self, at: usize) -> u32 {
@@ -127,7 +140,10 @@ mod tests {
             packed.set(&tcp(&all));
             prop_assert_eq!(words(&packed.get()), all);
             prop_assert_eq!(words(&Packed::new(&tcp(&all)).get()), all);
-            prop_assert_eq!(packed.is_stalled(), is_stalled(&tcp(&all)));
+            let whole = tcp(&all);
+            prop_assert_eq!(packed.is_stalled(), is_stalled(&whole));
+            prop_assert_eq!(packed.rto(), whole.raw.rto);
+            prop_assert_eq!(packed.has_socket(), whole.raw.has_socket != 0);
             for (at, word) in all.into_iter().enumerate() {
                 prop_assert_eq!(packed.word(at), word);
             }

@@ -57,7 +57,7 @@ impl Selector {
 }
 
 impl Connection {
-    /// Everybody known to have to do with it: owner, who ended it, holders.
+    /// Every process that is known to use it: its owner, the one that ended it, its holders.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         let owner = self.owner.as_ref().map(|owner| &owner.process);
         let holders = self.holders.named().iter().map(|holder| &holder.process);
@@ -158,7 +158,7 @@ impl Correlator {
         &self.orphans
     }
 
-    /// Memory of a cgroup when it was told last.
+    /// The newest state of a cgroup's memory.
     pub fn cgroup_memory(&self, cgroup: u64) -> Option<&CgroupMemory> {
         self.host.cgroup_memory(cgroup)
     }
@@ -187,7 +187,7 @@ impl Correlator {
         &self.places
     }
 
-    /// The connection that the last finding of a walk was of.
+    /// The connection of the last socket that a walk found.
     pub fn last_holder(&self) -> Option<ConnectionId> {
         self.held
     }
@@ -197,17 +197,17 @@ impl Correlator {
         self.listeners.iter()
     }
 
-    /// Settings of the agent's network namespace when they were told last.
+    /// The newest settings of the agent's network namespace.
     pub fn settings(&self) -> Option<&Settings> {
         self.host.settings()
     }
 
-    /// Tasks and files of the host when they were told last.
+    /// The newest counts of the host's tasks and files.
     pub fn usage(&self) -> Option<&Usage> {
         self.host.usage()
     }
 
-    /// First and last instant of which something was told, ns of `CLOCK_MONOTONIC`.
+    /// Times of the first and the last event, ns of `CLOCK_MONOTONIC`.
     pub fn span(&self) -> Option<(u64, u64)> {
         self.host.span()
     }
@@ -234,7 +234,7 @@ impl Correlator {
         self.host.facts()
     }
 
-    /// TCP's memory on this host when it was told last.
+    /// The newest state of TCP's memory on this host.
     pub fn tcp_memory(&self) -> Option<&TcpMemory> {
         self.host.tcp_memory()
     }
@@ -244,7 +244,7 @@ impl Correlator {
         self.host.realtime(time)
     }
 
-    /// Functions of the kernel stack with this id, innermost first; none if it was not told.
+    /// Functions of the kernel stack with this id, innermost first; none if it is not known.
     pub fn stack(&self, id: Option<i32>) -> Arc<[Box<str>]> {
         self.host.stack(id)
     }

@@ -64,7 +64,7 @@ impl Requests {
     /// Takes in a SYN-ACK that was sent again.
     pub fn follow(&mut self, observed: &Observed) {
         let event = &observed.event;
-        if !matches!(event.detail, Detail::SynackRetransmit { .. }) || observed.connection.is_some() {
+        if !matches!(event.detail, Detail::SynackRetransmit(_)) || observed.connection.is_some() {
             return;
         }
         let Endpoint { netns, local, remote, .. } = event.endpoint;

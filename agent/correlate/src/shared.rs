@@ -1,9 +1,9 @@
-//! A name for a connection that both of its hosts arrive at by themselves, whatever their clocks say.
+//! A name for a connection that both of its hosts compute by themselves, whatever their clocks say.
 //!
 //! It is made of the two initial sequence numbers. Such a number is a reading of its host's clock plus a hash of the
-//! two ends (RFC 9293 §3.4.1; `secure_tcp_seq`), so the pair stands for ends and start, and the handshake told it to
-//! the other host. Translated addresses (a Service's) leave it as it is. The socket keeps neither number; they follow
-//! from what it has counted since.
+//! two ends (RFC 9293 §3.4.1; `secure_tcp_seq`), so the pair identifies the ends and the start, and each host learns
+//! the other's number in the handshake. Translating an address (for a Service) does not change it. The socket keeps
+//! neither number; they follow from its counters.
 
 use std::fmt;
 use std::num::NonZero;
@@ -11,9 +11,8 @@ use std::str::FromStr;
 
 use agent_common::record::Tcp;
 use agent_model::event::{Detail, KernelEvent, TcpState};
+use agent_model::signals::ResetSent;
 use ring::digest::{SHA256, digest};
-
-use super::state;
 
 /// `SEND_SHUTDOWN` of `sk_shutdown`: a FIN was sent, is queued, or never will be.
 const SEND_SHUTDOWN: u8 = 2;
@@ -22,7 +21,7 @@ const SEND_SHUTDOWN: u8 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Initials(NonZero<u64>);
 
-/// What both hosts call the connection: a digest, so that no sequence number is told.
+/// The name of the connection on both hosts: a digest, so that no sequence number is disclosed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedId(u64);
 
@@ -39,10 +38,10 @@ impl Initials {
     /// Of the socket that an event shows; `None` before the handshake, and where its counters leave it open.
     pub(super) fn of(event: &KernelEvent, began: Option<Began>) -> Option<Self> {
         // A burial may show a socket that `tcp_disconnect` has emptied; a drop, one that others work on.
-        let shows = !matches!(event.detail, Detail::SockDestroyed | Detail::PacketDropped { .. });
+        let shows = !matches!(event.detail, Detail::SockDestroyed(_) | Detail::PacketDropped(_));
         let tcp = event.tcp.as_ref().filter(|_| shows)?;
-        let answers = matches!(event.detail, Detail::ResetSent { trigger: Some(_), .. });
-        let state = state::before(event).filter(|state| *state != TcpState::SynSent)?;
+        let answers = matches!(event.detail, Detail::ResetSent(ResetSent { trigger: Some(_), .. }));
+        let state = event.state_before().filter(|state| *state != TcpState::SynSent)?;
         Self::from_counters(&tcp.raw, began, has_sent_fin(&tcp.raw, state, answers))
     }
 
@@ -54,7 +53,7 @@ impl Initials {
         NonZero::new(pair).map(Self)
     }
 
-    /// The name that is told.
+    /// The name for lines and answers.
     pub fn id(self) -> SharedId {
         let digest = digest(&SHA256, &self.0.get().to_be_bytes());
         let first = digest.as_ref().first_chunk::<8>().copied();
@@ -62,7 +61,7 @@ impl Initials {
     }
 }
 
-/// Sequence number of the first byte sent. Two ways lead there, each of them off by what is not known:
+/// Sequence number of the first byte sent. There are two ways to compute it, and each may be off by one:
 /// `snd_una - bytes_acked` counts the SYN as acknowledged at the end that connected, and not at the other;
 /// `snd_nxt` less the payload that was sent for the first time counts the FIN, if one was sent.
 fn first_sent(tcp: &Tcp, began: Option<Began>, fin: Option<bool>) -> Option<u32> {
@@ -78,7 +77,7 @@ fn first_sent(tcp: &Tcp, began: Option<Began>, fin: Option<bool>) -> Option<u32>
             None => !fin?,
         },
         2 => true,
-        // They were read while others worked on the socket.
+        // They were read while another CPU changed the socket.
         _ => return None,
     };
     Some(by_acks.wrapping_add(counts_syn.into()))

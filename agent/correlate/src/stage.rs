@@ -1,8 +1,9 @@
-//! How far a stall has come: its consecutive timeouts and the timeout that just burnt.
+//! The timeout that has just expired.
 
 use std::time::Duration;
 
-use agent_model::event::{Detail, KernelEvent, RetransmitKind};
+use agent_model::event::{Detail, KernelEvent};
+use agent_model::signals::SynackRetransmit;
 use agent_model::units::from_jiffies;
 
 /// `TCP_TIMEOUT_INIT`: the first timeout of a SYN-ACK.
@@ -11,31 +12,12 @@ const INITIAL_RTO: Duration = Duration::from_secs(1);
 /// `TCP_RTO_MAX`, the cap of every timeout before 6.15, and of a listener not yet seen after.
 pub const RTO_MAX: Duration = Duration::from_mins(2);
 
-/// n-th consecutive timeout, from 1. `__tcp_retransmit_skb` runs after `icsk_retransmits` was raised, so
-/// that number is the stage (KERNEL.md §1.2); a SYN-ACK's `num_retrans` is raised only afterwards. `None`
-/// for other kinds, and where the kernel does not count: a window that the peer shrank to zero.
-pub fn stage(event: &KernelEvent) -> Option<u32> {
-    match event.detail {
-        Detail::Retransmit { kind: RetransmitKind::Timeout | RetransmitKind::Syn, .. } => {
-            event.tcp.as_ref().map(|tcp| tcp.raw.retransmits.into()).filter(|&stage| stage > 0)
-        }
-        Detail::SynackRetransmit { retransmits, .. } => Some(u32::from(retransmits) + 1),
-        Detail::Retransmit { .. }
-        | Detail::ResetSent { .. }
-        | Detail::ResetReceived
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::StateChanged { .. }
-        | Detail::SockDestroyed => None,
-    }
-}
-
-/// The timeout in force at the event: at a timeout's retransmission the one that just burnt, since
-/// `icsk_rto` doubles only afterwards (KERNEL.md §1.2). A half-open connection keeps no RTO: its timer
-/// runs `1 s << num_timeout`, at most `listener_rto_max` (`reqsk_timer_handler`).
+/// The timeout in force at the event: at a timeout's retransmission the one that has just expired, since the
+/// kernel doubles `icsk_rto` after it (docs/kernel.md, "What a retransmission's event already counts"). A
+/// half-open connection has no RTO: its timer runs for `1 s << num_timeout`, at most `listener_rto_max`
+/// (docs/kernel.md, "What a SYN-ACK's event does not count yet").
 pub fn rto(event: &KernelEvent, hz: u32, listener_rto_max: Option<u32>) -> Option<Duration> {
-    if let Detail::SynackRetransmit { timeouts, .. } = event.detail {
+    if let Detail::SynackRetransmit(SynackRetransmit { timeouts, .. }) = event.detail {
         let most = listener_rto_max.and_then(|jiffies| from_jiffies(jiffies, hz)).unwrap_or(RTO_MAX);
         let factor = 1_u32.checked_shl(timeouts.into()).unwrap_or(u32::MAX);
         return Some(INITIAL_RTO.saturating_mul(factor).min(most));

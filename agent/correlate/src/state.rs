@@ -9,27 +9,6 @@ const EPIPE: i32 = 32;
 /// `tcp_reset`: any other state.
 const ECONNRESET: i32 = 104;
 
-/// The socket's own state at the event; a half-open connection's is not its socket's.
-pub fn before(event: &KernelEvent) -> Option<TcpState> {
-    event.endpoint.state.filter(|_| !event.endpoint.request)
-}
-
-/// The socket's state once the kernel is done with what the event tells.
-pub fn after(event: &KernelEvent) -> Option<TcpState> {
-    match event.detail {
-        Detail::StateChanged { new, .. } => Some(new),
-        // `tcp_reset` closes the socket right after, which is not told once more.
-        Detail::ResetReceived => Some(TcpState::Close),
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::ResetSent { .. }
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::SockDestroyed => before(event),
-    }
-}
-
 /// Whether a full socket in this state lives: not closed, and no mini socket's.
 pub fn is_alive(state: TcpState) -> bool {
     state != TcpState::Close && state != TcpState::TimeWait
@@ -37,10 +16,10 @@ pub fn is_alive(state: TcpState) -> bool {
 
 /// The errno that the event leaves for the application: that of an accepted RST follows from the state.
 pub fn error(event: &KernelEvent) -> Option<i32> {
-    if !matches!(event.detail, Detail::ResetReceived) {
-        return event.tcp.as_ref().map(|tcp| tcp.raw.err).filter(|&err| err != 0);
+    if !matches!(event.detail, Detail::ResetReceived(_)) {
+        return Some(event.errno()).filter(|&err| err != 0);
     }
-    match before(event)? {
+    match event.state_before()? {
         TcpState::SynSent => Some(ECONNREFUSED),
         TcpState::CloseWait => Some(EPIPE),
         TcpState::Close => None,

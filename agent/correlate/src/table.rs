@@ -19,7 +19,7 @@ use super::timeline::Room;
 /// A living connection's rank is brought up to date when it is older than this, ns.
 const RANK_STEP: u64 = 1_000_000_000;
 
-/// Same ends in other namespaces or earlier lives that are looked at before a search is given up.
+/// A search by ends gives up after so many connections with the same ends in other namespaces or earlier lives.
 const SAME_ENDS: usize = 16;
 
 /// The connections.
@@ -62,7 +62,7 @@ impl Table {
         self.limits
     }
 
-    /// What is too much already goes.
+    /// Connections above the new limits are forgotten at once.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
         self.evict_living();
@@ -183,7 +183,7 @@ impl Table {
         self.rerank(id);
     }
 
-    /// Learns what both hosts know it by, once that can be told.
+    /// Sets the name that both hosts know it by, once its counters allow to compute it.
     pub fn name(&mut self, id: ConnectionId, event: &KernelEvent) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.name(event);

@@ -11,20 +11,20 @@ use super::observed::ConnectionId;
 use super::owner;
 use super::timeline::What;
 
-/// How long after the expected next timeout a silent stall is looked at, ns: the timer wheel rounds up by
-/// at most an eighth (KERNEL.md §4.3), and the peer's answer takes its time.
+/// How long after the expected next timeout a walk visits a silent stall, ns: the timer may run late
+/// (docs/kernel.md, "A timer runs late by an eighth at most"), and the peer's answer takes time.
 const GRACE: u64 = 1_000_000_000;
 
-/// The walks, and the connections that wish for one.
+/// The walks, and the connections that need one.
 #[derive(Debug, Default)]
 pub struct Walks {
-    /// Number of the walk that goes on or comes next.
+    /// Number of the walk that is under way or comes next.
     number: u32,
     /// When it found its first socket.
     began: Option<u64>,
     /// When the last one ended.
     done: Option<u64>,
-    /// From when on a walk would tell something new of a connection.
+    /// From when on a walk would find something new about a connection.
     wants: HashMap<ConnectionId, u64>,
     evicted: u64,
 }
@@ -51,7 +51,7 @@ impl Walks {
         self.done.is_some()
     }
 
-    /// From when on the next one would tell something new.
+    /// From when on the next one would find something new.
     pub fn due(&self) -> Option<u64> {
         self.wants.values().copied().min()
     }
@@ -60,7 +60,7 @@ impl Walks {
         self.evicted
     }
 
-    /// Renews the wish of a connection that had an event, or that a walk found at `held`.
+    /// Renews the request of a connection that had an event, or that a walk found at `held`.
     pub fn ask(&mut self, connection: &Connection, held: Option<u64>, hz: u32) {
         let Some(due) = due(connection, held, hz) else { return self.withdraw(connection.id) };
         if self.wants.len() < WANTS || self.wants.contains_key(&connection.id) {
@@ -76,23 +76,27 @@ impl Walks {
     }
 }
 
-/// A connection without an owner asks at once, if any file refers to it; one that runs short of memory too,
-/// since others may have it; a stalled one when its next timeout is overdue: it recovered or died without a
-/// word, or the timer was one of those that no event tells of (zero-window and keepalive probes).
+/// A connection without an owner needs a walk at once, if any file refers to it. So does one that runs short of
+/// memory, since other sockets may have the memory. A stalled one needs it when its next timeout is overdue: it
+/// recovered or died without an event, or its timer is one without events (zero-window and keepalive probes).
 fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
-    let tcp = &connection.tcp()?;
-    if (lacks_owner(connection) && tcp.raw.has_socket != 0) || runs_short(connection) {
+    let packed = connection.packed()?;
+    if (lacks_owner(connection) && packed.has_socket()) || runs_short(connection) {
         return Some(connection.last);
     }
+    if !connection.is_stalled() {
+        return None;
+    }
     // At a timeout's event the timer is not armed yet.
-    let (seen, wait) = held.map_or((connection.last, tcp.raw.rto.saturating_mul(2)), |held| {
-        (held.max(connection.last), left(tcp))
-    });
-    let wait = from_jiffies(wait, hz).filter(|_| connection.is_stalled())?;
+    let (seen, wait) = held.map_or_else(
+        || (connection.last, packed.rto().saturating_mul(2)),
+        |held| (held.max(connection.last), left(&packed.get())),
+    );
+    let wait = from_jiffies(wait, hz)?;
     Some(seen.saturating_add(wait.as_nanos() as u64).saturating_add(GRACE))
 }
 
-/// What the timer that runs next has left at this sight of it, jiffies; at least one.
+/// How long the timer that runs next still had to wait when the socket was read, jiffies; at least one.
 fn left(tcp: &Tcp) -> u32 {
     let timer = if tcp.raw.pending == 0 { tcp.keepalive_expires() } else { tcp.timer_expires() };
     let left = timer.map_or(tcp.raw.rto.into(), |expires| expires.saturating_sub(tcp.raw.jiffies));
@@ -101,10 +105,10 @@ fn left(tcp: &Tcp) -> u32 {
 
 fn runs_short(connection: &Connection) -> bool {
     let last = connection.timeline.last().map(|entry| entry.what);
-    connection.is_live() && matches!(last, Some(What::BufLimitExceeded { .. } | What::PacketDropped { .. }))
+    connection.is_live() && matches!(last, Some(What::BufLimitExceeded(_) | What::PacketDropped(_)))
 }
 
-/// For the dead, whose file will be closed any moment, their listener's process is answer enough.
+/// A dead connection's file is about to be closed, so its listener's process is a good enough owner.
 fn lacks_owner(connection: &Connection) -> bool {
     let owner = connection.owner.as_deref();
     if connection.is_live() { owner::is_weak(owner) } else { owner.is_none() }

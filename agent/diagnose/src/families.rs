@@ -42,7 +42,7 @@ pub struct FamilyRow {
     pub peak_memory_bytes: u64,
     /// Memory of a connection, the most that it was on average.
     pub memory_each_bytes: u64,
-    /// Most connections at any look.
+    /// Most connections at any walk.
     pub peak_connections: u32,
     /// Connections that it gains a second.
     pub growth_per_second: Option<f64>,

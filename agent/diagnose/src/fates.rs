@@ -1,13 +1,13 @@
-//! Deaths without an event of their own. In a storm the kernel side tells samples, each of which stands for
-//! others of its source, and the daemon tells the last ones by their number alone (`agent-ebpf/src/storm.rs`).
-//! All of them share what came of the sample.
+//! Deaths without an event of their own. In a storm the kernel side writes records of samples, each of which stands
+//! for other events of its source, and the daemon reports only the number of the last ones
+//! (`agent-ebpf/src/storm.rs`). All of them share the fate of the sample.
 
 use std::collections::HashMap;
 
-use agent_common::count::{CountKey, REASON_ABSENT};
+use agent_common::count::CountKey;
 use agent_common::signal::Probe;
 use agent_model::cause::Cause;
-use agent_model::event::{Detail, Fact, KernelEvent};
+use agent_model::event::{Fact, KernelEvent};
 
 /// Sources of which the last fate is known: as many as the kernel side's map of counters holds.
 const SOURCES: usize = 4096;
@@ -31,8 +31,8 @@ pub struct Fate {
     pub netns: u32,
 }
 
-/// The last fate of what the kernel side tells together, whatever the port, by the key of its counters; none of one
-/// that ended nothing, or nothing that was not counted elsewhere.
+/// The last fate of each source whose events share a record, whatever the port, by the key of its counters; `None` if
+/// the event ended no connection, or only one that is counted elsewhere.
 #[derive(Debug, Default)]
 pub struct Fates(HashMap<CountKey, Option<Fate>>);
 
@@ -43,27 +43,17 @@ impl Group {
     }
 }
 
-/// As `count_socket` and `count_segment` name it; `None` of a signal that ends no connection.
+/// The key that `count_socket` and `count_segment` use; `None` of a signal that ends no connection.
 pub fn counted_as(event: &KernelEvent) -> Option<CountKey> {
     let endpoint = &event.endpoint;
-    let detail = match event.detail {
-        Detail::ResetSent { reason, .. } => reason.map_or(REASON_ABSENT, |reason| reason as u16),
-        Detail::ResetReceived => endpoint.state? as u16,
-        Detail::StateChanged { new, .. } => new as u16,
-        Detail::Retransmit { .. }
-        | Detail::SynackRetransmit { .. }
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::SockDestroyed => return None,
-    };
+    let detail = event.signal().counted_as(event)?;
     // A segment without a full socket is counted under its namespace alone.
     let cgroup = endpoint.cgroup.filter(|_| !endpoint.request).unwrap_or(0);
-    Some(CountKey { cgroup, netns: endpoint.netns, signal: event.detail.signal(), detail })
+    Some(CountKey { cgroup, netns: endpoint.netns, signal: event.detail.number(), detail })
 }
 
 impl Fates {
-    /// Notes what came of a group.
+    /// Notes the fate of a group.
     pub fn note(&mut self, group: Group, fate: Option<Fate>) {
         let Some(source) = group.source else { return };
         if self.0.len() < SOURCES || self.0.contains_key(&source) {
@@ -71,7 +61,7 @@ impl Fates {
         }
     }
 
-    /// What came of the events that `fact` tells by their number, and how many they are.
+    /// The fate of the events that `fact` counts, and their number.
     pub fn fate(&self, fact: &Fact) -> Option<(Fate, u64)> {
         let Fact::Coalesced { signal, detail, cgroup, netns, port: _, count } = fact else { return None };
         let signal = Probe::named(signal)?.signal?;
@@ -80,7 +70,7 @@ impl Fates {
         Some((fate, *count))
     }
 
-    /// Forgets those of places of which `lives` says no.
+    /// Forgets those of places for which `lives` returns false.
     pub fn retain(&mut self, lives: impl Fn(u64, u32) -> bool) {
         self.0.retain(|source, _| lives(source.cgroup, source.netns));
     }

@@ -94,10 +94,10 @@ impl Bench {
 
     /// Takes in a fact.
     pub fn fact(&mut self, fact: &Fact) {
-        self.frame(&Frame::fact(fact));
+        self.frame(&Frame::fact(fact.clone()));
     }
 
-    /// Tells the stack of [`reset`]'s resets.
+    /// Takes in the stack of [`reset`]'s resets.
     pub fn stack(&mut self, frames: &[&str]) {
         let frames = frames.iter().map(|&name| name.into()).collect();
         self.fact(&Fact::Stack { id: 7, frames });
@@ -113,13 +113,13 @@ impl Bench {
         self.0.apply(decode(frame).expect("an event"), &mut self.1);
     }
 
-    /// What was said since it was asked before.
+    /// The diagnoses since the last call.
     pub fn told(&mut self) -> Vec<Diagnosis> {
         self.0.settle(u64::MAX, &mut self.1);
         std::mem::take(&mut self.1.0)
     }
 
-    /// The only thing said.
+    /// The only diagnosis.
     pub fn only(&mut self) -> Diagnosis {
         let mut told = self.told();
         assert_eq!(told.len(), 1, "{told:#?}");
@@ -144,7 +144,7 @@ pub fn record(signal: u16, time: u64) -> RecordBytes {
     record
 }
 
-/// A reset on this side's initiative, with the stack that was told.
+/// A reset on this side's initiative, with the stack that [`Bench::stack`] took in.
 pub fn reset(time: u64, reason: i32) -> RecordBytes {
     let mut record = record(signal::RESET_SENT, time).reset(reason, true).state(CLOSE).flags(OWNED);
     put!(record, record.detail.reset_sent.stack, 7_i32);

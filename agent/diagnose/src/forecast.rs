@@ -1,7 +1,7 @@
 //! Which limit a family of processes reaches first if it goes on as it does.
 //!
-//! Each limit has what the whole host has used of it and what one more connection of the family takes; from
-//! these follows with how many connections of the family it is reached, and from its growth when.
+//! Of each limit it is known how much the whole host uses and how much one more connection of the family takes. From
+//! these follows at how many connections the family reaches it, and from the family's growth when.
 
 use agent_correlate::Correlator;
 use agent_correlate::families::ProcessFamily;
@@ -53,7 +53,7 @@ pub struct Forecast {
     pub seconds: Option<f64>,
 }
 
-/// What the host tells beside the family.
+/// What is known of the host.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surroundings<'a> {
     /// TCP's memory.

@@ -1,4 +1,4 @@
-//! Correlation and diagnosis joined: what follows from each event, in order.
+//! Correlation and diagnosis joined: the verdicts that follow from each event, in order.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use agent_model::limits::Limits;
 use crate::tracker::Tracker;
 use crate::{Diagnosed, Diagnosis};
 
-/// Takes what follows from events, with the connection as it is at that moment.
+/// Receives verdicts, each with the connection as it is at that moment.
 pub trait Verdicts {
     /// A kernel event with all that was known about it when it came.
     fn observed(&mut self, observed: &Arc<Observed>, connection: Option<&Connection>);
@@ -78,7 +78,7 @@ impl Judge {
         }
     }
 
-    /// Judges what waited for more to be told, until `now` of `CLOCK_MONOTONIC`.
+    /// Judges the deaths that waited for further events, until `now` of `CLOCK_MONOTONIC`.
     pub fn settle(&mut self, now: u64, to: &mut impl Verdicts) {
         for (diagnosis, stray) in self.tracker.settle(&mut self.correlator, now) {
             self.tell(diagnosis, stray.as_deref(), to);

@@ -1,12 +1,11 @@
-//! Says why: pure functions over what correlation kept of a connection.
+//! Says why a connection stalled or died: pure functions over what correlation kept of it.
 //!
 //! [`diagnose`] asks the rules of [`causes`] in the order of their table; the first that recognises the
 //! [`Story`] answers. [`tracker`] says when to ask. No rule reads a clock, /proc or the kernel.
 
 use agent_correlate::observed::ConnectionId;
 use agent_model::cause::Cause;
-use agent_model::event::HostFacts;
-use agent_model::timers::{self, Era, Facts, Outlook};
+use agent_model::timers::Outlook;
 use serde::{Deserialize, Serialize};
 
 pub mod backlog;
@@ -45,9 +44,9 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
-    /// The kernel told it.
+    /// The kernel reported it.
     Observed,
-    /// It follows from what the kernel told, if nothing unseen interfered.
+    /// It follows from what the kernel reported, if nothing unseen interfered.
     Inferred,
 }
 
@@ -69,16 +68,16 @@ pub struct Diagnosis {
     pub phase: Phase,
     /// Whose; `None` for a connection that never was one.
     pub connection: Option<ConnectionId>,
-    /// The other end, if it lives on this host: both ends tell of one problem.
+    /// The other end, if it lives on this host: both ends report one problem.
     pub peer: Option<ConnectionId>,
     /// When it died, stalled or recovered, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// Connections that it is told for: this one, and in a storm those of the same source and end that have no
-    /// line of their own. At least 1.
+    /// Connections that it stands for: this one, and in a storm those of the same source and end without a line of
+    /// their own. At least 1.
     pub stands_for: u32,
     /// One line.
     pub summary: String,
-    /// What speaks for it.
+    /// The evidence.
     pub evidence: Vec<Evidence>,
     /// What comes if the peer stays silent; of a stall.
     pub outlook: Option<Outlook>,
@@ -102,23 +101,4 @@ pub fn diagnose(story: &Story) -> Option<Diagnosis> {
         outlook: story.outlook,
         advice,
     })
-}
-
-/// What comes for the connection if its peer stays silent; `None` where nothing can be said.
-pub fn outlook(
-    connection: &agent_correlate::connection::Connection,
-    sight: &story::Sight,
-    host: &HostFacts,
-) -> Option<Outlook> {
-    let (tcp, state) = (connection.tcp()?, connection.state?);
-    let facts = Facts {
-        time: sight.time,
-        hz: host.hz,
-        state,
-        moment: sight.moment,
-        era: Era::default(),
-        lrcvtime: tcp.lrcvtime(),
-        tcp: &tcp,
-    };
-    (host.hz > 0 && connection.is_live()).then(|| timers::outlook(&facts))
 }

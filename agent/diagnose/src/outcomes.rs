@@ -1,5 +1,5 @@
-//! What stalls that are over have taught, by network namespace: after how many timeouts peers answered again,
-//! and which connections never did. From this follows what another limit would have done.
+//! How past stalls ended, by network namespace: after how many timeouts peers answered again, and which connections
+//! never recovered. From this follows what another limit would have done.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use agent_model::units::from_jiffies;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// Network namespaces that are told apart; a node with more pods than this has its busiest first ones here.
+/// Network namespaces with an entry of their own; on a node with more pods the first that had stalls have one.
 const NAMESPACES: usize = 256;
 
 /// Deaths that are remembered of a namespace; older ones are only counted.
@@ -39,7 +39,7 @@ pub struct Start {
     pub waiting: Waiting,
     /// The RTO before any timeout.
     pub rto: Duration,
-    /// Timeouts that had burnt when it was first seen.
+    /// Timeouts that had expired when it was first seen.
     pub stage: u32,
 }
 
@@ -48,7 +48,7 @@ pub struct Start {
 pub struct Recovery {
     /// What they waited for.
     pub waiting: Waiting,
-    /// Timeouts that had burnt.
+    /// Timeouts that had expired.
     pub stage: u32,
     /// The longest RTO before any timeout, ms.
     pub rto_ms: u64,
@@ -64,7 +64,7 @@ pub struct Loss {
     pub cause: Cause,
     /// What it waited for.
     pub waiting: Waiting,
-    /// Timeouts that had burnt.
+    /// Timeouts that had expired.
     pub stage: u32,
     /// RTO before any timeout, ms.
     pub rto_ms: u64,
@@ -155,7 +155,7 @@ impl Outcomes {
         }
     }
 
-    /// A connection died; `stall` is how it began to be silent, since when, and how far it came.
+    /// A connection died; `stall` is how its stall began, when, and after how many timeouts it ended.
     pub fn died(&mut self, connection: &Connection, cause: Cause, stall: Option<(Start, u64, u32)>, hz: u32) {
         let Some(outcome) = self.of(connection, hz) else { return };
         *outcome.deaths.entry(cause).or_default() += 1;
@@ -178,7 +178,7 @@ impl Outcomes {
         });
     }
 
-    /// Something without a connection failed, so often.
+    /// Something without a connection failed so many times.
     pub fn failed(&mut self, netns: u32, cause: Cause, times: u64) {
         if let Some(outcome) = self.namespace(netns) {
             *outcome.deaths.entry(cause).or_default() += times;

@@ -1,4 +1,4 @@
-//! By which way the kernel came to send a reset (`enum sk_rst_reason`, KERNEL.md §2.1).
+//! Which function of the kernel decided to send a reset (docs/kernel.md, "Why a reset is sent").
 
 use agent_model::event::TcpState;
 
@@ -8,7 +8,7 @@ use super::story::{Reset, Story};
 /// ECONNABORTED, which `tcp_abort` leaves in `sk_err`.
 pub(super) const ECONNABORTED: i32 = 103;
 
-/// A way to a reset.
+/// A reason for which the kernel sends a reset, by the function that decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
     /// `__tcp_close`: unread data.
@@ -45,17 +45,17 @@ pub enum Path {
     Other,
 }
 
-/// The way to the story's last reset.
+/// Why the kernel sent the story's last reset.
 pub(super) fn path(story: &Story) -> Option<(Path, Certainty)> {
     let reset = story.reset()?;
     Some(match reset.reason {
-        Some(reason) => told(reason, story, &reset),
+        Some(reason) => by_reason(reason, story, &reset),
         None if reset.active => (active(story, &reset), Inferred),
         None => (passive(story, &reset), Inferred),
     })
 }
 
-fn told(reason: &str, story: &Story, reset: &Reset) -> (Path, Certainty) {
+fn by_reason(reason: &str, story: &Story, reset: &Reset) -> (Path, Certainty) {
     let path = match reason {
         "TCP_ABORT_ON_CLOSE" => Path::UnreadData,
         "TCP_ABORT_ON_LINGER" => Path::Linger2,
@@ -83,7 +83,7 @@ fn data_or_linger2(story: &Story) -> (Path, Certainty) {
     if linger2 { (Path::Linger2, Inferred) } else { (Path::Data, Observed) }
 }
 
-/// Four ways have the reason `TCP_STATE`: the kernel stack tells them apart.
+/// Four of them have the reason `TCP_STATE`; the kernel stack shows which one it was.
 fn disconnected(story: &Story, reset: &Reset) -> (Path, Certainty) {
     match by_stack(story) {
         Some(path) => (path, Observed),
@@ -114,7 +114,7 @@ fn by_state(story: &Story, reset: &Reset) -> Path {
     }
 }
 
-/// Before 6.10, in the order of the source: unread data is looked at before linger.
+/// Before 6.10. The order is that of `__tcp_close`, which tests unread data before linger.
 fn active(story: &Story, reset: &Reset) -> Path {
     if let Some(path) = active_by_stack(story) {
         return path;
@@ -133,7 +133,7 @@ fn active(story: &Story, reset: &Reset) -> Path {
     }
 }
 
-/// A stack that names the way leaves `__tcp_close` alone undecided: it has three.
+/// The stack decides, except for `__tcp_close` alone, which resets for three reasons.
 fn active_by_stack(story: &Story) -> Option<Path> {
     by_stack(story).filter(|path| match path {
         Path::ListenerClosed | Path::Killed | Path::Disconnect => true,

@@ -33,7 +33,7 @@ pub struct Stats {
     pub stalled: [u64; STAGES + 1],
     /// How long stalls lasted, s.
     pub durations: Histogram,
-    /// The timeout that burnt, s.
+    /// Timeouts that expired, s.
     pub timeouts: Histogram,
     /// Stage reached before recovery.
     pub recoveries: Histogram,

@@ -1,8 +1,8 @@
-//! When to ask why: at a death, at each timeout of a stall, at its recovery; and what is counted of it.
+//! When to ask for a cause: at a death, at each timeout of a stall, at its recovery; and what is counted of it.
 //!
-//! A received RST is not judged at once. The other end may live on this host, and its own reset is told
-//! after the one that it caused; and `tcp_reset` also makes up a RST for data after close, whose true reason
-//! only the reset that follows has. Such deaths wait [`RESET_GRACE`] of the events' own clock.
+//! A received RST is not judged at once. If the other end lives on this host, the event of its own reset comes later
+//! than that of the reset it caused here. And the RST may not have been received at all (docs/kernel.md, "Resets that
+//! were received and resets that were not"). Such deaths wait for [`RESET_GRACE`] of the events' own clock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::{Detail, Endpoint, Fact, RetransmitKind};
 use agent_model::limits::{MAX_PENDING, RESET_GRACE};
+use agent_model::signals::Retransmit;
 use agent_model::timers::Moment;
 use agent_model::timers::clock::Window;
 
@@ -24,7 +25,7 @@ use super::fates::{Fate, Fates, Group};
 use super::outcomes::{Outcomes, Start};
 use super::stats::Stats;
 use super::story::Sight;
-use super::{Diagnosis, Phase, Story, diagnose, outlook};
+use super::{Diagnosis, Phase, Story, diagnose};
 
 /// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
 const STALLS: usize = 50_000;
@@ -51,13 +52,13 @@ pub struct Stall {
     pub stage: u32,
     /// When the kernel will give up, if it will.
     pub death: Option<Window>,
-    /// Why, as last told.
+    /// The cause of its newest diagnosis.
     pub cause: Option<Cause>,
     sight: Sight,
     start: Start,
 }
 
-/// Something whose reason may yet be told.
+/// A verdict that waits for further events.
 #[derive(Debug)]
 struct Pending {
     due: u64,
@@ -67,7 +68,7 @@ struct Pending {
 #[derive(Debug)]
 enum Subject {
     Connection(ConnectionId, Group),
-    /// It runs short of memory: whoever has it is found by a walk over open files meanwhile.
+    /// It runs short of memory: meanwhile a walk over open files finds who has the memory.
     Shortage(ConnectionId),
     Stray(Arc<Observed>),
 }
@@ -83,12 +84,12 @@ impl Tracker {
         self.pending.front().map(|first| first.due)
     }
 
-    /// What stalls that are over taught.
+    /// How past stalls ended.
     pub fn outcomes(&self) -> &Outcomes {
         &self.outcomes
     }
 
-    /// When and at which point of the kernel's work a stalled connection's numbers were read.
+    /// When a stalled connection's socket was read, and at which point of the kernel's work.
     pub fn sight(&self, id: ConnectionId) -> Option<Sight> {
         self.stalls.get(&id).map(|stall| stall.sight)
     }
@@ -130,7 +131,7 @@ impl Tracker {
             return self.follow_living(correlator, id, observed).into_iter().collect();
         }
         match observed.event.detail {
-            Detail::ResetReceived => {
+            Detail::ResetReceived(_) => {
                 self.hold(Subject::Connection(id, group), observed.event.time);
                 Vec::new()
             }
@@ -144,19 +145,19 @@ impl Tracker {
 
     fn follow_stray(&mut self, correlator: &Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
         match observed.event.detail {
-            Detail::ResetSent { .. } => {
+            Detail::ResetSent(_) => {
                 self.hold(Subject::Stray(Arc::clone(observed)), observed.event.time);
                 Vec::new()
             }
-            Detail::SynackRetransmit { .. } | Detail::PacketDropped { .. } => {
+            Detail::SynackRetransmit(_) | Detail::PacketDropped(_) => {
                 self.stray(correlator, observed).into_iter().collect()
             }
             _ => Vec::new(),
         }
     }
 
-    /// A refused connect() whose client lives on this host is told of the client, where the process is known;
-    /// whatever else the client has told of is not counted again.
+    /// If the client of a refused connect() lives on this host, the diagnosis is the client's, whose process is known.
+    /// A death that the client's own events report is not counted again.
     fn stray(&mut self, correlator: &Correlator, observed: &Observed) -> Option<Diagnosis> {
         let story = Story::of_stray(correlator, observed);
         let told_of_client = story.peer.is_some_and(|peer| peer.error != 0);
@@ -177,7 +178,7 @@ impl Tracker {
         let connection = correlator.connection_by_id(id)?;
         let (died, told) = (connection.died()?, connection.verdict.is_some());
         let stall = self.end(connection, died);
-        let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Died, None)).filter(|_| !told);
+        let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Died)).filter(|_| !told);
         let Identity { cgroup, netns, .. } = connection.identity;
         let counted = diagnosis.as_ref().filter(|_| !is_twin(correlator, connection));
         let fate =
@@ -191,7 +192,7 @@ impl Tracker {
         Some(Diagnosis { stands_for: group.times, ..diagnosis })
     }
 
-    /// Counts what came of an event, and of those that were told with it.
+    /// Counts the fate of an event, and of those that it stands for.
     fn count(&mut self, group: Group, fate: Option<Fate>) {
         self.fates.note(group, fate);
         if let Some(Fate { cause, cgroup, netns }) = fate {
@@ -199,7 +200,7 @@ impl Tracker {
         }
     }
 
-    /// Counts the deaths that are told by their number alone.
+    /// Counts the deaths of which only the number is reported.
     pub fn follow_fact(&mut self, fact: &Fact) {
         if let Some((Fate { cause, cgroup, netns }, times)) = self.fates.fate(fact) {
             self.stats.died(cause, times, cgroup, netns);
@@ -263,7 +264,7 @@ impl Tracker {
         self.say(id, &story).filter(|_| !known)
     }
 
-    /// Says why a connection is stalled, and keeps it.
+    /// Diagnoses a stalled connection and keeps the cause.
     fn say(&mut self, id: ConnectionId, story: &Story) -> Option<Diagnosis> {
         let diagnosis = diagnose(story);
         if let Some(stall) = self.stalls.get_mut(&id) {
@@ -279,10 +280,8 @@ impl Tracker {
         connection: &'a Connection,
         sight: Sight,
     ) -> Story<'a> {
-        let outlook = outlook(connection, &sight, correlator.host());
-        let mut story = Story::of(correlator, connection, Phase::Stalled, outlook);
-        story.time = sight.time;
-        let death = outlook.and_then(|outlook| outlook.death);
+        let story = Story::of(correlator, connection, Phase::Stalled).at(sight);
+        let death = story.outlook.and_then(|outlook| outlook.death);
         if let Some(tcp) = story.tcp() {
             let stage = u32::from(tcp.raw.retransmits.max(tcp.raw.probes_out).max(tcp.raw.backoff));
             let start = Start::of(connection, tcp, correlator.host().hz);
@@ -309,7 +308,7 @@ impl Tracker {
         self.stats.recovered(stall.stage, Duration::from_nanos(time.saturating_sub(stall.since)));
         let connection = correlator.connection_by_id(id)?;
         self.outcomes.recovered(connection, &stall.start, stall.stage, correlator.host().hz);
-        let mut story = Story::of(correlator, connection, Phase::Recovered, None);
+        let mut story = Story::of(correlator, connection, Phase::Recovered);
         story.time = time;
         diagnose(&story)
     }
@@ -334,40 +333,38 @@ impl Tracker {
     }
 }
 
-/// A timer sent again, or would have: into a shut window it does without counting a stage.
+/// A timer retransmitted; into a shut window it does so without counting a stage.
 fn is_timeout(observed: &Observed) -> bool {
-    observed.stage.is_some()
-        || matches!(observed.event.detail, Detail::Retransmit { kind: RetransmitKind::Timeout, .. })
+    observed.stage.is_some() || observed.event.signal().kind() == Some(RetransmitKind::Timeout)
 }
 
-/// Memory was refused, or a segment dropped: told when it begins.
+/// Whether a shortage begins with this event: memory was refused, or a segment dropped.
 fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
     let stands_for = observed.event.stands_for;
     connection.timeline.last().is_some_and(|entry| {
-        entry.count == stands_for
-            && matches!(entry.what, What::BufLimitExceeded { .. } | What::PacketDropped { .. })
+        entry.count == stands_for && matches!(entry.what, What::BufLimitExceeded(_) | What::PacketDropped(_))
     })
 }
 
 fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {
     let connection = correlator.connection_by_id(id).filter(|connection| connection.is_live())?;
-    diagnose(&Story::of(correlator, connection, Phase::Stalled, None))
+    diagnose(&Story::of(correlator, connection, Phase::Stalled))
 }
 
-/// Whether the other end, on this host, has told of the same death.
+/// Whether the other end, on this host, has reported the same death.
 fn is_twin(correlator: &Correlator, connection: &Connection) -> bool {
     correlator.other_end(connection).is_some_and(|peer| peer.verdict.is_some())
 }
 
-/// The deadline was a timer's, and nothing else came between.
+/// A timer ended the connection, and nothing else did before.
 fn is_by_timer(connection: &Connection) -> bool {
     connection.error != 0
         && connection.error != super::path::ECONNABORTED
-        && !connection.timeline.entries().iter().any(|entry| matches!(entry.what, What::ResetReceived { .. }))
+        && !connection.timeline.iter().any(|entry| matches!(entry.what, What::ResetReceived(_)))
 }
 
 fn moment(detail: &Detail) -> Moment {
-    let Detail::Retransmit { kind, err, .. } = *detail else { return Moment::Recovery };
+    let Detail::Retransmit(Retransmit { kind, err, .. }) = *detail else { return Moment::Recovery };
     match kind {
         RetransmitKind::Timeout | RetransmitKind::Syn if err == 1 => Moment::LocalDrop,
         RetransmitKind::Timeout | RetransmitKind::Syn => Moment::Timeout,

@@ -1,16 +1,104 @@
 //! The causes: a closed list, each with a page in docs/causes.
+//!
+//! All that is listed by cause follows from the table below: the index of the pages, the alerts and their tests
+//! (`generated.rs` writes them), what evidence of others a diagnosis takes in. The rule that finds a cause stands in
+//! `agent/diagnose/src/causes`, where a cause without one does not compile.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// Under which heading the index of the pages lists a cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// This host sent a reset.
+    ResetHere,
+    /// A handshake failed.
+    Handshake,
+    /// A timer ends the connection, or will.
+    SilentPeer,
+    /// The peer sent a reset.
+    ResetByPeer,
+    /// Memory was refused.
+    Memory,
+    /// The connection lives and has trouble.
+    Trouble,
+    /// No cause that is known.
+    Nothing,
+}
+
+/// Whether a diagnosis names the process family that shares the server's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamesFamily {
+    /// Whoever has the memory, forked or not.
+    Always,
+    /// A server's way to end connections: the family says more only if it forks.
+    IfItForks,
+    /// It has nothing to do with the cause.
+    Never,
+}
+
+/// Whether a diagnosis names the processes that hold most of the memory in question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamesHolders {
+    /// Of the whole host's TCP memory.
+    OfHost,
+    /// Of the memory of the connection's cgroup.
+    OfCgroup,
+    /// The cause is not about memory of many sockets.
+    Never,
+}
+
+/// How urgent an alert is, in the words of Alertmanager's `severity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Worth a look today.
+    Warning,
+    /// Worth waking somebody.
+    Critical,
+}
+
+/// When Prometheus raises an alert for a cause: on more deaths of one place in 10 minutes than a threshold.
+#[derive(Clone, Copy, Debug)]
+pub struct Alert {
+    /// How urgent it is.
+    pub severity: Severity,
+    /// The most deaths that raise none.
+    pub above: u32,
+    /// What the dead connections are, after their number: "connections reset by the peer".
+    pub summary: &'static str,
+}
+
+/// A cause's row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The cause in a sentence, as the index has it.
+    pub brief: &'static str,
+    /// Where the index has it.
+    pub kin: Kin,
+    /// Whether its diagnosis names the process family.
+    pub family: NamesFamily,
+    /// Whether its diagnosis names who holds the memory.
+    pub holders: NamesHolders,
+    /// Its alert.
+    pub alert: Alert,
+}
+
 macro_rules! causes {
-    ($($(#[$doc:meta])* $name:ident $word:literal;)*) => {
+    ($(
+        #[doc = $brief:literal]
+        $name:ident $word:literal {
+            kin: $kin:ident, family: $family:ident, holders: $holders:ident,
+            alert: $severity:ident > $above:literal, $summary:literal,
+        }
+    )*) => {
         /// Why a connection stalled or died.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
-        pub enum Cause { $($(#[$doc])* $name,)* }
+        pub enum Cause { $(#[doc = $brief] $name,)* }
 
         impl Cause {
             /// All of them.
@@ -18,66 +106,160 @@ macro_rules! causes {
             /// Their words, in the same order.
             pub const WORDS: &'static [&'static str] = &[$($word),*];
         }
+
+        /// The columns, in the same order.
+        const TABLE: &[Row] = &[$(Row {
+            brief: $brief,
+            kin: Kin::$kin,
+            family: NamesFamily::$family,
+            holders: NamesHolders::$holders,
+            alert: Alert { severity: Severity::$severity, above: $above, summary: $summary },
+        }),*];
     };
 }
 
+// The doc comment is the cause's sentence in the index.
 causes! {
-    /// `close()` with data in the receive queue: the kernel must reset (RFC 1122 §4.2.2.13).
-    ClosedWithUnreadData "closed_with_unread_data";
-    /// `SO_LINGER` with no time, or `TCP_LINGER2` below 0, and `close()`.
-    LingerAbort "linger_abort";
-    /// The peer sent after this side had closed.
-    DataAfterClose "data_after_close";
-    /// `connect(AF_UNSPEC)`.
-    Disconnect "disconnect";
-    /// `tcp_abort`: `ss -K`, `bpf_sock_destroy`.
-    Killed "killed";
+    /// Closed here with received data unread: the kernel must reset (RFC 1122 §4.2.2.13).
+    ClosedWithUnreadData "closed_with_unread_data" {
+        kin: ResetHere, family: IfItForks, holders: Never,
+        alert: Warning > 10, "connections reset because their process closed before it had read all",
+    }
+    /// Closed here with `SO_LINGER` of 0, or `TCP_LINGER2` below 0.
+    LingerAbort "linger_abort" {
+        kin: ResetHere, family: IfItForks, holders: Never,
+        alert: Info > 100, "connections reset on purpose: SO_LINGER without time",
+    }
+    /// Closed here, and the peer sent more.
+    DataAfterClose "data_after_close" {
+        kin: ResetHere, family: IfItForks, holders: Never,
+        alert: Warning > 50, "connections reset because the peer sent after the close",
+    }
+    /// Disconnected here by `connect(AF_UNSPEC)`.
+    Disconnect "disconnect" {
+        kin: ResetHere, family: IfItForks, holders: Never,
+        alert: Info > 100, "connections reset by connect(AF_UNSPEC)",
+    }
+    /// Destroyed from outside (`tcp_abort`): `ss -K`, `bpf_sock_destroy`.
+    Killed "killed" {
+        kin: ResetHere, family: Never, holders: Never,
+        alert: Warning > 10, "connections killed from outside (ss -K)",
+    }
     /// The listener closed before it had accepted the connection.
-    ListenerClosed "listener_closed";
-    /// Keepalive probes went unanswered.
-    KeepaliveTimeout "keepalive_timeout";
-    /// `TCP_USER_TIMEOUT` ran out.
-    UserTimeout "user_timeout";
+    ListenerClosed "listener_closed" {
+        kin: ResetHere, family: IfItForks, holders: Never,
+        alert: Warning > 10, "connections reset because the listener closed before it had accepted them",
+    }
+    /// Idle, and keepalive probes went unanswered.
+    KeepaliveTimeout "keepalive_timeout" {
+        kin: ResetHere, family: Never, holders: Never,
+        alert: Warning > 10, "connections whose keepalive probes went unanswered",
+    }
+    /// Data went unanswered for `TCP_USER_TIMEOUT`.
+    UserTimeout "user_timeout" {
+        kin: SilentPeer, family: Never, holders: Never,
+        alert: Warning > 10, "connections that TCP_USER_TIMEOUT ended",
+    }
     /// Nobody listens there.
-    ConnectionRefused "connection_refused";
+    ConnectionRefused "connection_refused" {
+        kin: Handshake, family: Never, holders: Never,
+        alert: Warning > 50, "connects to a port where nobody listens",
+    }
     /// The listener accepts too slowly.
-    AcceptQueueFull "accept_queue_full";
+    AcceptQueueFull "accept_queue_full" {
+        kin: Handshake, family: Always, holders: Never,
+        alert: Critical > 10, "connections lost at a full accept queue",
+    }
     /// Too many half-open connections.
-    SynQueueFull "syn_queue_full";
+    SynQueueFull "syn_queue_full" {
+        kin: Handshake, family: Never, holders: Never,
+        alert: Critical > 10, "connections lost at a full SYN queue",
+    }
     /// Data went unanswered for `tcp_retries2`: dead peer or black hole.
-    RetransmissionTimeout "retransmission_timeout";
+    RetransmissionTimeout "retransmission_timeout" {
+        kin: SilentPeer, family: Never, holders: Never,
+        alert: Warning > 5, "connections given up: the peer or the path is dead",
+    }
     /// SYNs went unanswered.
-    ConnectTimeout "connect_timeout";
+    ConnectTimeout "connect_timeout" {
+        kin: Handshake, family: Never, holders: Never,
+        alert: Warning > 10, "connects that nobody answered",
+    }
     /// Closed here, and the peer did not take the rest in time.
-    OrphanTimeout "orphan_timeout";
-    /// The peer's window stayed shut, and probes went unanswered.
-    ZeroWindowTimeout "zero_window_timeout";
+    OrphanTimeout "orphan_timeout" {
+        kin: SilentPeer, family: IfItForks, holders: Never,
+        alert: Info > 50, "closed connections whose peer did not take the rest",
+    }
+    /// The peer's window stayed shut, then probes went unanswered.
+    ZeroWindowTimeout "zero_window_timeout" {
+        kin: SilentPeer, family: Never, holders: Never,
+        alert: Warning > 5, "connections given up because the peer did not read",
+    }
     /// The peer sent a RST.
-    PeerReset "peer_reset";
+    PeerReset "peer_reset" {
+        kin: ResetByPeer, family: IfItForks, holders: Never,
+        alert: Warning > 50, "connections reset by the peer",
+    }
     /// `tcp_mem` is used up.
-    OutOfTcpMemory "out_of_tcp_memory";
-    /// Memory for the socket was refused.
-    MemoryPressure "memory_pressure";
+    OutOfTcpMemory "out_of_tcp_memory" {
+        kin: Memory, family: Always, holders: OfHost,
+        alert: Critical > 0, "connections ended because TCP is out of memory (tcp_mem)",
+    }
+    /// Memory for the socket was refused; by which limit is not certain.
+    MemoryPressure "memory_pressure" {
+        kin: Memory, family: Always, holders: OfHost,
+        alert: Warning > 0, "connections ended under memory pressure",
+    }
     /// The cgroup's limit refused memory.
-    CgroupMemoryLimit "cgroup_memory_limit";
+    CgroupMemoryLimit "cgroup_memory_limit" {
+        kin: Memory, family: Always, holders: OfCgroup,
+        alert: Critical > 0, "connections ended because the cgroup has no memory",
+    }
     /// More closed sockets than `tcp_max_orphans`.
-    TooManyOrphans "too_many_orphans";
-    /// The application does not read.
-    ReceiveBufferFull "receive_buffer_full";
-    /// The application writes faster than the peer takes.
-    SendBufferFull "send_buffer_full";
+    TooManyOrphans "too_many_orphans" {
+        kin: ResetHere, family: Always, holders: OfHost,
+        alert: Critical > 0, "connections ended because there are too many orphans",
+    }
+    /// The application here does not read.
+    ReceiveBufferFull "receive_buffer_full" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Warning > 10, "connections ended with a full receive buffer",
+    }
+    /// The application here writes faster than the peer takes.
+    SendBufferFull "send_buffer_full" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Warning > 10, "connections ended with a full send buffer",
+    }
     /// The peer's window is shut: its application does not read.
-    ZeroWindow "zero_window";
+    ZeroWindow "zero_window" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Warning > 10, "connections ended with a closed window",
+    }
     /// Packets are lost on the way.
-    LossyPath "lossy_path";
+    LossyPath "lossy_path" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Warning > 10, "connections ended on a lossy path",
+    }
     /// The last packets of a burst are lost.
-    TailLoss "tail_loss";
+    TailLoss "tail_loss" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Info > 50, "connections ended after lost tails",
+    }
     /// Packets overtake one another.
-    Reordering "reordering";
+    Reordering "reordering" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Info > 50, "connections ended on a path that reorders",
+    }
     /// What was sent again had arrived.
-    SpuriousRetransmit "spurious_retransmit";
+    SpuriousRetransmit "spurious_retransmit" {
+        kin: Trouble, family: Never, holders: Never,
+        alert: Info > 50, "connections ended after needless retransmissions",
+    }
     /// Seen, and not recognised.
-    Unknown "unknown";
+    Unknown "unknown" {
+        kin: Nothing, family: Never, holders: Never,
+        alert: Info > 50, "connections ended for no known reason",
+    }
 }
 
 /// The text names no cause.
@@ -89,6 +271,53 @@ impl Cause {
     /// The word.
     pub fn as_str(self) -> &'static str {
         Self::WORDS[self as usize]
+    }
+
+    /// What the table has on it.
+    pub fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+
+    /// Its page, from the project's root.
+    pub fn page(self) -> String {
+        format!("docs/causes/{self}.md")
+    }
+}
+
+impl Kin {
+    /// In the order of the index.
+    pub const ALL: [Self; 7] = [
+        Self::ResetHere,
+        Self::Handshake,
+        Self::SilentPeer,
+        Self::ResetByPeer,
+        Self::Memory,
+        Self::Trouble,
+        Self::Nothing,
+    ];
+
+    /// The heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ResetHere => "This host sent a reset",
+            Self::Handshake => "A handshake failed",
+            Self::SilentPeer => "The peer fell silent: ends by a timer, or a stall on its way there",
+            Self::ResetByPeer => "The peer sent a reset",
+            Self::Memory => "Memory",
+            Self::Trouble => "The connection lives and has trouble",
+            Self::Nothing => "None of these",
+        }
+    }
+}
+
+impl Severity {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
     }
 }
 

@@ -19,9 +19,9 @@ pub type Reading<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What the kernel side has counted; the live source implements it.
 pub trait Counters: Send + Sync {
-    /// The map `COUNTS`, all CPUs together.
+    /// The map `COUNTS`, summed over all CPUs.
     fn counts(&self) -> Reading<Vec<(CountKey, Count)>>;
-    /// The map `HEALTH`, all CPUs together.
+    /// The map `HEALTH`, summed over all CPUs.
     fn health(&self) -> Reading<HealthTable>;
     /// What the programs cost; no runs where the kernel does not measure (`kernel.bpf_stats_enabled`).
     fn programs(&self) -> Reading<Vec<ProgramStats>>;
@@ -33,7 +33,7 @@ pub trait Counters: Send + Sync {
     fn snmp(&self) -> Option<Snmp> {
         None
     }
-    /// Forgets counters of who is gone; what cannot be forgotten stays, unseen.
+    /// Removes counters of what is gone; those that cannot be removed stay, and are not shown.
     fn forget(&self, _: &[CountKey]) {}
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 /// Shows a text with every character that does not simply print as an escape (`\u{1b}`), and every
-/// backslash doubled, so that no two texts look alike.
+/// backslash doubled, so that two texts never look the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(pub &'a str);
 

@@ -120,7 +120,7 @@ impl RecordBytes {
         self
     }
 
-    /// Detail of a reset whose reason this kernel does not tell.
+    /// Detail of a reset for which the kernel gives no reason.
     pub fn reset_without_reason(self, active: bool) -> Self {
         self.reset(NO_REASON, active)
     }

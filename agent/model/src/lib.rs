@@ -11,8 +11,13 @@ pub mod event;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod frame;
+#[cfg(test)]
+mod generated;
+#[cfg(any(test, feature = "fixture"))]
+pub mod golden;
 pub mod limits;
 pub mod schema;
+pub mod signals;
 pub mod timers;
 pub mod units;
 pub mod words;

@@ -41,7 +41,7 @@ pub const LISTENERS: usize = 4096;
 /// Processes named of one socket: a listener of a forking server is held by every child.
 pub const HOLDERS: usize = 16;
 
-/// Memory cgroups whose sockets a walk tells: those of a host that have most.
+/// Memory cgroups that a walk reports: those of a host whose sockets have the most memory.
 pub const CGROUPS: usize = 64;
 
 /// Families of processes: the largest of a host.
@@ -53,10 +53,10 @@ pub const FAMILY_LISTENERS: usize = 8;
 /// Memory cgroups that a family's sockets are charged to: one, as a rule.
 pub const FAMILY_CGROUPS: usize = 4;
 
-/// Processes of which forks and limits are remembered during a walk; as many as one tells.
+/// Processes whose forks and limits are remembered during a walk; a walk reports as many.
 pub const PROCESSES: usize = 1024;
 
-/// Sockets that a walk tells apart: 12 MiB while it lasts.
+/// Sockets that a walk counts one by one: 12 MiB while it lasts.
 pub const CENSUS_SOCKETS: usize = 131_072;
 
 /// Open files that are sockets in a walk: 4 MiB while it lasts.
@@ -74,7 +74,7 @@ pub const SHORT_CGROUPS: usize = 256;
 /// Half-open connections whose SYN-ACK was sent again: a full SYN queue of the usual backlog; 2 MiB.
 pub const REQUESTS: usize = 1024;
 
-/// Connections that can ask for a walk over open files at a time: one is reason enough.
+/// Connections that can request a walk over open files at a time: one is reason enough.
 pub const WANTS: usize = 1024;
 
 /// First entries of a timeline, which are never dropped: how the trouble began.
@@ -83,11 +83,11 @@ pub const FIRST_ENTRIES: usize = 3;
 /// Last entries of a timeline. With the first ones enough for `tcp_retries2` = 15, state changes and all.
 pub const LAST_ENTRIES: usize = 27;
 
-/// Last entries of a timeline once all timelines together are longer than [`ENTRIES`].
+/// Last entries of a timeline once all timelines have more than [`ENTRIES`] in total.
 pub const LAST_ENTRIES_SHORT: usize = 3;
 
-/// Entries of all timelines together before those that grow are kept short: 2 MiB. Long timelines for
-/// thousands of connections, short ones (another 5 MiB) for the 50,000 that must fit 64 MiB.
+/// Entries of all timelines in total, 2 MiB; above that, a timeline that grows is kept short. So thousands of
+/// connections have long timelines, and 50,000 have short ones (another 5 MiB) that fit 64 MiB.
 pub const ENTRIES: usize = 100_000;
 
 /// cgroups known by name, the removed ones of a while included. A host has some hundreds.
@@ -96,10 +96,10 @@ pub const NAMED_CGROUPS: usize = 16_384;
 /// Pods known by name, deleted ones included. A node runs at most a few hundred.
 pub const PODS: usize = 4096;
 
-/// Network namespaces of which it is known whose they are.
+/// Network namespaces whose pod is known.
 pub const TENANTS: usize = 8192;
 
-/// How long a death whose reason may yet be told waits, ns.
+/// How long a death waits whose reason a later event may give, ns.
 pub const RESET_GRACE: u64 = 50_000_000;
 
 /// Deaths that wait at a time; the oldest is judged early when there are more.
@@ -118,7 +118,7 @@ pub struct Evicted {
     pub requests: u64,
     /// Kernel stacks.
     pub stacks: u64,
-    /// Wishes for a walk over open files.
+    /// Requests for a walk over open files.
     pub wants: u64,
     /// Open files and forks that no family counts.
     pub families: u64,

@@ -1,4 +1,4 @@
-//! How numbers, names and times are said.
+//! Numbers, names and times as text for people.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub fn plural(count: impl Into<u64>, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
-/// A name that can't give orders to a terminal.
+/// A name that a terminal cannot take for a command.
 pub fn escaped(name: &str) -> String {
     Escaped(name).to_string()
 }
@@ -35,7 +35,7 @@ pub fn size(count: u64) -> String {
     unit.map_or_else(|| bytes(count), |(unit, name)| format!("{:.1} {name}", count as f64 / unit as f64))
 }
 
-/// `nginx[812]`; whoever named the process can't give orders to a terminal.
+/// `nginx[812]`; a terminal cannot take the name for a command.
 pub fn process(process: &Process) -> String {
     format!("{}[{}]", Escaped(&process.comm), process.pid)
 }
@@ -56,7 +56,7 @@ pub fn time(time: Duration) -> String {
     }
 }
 
-/// The same of a time that is foreseen: beyond a minute nobody waits for fractions of a second.
+/// The same of a predicted time: beyond a minute, fractions of a second are left out.
 pub fn wait(wait: Duration) -> String {
     let beyond = wait > Duration::from_mins(1);
     time(if beyond { Duration::from_secs_f64(wait.as_secs_f64().round()) } else { wait })

@@ -27,12 +27,7 @@ macro_rules! event_words {
 
             /// Of an event.
             pub fn of(detail: &Detail) -> Self {
-                match detail { $(Detail::$Variant { .. } => Self::$Variant,)* }
-            }
-
-            /// That of [`agent_common::signal`] with this number; `None` if it has no line.
-            pub fn numbered(number: u16) -> Option<Self> {
-                match number { $(signal::$NUMBER => Some(Self::$Variant),)* _ => None }
+                match detail { $(Detail::$Variant(_) => Self::$Variant,)* }
             }
         }
     };
@@ -139,24 +134,6 @@ pub fn timer(number: u8) -> &'static str {
     }
 }
 
-/// TCP flags (RFC 9293 §3.1) in the order they are told: what opens or ends a connection first.
-const FLAGS: &[(u8, &str); 8] = &[
-    (0x02, "SYN"),
-    (0x01, "FIN"),
-    (0x04, "RST"),
-    (0x10, "ACK"),
-    (0x08, "PSH"),
-    (0x20, "URG"),
-    (0x40, "ECE"),
-    (0x80, "CWR"),
-];
-
-/// TCP flags as `SYN,ACK`.
-pub fn flags(bits: u8) -> String {
-    let set: Vec<_> = FLAGS.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, word)| *word).collect();
-    set.join(",")
-}
-
 macro_rules! named {
     ($($name:ident)*) => { &[$((libc::$name, stringify!($name)),)*] };
 }
@@ -224,13 +201,6 @@ mod tests {
             let state: TcpState = serde_json::from_str(&format!("\"{word}\"")).unwrap();
             assert_eq!(super::state(state), *word);
         }
-    }
-
-    #[test]
-    fn flags_are_listed() {
-        assert_eq!(flags(0x18), "ACK,PSH");
-        assert_eq!(flags(0x12), "SYN,ACK");
-        assert_eq!(flags(0), "");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::blocking;
 use super::kernel::facts::monotonic;
 use super::names::NamesUp;
 
@@ -46,7 +47,7 @@ pub fn root() -> Option<PathBuf> {
 }
 
 impl Cgroups {
-    /// Watches the tree and tells what is in it.
+    /// Watches the tree and tells what is in it, which may take a while.
     pub fn open(root: &Path, facts: &mut Vec<Fact>) -> io::Result<Self> {
         // SAFETY: the value owns its descriptor, which stays the same and open for as long as it lives.
         let inotify = unsafe { AsyncFd::register(Inotify::init()?) }.map_err(io::Error::from)?;
@@ -60,11 +61,22 @@ impl Cgroups {
     /// Tells what changes, until nobody listens.
     pub async fn run(mut self, tell: mpsc::Sender<Fact>, up: Arc<NamesUp>) {
         loop {
-            let mut facts = Vec::new();
-            if let Err(error) = self.next(&mut facts).await {
-                log::warn!("no names of new pods and units: follow {}: {error}", self.root.display());
-                return up.set(false);
-            }
+            let changed = self.changed().await;
+            // The tree may be large, and its locks be held by whoever makes containers.
+            let (cgroups, told) = blocking::run(move || {
+                let mut facts = Vec::new();
+                let told = changed.and_then(|()| self.tell(&mut facts));
+                (self, told.map(|()| facts))
+            })
+            .await;
+            self = cgroups;
+            let facts = match told {
+                Ok(facts) => facts,
+                Err(error) => {
+                    log::warn!("no names of new pods and units: follow {}: {error}", self.root.display());
+                    return up.set(false);
+                }
+            };
             for fact in facts {
                 if tell.send(fact).await.is_err() {
                     return;
@@ -73,7 +85,8 @@ impl Cgroups {
         }
     }
 
-    async fn next(&mut self, facts: &mut Vec<Fact>) -> io::Result<()> {
+    /// Waits until there is something to tell.
+    async fn changed(&mut self) -> io::Result<()> {
         let due = self.gone.front().map(|(due, _)| *due);
         let grace = async {
             match due {
@@ -82,12 +95,16 @@ impl Cgroups {
             }
         };
         tokio::select! {
-            guard = self.inotify.readable_mut() => {
-                guard?.clear_ready();
-                self.read(facts)
-            }
-            () = grace => self.bury(facts),
+            guard = self.inotify.readable_mut() => guard?.clear_ready(),
+            () = grace => (),
         }
+        Ok(())
+    }
+
+    /// What has changed by now.
+    fn tell(&mut self, facts: &mut Vec<Fact>) -> io::Result<()> {
+        self.read(facts)?;
+        self.bury(facts)
     }
 
     fn bury(&mut self, facts: &mut Vec<Fact>) -> io::Result<()> {
@@ -206,6 +223,12 @@ mod tests {
         root
     }
 
+    /// Waits for a change, and tells it.
+    async fn next(cgroups: &mut Cgroups, facts: &mut Vec<Fact>) {
+        timeout(Duration::from_secs(30), cgroups.changed()).await.unwrap().unwrap();
+        cgroups.tell(facts).unwrap();
+    }
+
     fn told(facts: &[Fact]) -> Vec<String> {
         let path = |fact: &Fact| match fact {
             Fact::Cgroup { path, .. } => path.to_string(),
@@ -225,7 +248,7 @@ mod tests {
         facts.clear();
         fs::create_dir_all(root.join("kubepods/burstable/pod1/abc")).unwrap();
         while facts.len() < 2 {
-            timeout(Duration::from_secs(30), cgroups.next(&mut facts)).await.unwrap().unwrap();
+            next(&mut cgroups, &mut facts).await;
         }
         assert_eq!(told(&facts), ["/kubepods/burstable/pod1", "/kubepods/burstable/pod1/abc"]);
         let inode =
@@ -242,12 +265,12 @@ mod tests {
         facts.clear();
         fs::remove_dir(root.join("kubepods/burstable")).unwrap();
         while cgroups.gone.is_empty() {
-            timeout(Duration::from_secs(30), cgroups.next(&mut facts)).await.unwrap().unwrap();
+            next(&mut cgroups, &mut facts).await;
         }
         assert!(facts.is_empty() && cgroups.known.len() == 1);
         assert!(cgroups.gone[0].0 > Instant::now() + GRACE / 2);
         cgroups.gone[0].0 = Instant::now();
-        timeout(Duration::from_secs(30), cgroups.next(&mut facts)).await.unwrap().unwrap();
+        next(&mut cgroups, &mut facts).await;
         assert!(matches!(facts[..], [Fact::CgroupGone { .. }]), "{facts:?}");
         fs::remove_dir_all(root).unwrap();
     }

@@ -17,6 +17,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use super::blocking;
+
 /// There is no way to the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -52,7 +54,8 @@ where
         Ok(address) => ServerName::from(address),
         Err(_) => ServerName::try_from(host.to_owned()).map_err(|_| ConnectError::Server(server.clone()))?,
     };
-    let connector = connector(roots.unwrap_or(Path::new("")))?;
+    let roots = roots.unwrap_or(Path::new("")).to_owned();
+    let connector = blocking::run(move || connector(&roots)).await?;
     handshake(connector.connect(name, stream).await.map_err(refused)?).await
 }
 

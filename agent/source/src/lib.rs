@@ -1,6 +1,7 @@
 //! Where the stream comes from: the live kernel (`kernel`) and host (`host`, and `names` of who is inside its
 //! cgroups), or a recording.
 
+pub mod blocking;
 pub mod cgroups;
 pub mod connect;
 pub mod host;

@@ -61,8 +61,8 @@ impl NamesUp {
 }
 
 impl Names {
-    /// Looks at the cgroups there are, and goes on looking on tasks of its own. What fails is told in the log:
-    /// the agent works without names.
+    /// Looks at the cgroups there are, which takes a while where there are many, and goes on looking on tasks of its
+    /// own. What fails is told in the log: the agent works without names.
     pub fn start(wanted: Wanted) -> Self {
         let (tell, facts) = mpsc::channel(WAITING);
         let mut names = Self { facts, first: Vec::new(), up: Vec::new() };
@@ -89,7 +89,7 @@ impl Names {
         match Cgroups::open(root, &mut facts) {
             Ok(cgroups) => {
                 up.set(true);
-                self.first = facts.iter().map(Frame::fact).collect();
+                self.first = facts.into_iter().map(Frame::fact).collect();
                 tokio::spawn(cgroups.run(tell, up));
             }
             Err(error) => log::warn!("no names of pods and units: read {}: {error}", root.display()),
@@ -104,13 +104,13 @@ impl Names {
     /// Waits for more and appends it; for ever where there is no source. Cancel safe.
     pub async fn next(&mut self, frames: &mut Vec<Frame>) {
         let Some(fact) = self.facts.recv().await else { return std::future::pending().await };
-        frames.push(Frame::fact(&fact));
+        frames.push(Frame::fact(fact));
         self.ready(frames);
     }
 
     /// Appends what has come already.
     pub fn ready(&mut self, frames: &mut Vec<Frame>) {
         let more = std::iter::from_fn(|| self.facts.try_recv().ok()).take(BATCH);
-        frames.extend(more.map(|fact| Frame::fact(&fact)));
+        frames.extend(more.map(Frame::fact));
     }
 }

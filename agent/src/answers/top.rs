@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
+use agent_common::record::Totals;
 use agent_correlate::Correlator;
 use agent_correlate::connection::Connection;
 use agent_correlate::observed::ConnectionId;
@@ -19,9 +20,9 @@ use serde_with::skip_serializing_none;
 use super::why;
 use crate::schema::{Outlook, Owner, PlaceNames, timestamp};
 
-/// Stalled connections that are told one by one, those whose end is nearest: more fit no screen.
+/// Stalled connections in the answer, those whose end is nearest: no screen shows more.
 const STALLS: usize = 100;
-/// Workloads that are told, those with the most segments sent again.
+/// Workloads in the answer, those with the most segments sent again.
 const WORKLOADS: usize = 50;
 /// The workload of connections whose process is not known.
 const NOBODY: &str = "(unknown)";
@@ -41,7 +42,7 @@ pub struct Top {
     pub memory: Option<Memory>,
     /// What was lost, by place: 0 everywhere is as it should be.
     pub lost: BTreeMap<String, u64>,
-    /// Events of storms that others' lines stand for: no loss.
+    /// Events of storms without a line of their own, for which other lines stand: no loss.
     #[serde(default)]
     pub coalesced: u64,
     /// What the pipeline remembers.
@@ -86,7 +87,7 @@ pub struct Overview {
     pub causes: Vec<CauseCount>,
     /// Stalled connections, the nearest end first; those that nothing ends come last.
     pub stalled: Vec<Stalled>,
-    /// Whose connections have trouble, most segments sent again first.
+    /// Workloads with connections in trouble, most segments sent again first.
     pub workloads: Vec<Workload>,
 }
 
@@ -169,14 +170,15 @@ impl Workload {
     }
 
     fn add(&mut self, connection: &Connection) {
-        let totals = connection.totals();
+        let tcp = connection.tcp();
+        let totals = tcp.map_or_else(Totals::default, |tcp| tcp.totals);
         self.live += u64::from(connection.is_live());
         self.dead += u64::from(!connection.is_live());
         self.stalled += u64::from(connection.is_stalled());
         self.resent_segments += totals.segments.iter().copied().map(u64::from).sum::<u64>();
         self.resets_sent += u64::from(totals.resets_sent);
         self.resets_received += u64::from(totals.resets_received);
-        if let Some(tcp) = connection.tcp() {
+        if let Some(tcp) = tcp {
             self.sent_bytes += tcp.raw.bytes_sent;
             self.resent_bytes += tcp.raw.bytes_retrans;
         }

@@ -70,7 +70,7 @@ pub(super) async fn open(socket: &Path, path_and_query: &str) -> Result<Lines, C
 async fn request(socket: &Path, path_and_query: &str) -> Result<Response<Incoming>, ClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|error| connect_error(socket, error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the body, and the body tells how.
+    // It ends with the body, whose end says how it ended.
     tokio::spawn(connection);
     let request = Request::get(path_and_query).header("host", "tcpwhy").body(Empty::<Bytes>::new());
     let request = request.map_err(|error| ClientError::Refused(error.to_string()))?;

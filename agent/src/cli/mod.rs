@@ -119,10 +119,18 @@ fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
     result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Two threads: one may encode a scrape while the other serves.
+/// Threads that wait for others at once: one for each listener's answer and each source of names, and some more.
+const WAITING: usize = 16;
+
+/// Two threads: one may encode events while the other serves.
 fn run_async<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build().context("start the runtime")?;
+    let runtime = runtime
+        .worker_threads(2)
+        .max_blocking_threads(WAITING)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     let result = runtime.block_on(command);
     // A thread that waits in a write or a map's read has nothing left to save.
     runtime.shutdown_background();

@@ -32,7 +32,7 @@ impl Printer {
         let (texts, receiver) = mpsc::channel(WAITING);
         let (sender, ended) = oneshot::channel();
         thread::spawn(move || {
-            // Nobody may be left to hear it.
+            // The receiver may be gone.
             let _ = sender.send(write_all(to, receiver));
         });
         Self { texts, ended }

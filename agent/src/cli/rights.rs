@@ -41,7 +41,7 @@ impl Rights {
     }
 }
 
-/// All capabilities of this thread, but for the one that some kernels ask for at every look into a map.
+/// All capabilities of this thread, except the one that some kernels require for every read of a map.
 fn give_up() -> rustix::io::Result<()> {
     let bpf = capabilities(None)?.permitted & CapabilitySet::BPF;
     set(CapabilitySet::empty(), bpf)?;
@@ -54,7 +54,7 @@ fn set(effective: CapabilitySet, permitted: CapabilitySet) -> rustix::io::Result
 }
 
 /// Before 5.19 `bpf()` asks for CAP_BPF whatever it is for, unless `kernel.unprivileged_bpf_disabled` is 0;
-/// later it looks at the map's descriptor first (`__sys_bpf`, kernel/bpf/syscall.c).
+/// later it checks the map's descriptor first (`__sys_bpf`, kernel/bpf/syscall.c).
 fn maps_ask_for_rights() -> bool {
     const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
     // `map_fd`, `key`, `value` and `flags` of `union bpf_attr`: a descriptor that is none.

@@ -11,6 +11,7 @@ use agent_correlate::observed::Observed;
 use agent_diagnose::Diagnosed;
 use agent_model::cause::Cause;
 use agent_model::event::{Detail, KernelEvent, RetransmitKind, TcpState};
+use agent_model::signals::StateChanged;
 use agent_model::words::{self, EventWord, NoSuchWord};
 use ipnet::IpNet;
 
@@ -191,14 +192,14 @@ impl Filter {
             && wants(address, |network| ends.iter().any(|end| network.0.contains(&end.ip())))
             && wants(port, |&port| ends.iter().any(|end| end.port() == port))
             && wants(event, |&word| word == EventWord::of(&observed.event.detail))
-            && wants(kind, |kind| Some(kind.0) == kind_of(&observed.event))
+            && wants(kind, |kind| Some(kind.0) == observed.event.signal().kind())
             && wants(pid, |&pid| processes(observed).any(|process| process.pid == pid))
             && wants(comm, |name| processes(observed).any(|process| *process.comm == *cut(name)))
     }
 }
 
 impl Filter {
-    /// Whether the reader wants this diagnosis: who asks for some events or kinds wants events.
+    /// Whether the reader wants this diagnosis: a filter by events or kinds selects events alone.
     pub fn wants_diagnosis(&self, diagnosed: &Diagnosed) -> bool {
         let Self { netns, address, port, pid, comm, kind, event, cause, place, show, no_listeners: _ } = self;
         let ends = [diagnosed.local, diagnosed.remote];
@@ -217,7 +218,7 @@ impl Filter {
 }
 
 impl Filter {
-    /// Whether the reader wants to know of events without a line: those might have been his.
+    /// Whether the reader wants lines about events without a line: the filter might have taken those events.
     pub fn wants_gap(&self, gap: &Gap) -> bool {
         let Self { netns, event, show, .. } = self;
         (*show != Show::Diagnoses || gap.event == GapWord::Lost)
@@ -230,24 +231,10 @@ fn wants<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(holds)
 }
 
-/// It opens, or closes.
+/// Whether a listener opens or closes.
 fn is_of_listener(event: &KernelEvent) -> bool {
-    let Detail::StateChanged { old, new, .. } = event.detail else { return false };
+    let Detail::StateChanged(StateChanged { old, new, .. }) = event.detail else { return false };
     [old, new].contains(&TcpState::Listen)
-}
-
-fn kind_of(event: &KernelEvent) -> Option<RetransmitKind> {
-    match &event.detail {
-        Detail::Retransmit { kind, .. } => Some(*kind),
-        Detail::SynackRetransmit { .. } => Some(RetransmitKind::Synack),
-        Detail::ResetSent { .. }
-        | Detail::ResetReceived
-        | Detail::BufLimitExceeded { .. }
-        | Detail::RcvqueueFull { .. }
-        | Detail::PacketDropped { .. }
-        | Detail::StateChanged { .. }
-        | Detail::SockDestroyed => None,
-    }
 }
 
 fn processes(observed: &Observed) -> impl Iterator<Item = &agent_model::event::Process> {

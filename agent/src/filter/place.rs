@@ -26,7 +26,7 @@ pub enum Where {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wheres(pub Vec<Where>);
 
-/// Digits of a container id that are enough to mean it.
+/// Digits of a container id that are enough to identify it.
 const SHORTEST_ID: usize = 6;
 
 impl Where {

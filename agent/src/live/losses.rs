@@ -35,7 +35,7 @@ impl Losses {
     pub(super) fn tell(&mut self, now: u64, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         if self.due.take_if(|due| *due <= now).is_some() {
             let facts = self.deltas.since_asked(now, &self.counters).context("ask what was lost")?;
-            frames.extend(facts.iter().map(Frame::fact));
+            frames.extend(facts.into_iter().map(Frame::fact));
             if self.deltas.is_waiting() {
                 self.note(now);
             }
@@ -49,7 +49,7 @@ impl Losses {
             self.deltas.since_asked(facts::monotonic()?, &self.counters).context("ask what was lost")?;
         let buckets = self.counters.buckets().context("ask what was coalesced")?;
         let left = self.deltas.coalesced(u64::MAX, &buckets);
-        frames.extend(facts.iter().chain(&left).map(Frame::fact));
+        frames.extend(facts.into_iter().chain(left).map(Frame::fact));
         Ok(())
     }
 }

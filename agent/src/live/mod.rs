@@ -1,36 +1,30 @@
-//! The live agent: the kernel joined to the pipeline, and to a recording if one is made.
+//! The live agent: the kernel joined to the pipeline, and to a recording if one is made. All of it runs on one
+//! thread, which may wait for /proc and for open files; nobody who is served runs there ([`PipelineThread`]).
 
 mod heap;
+mod holds;
 mod losses;
 mod recording;
+mod shared;
+mod thread;
 mod walks;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_advise::{Gathered, gather};
-use agent_diagnose::families;
-use agent_diagnose::families::Listing;
 use agent_model::event::Fact;
 use agent_model::frame::Frame;
-use agent_model::limits::Limits;
 use agent_source::kernel::ring::{Ring, WALK_INTERVAL};
 use agent_source::kernel::{Counters, facts};
 use agent_source::names::Names;
 use anyhow::Context as _;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use tokio::time::{sleep, timeout};
 
 use self::losses::Losses;
 pub use self::recording::Tap;
-use self::walks::Walks;
-use crate::answers::top::Overview;
-use crate::answers::why::{Answers, Wanted, WhyReport};
-use crate::answers::{top, why};
-use crate::metrics::{Tallies, Tally, Workload};
-use crate::pipeline::Pipeline;
-use crate::serve::feed::Feed;
+pub use self::shared::Shared;
+pub use self::thread::PipelineThread;
 
 /// [`WALK_INTERVAL`] in ns.
 const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
@@ -38,9 +32,6 @@ const WALK_PAUSE: u64 = WALK_INTERVAL.as_nanos() as u64;
 /// Stalls without any event, above all those of a window shut before anything was in flight, are looked for
 /// this often, ns.
 const PATROL: u64 = 30_000_000_000;
-
-/// A scrape asks for a walk if the last one is older than this.
-const SCRAPE_AGE: Duration = Duration::from_secs(10);
 
 /// Events younger than this, ns, may not have been read yet.
 const IN_THE_RING: u64 = 50_000_000;
@@ -53,72 +44,6 @@ const LAST_RECORDS: Duration = Duration::from_millis(50);
 
 /// At the end, what the kernel goes on to write is read for this long.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
-
-/// The pipeline, shared with who asks it: queries and scrapes hold it for a moment between two batches.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    pipeline: Arc<Mutex<Pipeline<Feed>>>,
-    walks: Arc<Walks>,
-}
-
-impl Shared {
-    /// An empty pipeline that publishes to `feed`.
-    pub fn new(limits: Limits, feed: Feed) -> Self {
-        Self { pipeline: Arc::new(Mutex::new(Pipeline::new(limits, feed))), walks: Arc::new(Walks::new()) }
-    }
-
-    /// The pipeline, for as long as the guard lives.
-    pub fn lock(&self) -> MutexGuard<'_, Pipeline<Feed>> {
-        self.pipeline.lock()
-    }
-
-    /// When the first of what waits to be judged can be, ns of `CLOCK_MONOTONIC`.
-    fn settle_due(&self) -> Option<u64> {
-        self.lock().tracker().due().map(|due| due.saturating_add(IN_THE_RING))
-    }
-
-    /// When a walk over open files would tell something new, likewise.
-    fn walk_due(&self) -> Option<u64> {
-        self.lock().correlator().walk_due()
-    }
-}
-
-impl Tallies for Shared {
-    /// Families are told at the next scrape as they are now.
-    fn tally(&self) -> Tally {
-        self.walks.ask(SCRAPE_AGE);
-        self.lock().tally()
-    }
-
-    fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
-        self.lock().workloads(of)
-    }
-}
-
-impl Answers for Shared {
-    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.walks.wait(age))
-    }
-
-    fn families(&self) -> Listing {
-        families::listing(self.lock().correlator(), facts::monotonic().unwrap_or(0))
-    }
-
-    fn gathered(&self) -> Gathered {
-        let pipeline = self.lock();
-        gather(pipeline.correlator(), pipeline.tracker(), facts::monotonic().unwrap_or(0))
-    }
-
-    fn why(&self, wanted: &Wanted) -> Option<WhyReport> {
-        let pipeline = self.lock();
-        why::report(pipeline.correlator(), pipeline.tracker(), wanted)
-    }
-
-    fn overview(&self) -> Overview {
-        let pipeline = self.lock();
-        top::overview(pipeline.correlator(), pipeline.tracker())
-    }
-}
 
 /// The source and where it flows to.
 pub struct Live {
@@ -160,8 +85,8 @@ impl Live {
                     self.losses.note(facts::monotonic()?);
                 }
                 () = pause(&self.shared, self.walked, self.asked, self.losses.due())? => (),
-                () = self.shared.walks.asked() => self.asked = true,
-                () = tick(&mut self.tap) => self.tell_counters()?,
+                () = self.shared.walks().asked() => self.asked = true,
+                () = tick(self.tap.as_ref()) => self.tell_counters()?,
             }
             self.put_names_ahead();
             let now = facts::monotonic()?;
@@ -180,7 +105,7 @@ impl Live {
         self.ring.tell_facts(&mut self.frames).context("ask the host")?;
         self.names.tell_first(&mut self.frames);
         let limits = self.shared.lock().correlator().limits();
-        self.tell(&Fact::Limits(limits));
+        self.tell(Fact::Limits(limits));
         self.walk()
     }
 
@@ -220,14 +145,14 @@ impl Live {
         self.frames.splice(first..first, self.ahead.drain(..));
     }
 
-    fn tell(&mut self, fact: &Fact) {
+    fn tell(&mut self, fact: Fact) {
         self.frames.push(Frame::fact(fact));
     }
 
     /// Only as a fact of the stream, so that a replay judges at the same place.
     fn settle(&mut self, now: u64) {
-        if self.shared.settle_due().is_some_and(|due| due <= now) {
-            self.tell(&Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
+        if settle_due(&self.shared).is_some_and(|due| due <= now) {
+            self.tell(Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
             self.push();
         }
     }
@@ -252,7 +177,7 @@ impl Live {
             self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
             self.push();
         }
-        self.shared.walks.done(began);
+        self.shared.walks().done(began);
         self.walked = facts::monotonic()?;
         if self.walked >= self.given_back + PATROL {
             self.given_back = self.walked;
@@ -274,21 +199,27 @@ impl Live {
             result.context("read the ring")?;
             self.push();
         }
-        self.tell(&Fact::Settle { time: u64::MAX });
+        self.tell(Fact::Settle { time: u64::MAX });
         self.losses.tell_all(&mut self.frames)?;
         if let Some(tap) = &mut self.tap {
             tap.tell_all(&mut self.frames)?;
         }
         self.push();
+        self.shared.log_holds();
         Ok(())
     }
+}
+
+/// When the first of what waits to be judged can be, ns of `CLOCK_MONOTONIC`.
+fn settle_due(shared: &Shared) -> Option<u64> {
+    shared.lock().tracker().due().map(|due| due.saturating_add(IN_THE_RING))
 }
 
 /// When the next walk over open files is due, ns of `CLOCK_MONOTONIC`: when it would tell something new, and
 /// now and then in any case.
 fn next_walk(shared: &Shared, walked: u64, asked: bool) -> u64 {
     let patrol = walked + PATROL;
-    let due = if asked { Some(walked) } else { shared.walk_due() };
+    let due = if asked { Some(walked) } else { shared.lock().correlator().walk_due() };
     due.map_or(patrol, |due| due.max(walked + WALK_PAUSE).min(patrol))
 }
 
@@ -301,13 +232,13 @@ fn pause(
     losses: Option<u64>,
 ) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     let now = facts::monotonic()?;
-    let due = [shared.settle_due(), losses].into_iter().flatten();
+    let due = [settle_due(shared), losses].into_iter().flatten();
     let next = due.fold(next_walk(shared, walked, asked), u64::min);
     Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
 }
 
 /// Ends when the counters are to be told; never without a tap.
-async fn tick(tap: &mut Option<Tap>) {
+async fn tick(tap: Option<&Tap>) {
     match tap {
         Some(tap) => tap.tick().await,
         None => std::future::pending().await,

@@ -9,7 +9,7 @@ use agent_model::frame::Frame;
 use agent_source::kernel::{Deltas, facts};
 use agent_source::recording::Recorder;
 use anyhow::Context as _;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 
 /// How often what has come is written out.
 const TICK: Duration = Duration::from_secs(1);
@@ -24,21 +24,19 @@ pub struct Tap {
     deltas: Deltas,
     /// Network namespaces that are recorded; all if empty.
     netns: Vec<u32>,
-    clock: Interval,
+    due: Instant,
     ticks: u32,
 }
 
 impl Tap {
-    /// Of these network namespaces only, unless there are none. Must be called inside a tokio runtime.
+    /// Of these network namespaces only, unless there are none.
     pub fn new(recorder: Recorder, counters: Arc<dyn Counters>, netns: Vec<u32>) -> Self {
-        let mut clock = interval(TICK);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { recorder, counters, deltas: Deltas::default(), netns, clock, ticks: 0 }
+        Self { recorder, counters, deltas: Deltas::default(), netns, due: Instant::now(), ticks: 0 }
     }
 
     /// Waits until [`Self::tell`] is due. Safe to cancel.
-    pub async fn tick(&mut self) {
-        self.clock.tick().await;
+    pub async fn tick(&self) {
+        sleep_until(self.due).await;
     }
 
     /// Appends what is due of the counters, and has written out what came before.
@@ -48,6 +46,7 @@ impl Tap {
             self.tell_all(frames)?;
         }
         self.ticks += 1;
+        self.due = Instant::now() + TICK;
         Ok(())
     }
 
@@ -56,8 +55,8 @@ impl Tap {
         let mut counts = self.counters.counts().map_err(anyhow::Error::from_boxed).context("read COUNTS")?;
         counts.retain(|(key, _)| self.wants(key.netns));
         let facts = self.deltas.counts(facts::monotonic()?, &counts);
-        frames.extend(facts.iter().map(Frame::fact));
-        frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(&Fact::TcpMemory(memory))));
+        frames.extend(facts.into_iter().map(Frame::fact));
+        frames.extend(self.counters.tcp_memory().map(|memory| Frame::fact(Fact::TcpMemory(memory))));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! Socket memory of cgroups, by whose they are. Several cgroups of one workload are one: their memory together,
-//! and of their limits the one with least room.
+//! Socket memory of cgroups, by workload. Several cgroups of one workload are one: the sum of their memory, and the
+//! limit with least room.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,13 +21,13 @@ pub struct CgroupTally {
     pub limit: Option<(u64, u64)>,
     /// Times that a limit was hit, the most of any.
     pub hits: u64,
-    /// Times that sockets were held back, the most of any.
+    /// Times that the kernel throttled sockets, the most of any.
     pub throttled: Option<u64>,
     /// µs that tasks waited for memory, the most of any.
     pub stalled_us: Option<u64>,
 }
 
-/// Sums up by workload. There are as many cgroups as a walk tells, so as many series at most.
+/// Sums up by workload. There are at most as many series as a walk reports cgroups.
 pub(crate) fn tally<'a>(
     cgroups: impl Iterator<Item = &'a CgroupMemory>,
     places: &Places,

@@ -42,7 +42,7 @@ impl Example {
         [("connection", self.id.to_string())].into_iter().chain(shared).collect()
     }
 
-    /// Writes a counter that stands at `count`, of which this was the last one.
+    /// Writes a counter of value `count`, with this as its exemplar.
     pub(super) fn encode(&self, to: MetricEncoder<'_>, count: u64) -> std::fmt::Result {
         let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(self.realtime.max(0).unsigned_abs());
         // The encoder's own type is the only way to an exemplar.
@@ -80,7 +80,7 @@ impl Examples {
         self.0.get(key).copied()
     }
 
-    /// Forgets those of places of which `lives` says no.
+    /// Forgets those of places for which `lives` returns false.
     pub fn retain(&mut self, lives: impl Fn(u64, u32) -> bool) {
         self.0.retain(|key, _| lives(key.cgroup, key.netns));
     }

@@ -1,4 +1,4 @@
-//! TCP's memory on the host, as `/proc` told it at the scrape. Absent is not zero: what can't be read has no
+//! TCP's memory on the host, read from `/proc` at the scrape. Absent is not zero: a number that can't be read has no
 //! series.
 
 use std::fmt;

@@ -16,7 +16,7 @@ mod workload;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use agent_common::count::{Count, CountKey};
 use agent_common::signal;
@@ -25,6 +25,7 @@ use agent_diagnose::stats::Stats;
 use agent_model::counters::{Counters, ProbeHealth, Reading};
 use agent_model::event::{HostFacts, Owned, TcpMemory};
 use agent_source::names::NamesUp;
+use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -48,6 +49,9 @@ const DIAGNOSIS: u16 = signal::END;
 pub trait Tallies: Send + Sync {
     /// A copy at this moment.
     fn tally(&self) -> Tally;
+
+    /// What the pipeline itself lost, by place.
+    fn lost(&self) -> [(&'static str, u64); 2];
 
     /// Whose the counters of these cgroups and network namespaces are, in their order; `None` of who is gone.
     fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
@@ -187,12 +191,8 @@ impl Metrics {
 
     /// What was lost since the start, by place, and how many events of storms others stand for.
     pub fn losses(&self) -> Reading<(BTreeMap<String, u64>, u64)> {
-        let Tally { decode_errors, evicted, .. } = self.tallies.tally();
-        let mut lost = BTreeMap::from([
-            ("decode".to_owned(), decode_errors.values().sum()),
-            ("evicted".to_owned(), evicted.values().sum()),
-            ("missed".to_owned(), self.feed.missed()),
-        ]);
+        let places = self.tallies.lost().into_iter().chain([("missed", self.feed.missed())]);
+        let mut lost: BTreeMap<_, _> = places.map(|(place, count)| (place.to_owned(), count)).collect();
         let health = self.counters.health()?;
         for (stage, count) in health.iter().flat_map(page::lost) {
             *lost.entry(stage.to_owned()).or_default() += count;
@@ -206,7 +206,7 @@ impl Metrics {
             // It has no place for them.
             tally.examples = Examples::default();
         }
-        let mut reconcile = self.reconcile.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reconcile = self.reconcile.lock();
         let compared = Compared::read(&*self.counters)?;
         let health = self.counters.health()?;
         let differences = reconcile.differences(&compared, &health);
@@ -214,7 +214,7 @@ impl Metrics {
         counts.extend(deaths(&tally.stats));
         let of: Vec<_> = counts.iter().map(|(key, _)| (key.cgroup, key.netns)).collect();
         let workloads = self.tallies.workloads(&of);
-        let mut admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut admission = self.admission.lock();
         let (sums, gone) = workload::aggregate(&counts, &workloads, &tally.examples, &mut admission);
         reconcile.forget(&counts, &gone);
         self.counters.forget(&gone);

@@ -19,7 +19,7 @@ const OTHER: &str = "other";
 /// All families of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FamilyTally {
-    /// `/proc/PID/comm` of who listens, escaped: a page of metrics may be looked at in a terminal.
+    /// `/proc/PID/comm` of the process that listens, escaped: somebody may read the page in a terminal.
     pub comm: Box<str>,
     /// Sockets, listeners included.
     pub sockets: u64,
@@ -31,7 +31,7 @@ pub struct FamilyTally {
     pub memory: u64,
 }
 
-/// Sums up families that come largest first: the first names are told, the rest together.
+/// Sums up families that come largest first: the first names have rows of their own, the rest share one.
 pub(crate) fn tally<'a>(families: impl Iterator<Item = &'a ProcessFamily>) -> Vec<FamilyTally> {
     let mut names = BTreeMap::<Box<str>, FamilyTally>::new();
     for family in families {

@@ -1,6 +1,6 @@
-//! The agent's counters against the kernel's own, at every scrape: whether the programs really see all.
+//! Compares the agent's counters with the kernel's own at every scrape: do the programs really see all?
 //!
-//! Compared is only what must be equal, whatever happens:
+//! It compares only counters that must be equal whatever happens:
 //!
 //! - `OutRsts` and the resets sent, from 6.10 on: before, resets without a full socket pass no tracepoint. The
 //!   kernel does not count a reset over IPv6 for which it finds no route, and does count one for which it has

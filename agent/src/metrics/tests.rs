@@ -15,9 +15,9 @@ use super::{
     CgroupTally, FAMILIES, FamilyTally, Format, MetricFamily, Metrics, Most, OPEN_TELEMETRY, PLACE_LABELS,
     Tallies, Tally, Workload,
 };
-use crate::golden;
 use crate::schema::sample;
 use crate::serve::feed::Feed;
+use agent_model::golden;
 
 /// Counters of a kernel that never was.
 #[derive(Default)]
@@ -97,6 +97,10 @@ impl Tallies for Fake {
             .into(),
         }
     }
+
+    fn lost(&self) -> [(&'static str, u64); 2] {
+        [("decode", 1), ("evicted", 2)]
+    }
 }
 
 /// The host of [`busy`] as a node: its cgroup 2 is a container.
@@ -105,6 +109,10 @@ struct Node(Fake);
 impl Tallies for Node {
     fn tally(&self) -> Tally {
         self.0.tally()
+    }
+
+    fn lost(&self) -> [(&'static str, u64); 2] {
+        self.0.lost()
     }
 
     fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {

@@ -1,4 +1,4 @@
-//! Whose events a counter counts: the one place where kernel ids become labels.
+//! The workload whose events a counter counts: the one place where kernel ids become labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use super::example::{Example, Examples};
 /// pods, and each workload has some 40 series.
 pub(super) const MAX_WORKLOADS: usize = 512;
 
-/// Labels that say whose events these are; none for the host as a whole.
+/// The labels of a workload; none for the host as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Workload(Option<Arc<[Label]>>);
 
 /// Name and value.
 type Label = (&'static str, Box<str>);
 
-/// Which workloads have series of their own. Whoever came late stays with `other` for as long as it
-/// lives: a move would make the counter of `other` fall.
+/// Which workloads have series of their own. A latecomer stays with `other` for as long as it lives: a move would
+/// make the counter of `other` fall.
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: usize,
@@ -54,8 +54,8 @@ impl Workload {
         self.0.iter().flat_map(|labels| labels.iter()).map(|(name, value)| (*name, &**value))
     }
 
-    /// Labels of where the sockets live; `None` of who is gone. What did not fit the kernel side's map is of
-    /// all others.
+    /// Labels of the place of the sockets; `None` if it is gone. Sockets that did not fit the kernel side's map are
+    /// counted under `other`.
     pub fn of(cgroup: u64, whose: &Whose) -> Option<Self> {
         let place = match whose {
             Whose::Gone => return None,
@@ -105,14 +105,14 @@ impl Admission {
         other
     }
 
-    /// Who is gone from the kernel's map makes room.
+    /// Workloads that are gone from the kernel's map make room.
     fn forget_all_but(&mut self, present: &BTreeSet<Workload>) {
         self.own.retain(|workload| present.contains(workload));
         self.other.retain(|workload| present.contains(workload));
     }
 }
 
-/// Adds up what is counted by cgroup and network namespace; returns the sums, and the keys of who is gone.
+/// Adds up the counters of cgroups and network namespaces; returns the sums, and the keys of those that are gone.
 pub(super) fn aggregate(
     counts: &[(CountKey, Count)],
     workloads: &[Option<Workload>],

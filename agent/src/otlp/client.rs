@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, 
 use prost::Message as _;
 use tokio::time::timeout;
 
-/// For a connection, a message and its answer together.
+/// Limit on connecting, sending a message and reading its answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Of an answer.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -40,19 +40,19 @@ pub enum OtlpError {
     /// No answer in time.
     #[error("no answer from the receiver")]
     Silent,
-    /// It will not take it another time either.
+    /// It would not take the message at a second attempt either.
     #[error("the receiver answers {0}: {1}")]
     Refused(StatusCode, String),
 }
 
-/// What it said.
+/// The receiver's answer.
 pub(super) enum Answer {
     /// It took all but these records.
     Taken {
         /// Records that it threw away.
         rejected: u64,
     },
-    /// Another time, which it may name.
+    /// Try again, after a time if it names one.
     Later(Option<Duration>),
 }
 

@@ -23,7 +23,7 @@ use self::client::Answer;
 pub use self::client::{Collector, OtlpError};
 use crate::serve::feed::{FeedItem, Reader};
 
-/// Diagnoses that wait while the receiver is away: some megabytes.
+/// Diagnoses in the queue while the receiver is away: some megabytes.
 const QUEUE: usize = 4096;
 /// Records in one message: far below the 4 MiB that receivers take.
 const BATCH: usize = 256;
@@ -55,7 +55,7 @@ impl Exported {
     }
 }
 
-/// Who sends.
+/// The sender.
 #[derive(Debug)]
 pub struct Exporter {
     exported: Arc<Exported>,
@@ -64,7 +64,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Sends every diagnosis that `reader` hears of from `host`, which is the node `node` of a cluster.
+    /// Sends every diagnosis that `reader` receives, from `host`, which is the node `node` of a cluster.
     pub fn start(collector: Collector, reader: Reader, host: &str, node: Option<&str>) -> Self {
         let exported = Arc::<Exported>::default();
         let (queue, queued) = mpsc::channel(QUEUE);

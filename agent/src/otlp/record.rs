@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use crate::schema::flow::community_id;
 use crate::schema::{Diagnosis, PlaceNames};
 
-/// Name of all records, by which a store tells them from others.
+/// Name of all records, by which a store distinguishes them from others.
 const EVENT: &str = "tcpwhy.diagnosis";
 
 /// What all records of an agent have in common.

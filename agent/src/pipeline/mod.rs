@@ -17,7 +17,7 @@
 //! business and never holds up the source.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use agent_common::signal;
 use agent_correlate::Correlator;
@@ -32,6 +32,7 @@ use agent_model::event::{Event, Fact};
 use agent_model::frame::Frame;
 use agent_model::limits::{Evicted, Limits};
 use agent_model::words::SIGNALS;
+use parking_lot::Mutex;
 
 use crate::metrics;
 use crate::metrics::{Examples, Tallies, Tally, Workload};
@@ -175,21 +176,10 @@ impl<S: Sink> Pipeline<S> {
     /// What the metrics tell of the pipeline itself.
     pub fn tally(&self) -> Tally {
         let (correlator, tracker) = (self.judge.correlator(), self.judge.tracker());
-        let (evicted, sizes) = (correlator.evicted(), correlator.sizes());
-        let Evicted { connections, history, listeners, requests, stacks, wants, families, places } = evicted;
+        let sizes = correlator.sizes();
         Tally {
             decode_errors: DecodeError::REASONS.into_iter().zip(self.counts.decode_errors).collect(),
-            evicted: BTreeMap::from([
-                ("connections", connections),
-                ("families", families),
-                ("history", history),
-                ("lessons", tracker.outcomes().left_out()),
-                ("listeners", listeners),
-                ("requests", requests),
-                ("stacks", stacks),
-                ("wants", wants),
-                ("places", places),
-            ]),
+            evicted: self.evicted(),
             connections: BTreeMap::from([("live", sizes.connections as u64), ("dead", sizes.history as u64)]),
             stats: tracker.stats().clone(),
             examples: self.out.examples.clone(),
@@ -198,6 +188,28 @@ impl<S: Sink> Pipeline<S> {
             cgroups: metrics::cgroup_tally(correlator.cgroups(), correlator.places()),
             owners: correlator.places().workloads(),
         }
+    }
+
+    /// Entries given up because a table was full, by table.
+    fn evicted(&self) -> BTreeMap<&'static str, u64> {
+        let Evicted { connections, history, listeners, requests, stacks, wants, families, places } =
+            self.judge.correlator().evicted();
+        BTreeMap::from([
+            ("connections", connections),
+            ("families", families),
+            ("history", history),
+            ("lessons", self.judge.tracker().outcomes().left_out()),
+            ("listeners", listeners),
+            ("requests", requests),
+            ("stacks", stacks),
+            ("wants", wants),
+            ("places", places),
+        ])
+    }
+
+    /// See [`Tallies::lost`].
+    pub fn lost(&self) -> [(&'static str, u64); 2] {
+        [("decode", self.counts.decode_errors.iter().sum()), ("evicted", self.evicted().values().sum())]
     }
 
     /// See [`Tallies::workloads`].
@@ -214,18 +226,22 @@ impl<S: Sink> Pipeline<S> {
 
 impl<S: Sink + Send> Tallies for Mutex<Pipeline<S>> {
     fn tally(&self) -> Tally {
-        self.lock().unwrap_or_else(PoisonError::into_inner).tally()
+        self.lock().tally()
+    }
+
+    fn lost(&self) -> [(&'static str, u64); 2] {
+        self.lock().lost()
     }
 
     fn workloads(&self, of: &[(u64, u32)]) -> Vec<Option<Workload>> {
-        self.lock().unwrap_or_else(PoisonError::into_inner).workloads(of)
+        self.lock().workloads(of)
     }
 }
 
 impl Counts {
     fn count(&mut self, event: &Event) {
         match event {
-            Event::Kernel(event) => self.records[usize::from(event.detail.signal())] += 1,
+            Event::Kernel(event) => self.records[usize::from(event.detail.number())] += 1,
             Event::SockHeld(_) => self.records[usize::from(signal::SOCK_HELD)] += 1,
             Event::Fact(fact) => self.count_fact(fact),
         }

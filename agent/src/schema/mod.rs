@@ -4,26 +4,26 @@
 //! New fields may come without a new version; a field never changes its meaning or its unit within one.
 
 mod build;
-mod detail;
 mod diagnosis;
 pub mod flow;
 mod gap;
+mod head;
 mod json;
 mod place;
 #[cfg(test)]
 pub(crate) mod sample;
 mod tcp;
 
+use std::borrow::Cow;
+
 use agent_model::event::{OwnerSource, TcpState};
 use agent_model::schema::{End, VERSION};
+use agent_model::signals::Sections;
 use agent_model::words::EventWord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-pub use self::detail::{
-    Exit, ListenerQueues, Memory, PacketDrop, Queue, Reset, Retransmit, StateChange, Trigger,
-};
 pub(crate) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
 pub use self::gap::{Gap, GapWord};
@@ -83,20 +83,9 @@ pub struct Line {
     pub process: Option<Owner>,
     /// The thread that worked on the socket at the event.
     pub current: Option<Thread>,
-    /// Of `retransmit` and `synack_retransmit`.
-    pub retransmit: Option<Retransmit>,
-    /// Of `reset_sent`.
-    pub reset: Option<Reset>,
-    /// Of `state_changed`.
-    pub state_change: Option<StateChange>,
-    /// Of `buf_limit_exceeded`.
-    pub memory: Option<Memory>,
-    /// Of `rcvqueue_full`.
-    pub queue: Option<Queue>,
-    /// Of `packet_dropped`.
-    pub drop: Option<PacketDrop>,
-    /// Of `synack_retransmit`, and of a listener's `state_changed` and `packet_dropped`.
-    pub listener: Option<ListenerQueues>,
+    /// What only its signal has to tell.
+    #[serde(flatten)]
+    pub sections: Sections,
     /// Of `synack_retransmit`, where its listener is known.
     pub outlook: Option<Outlook>,
     /// What a full TCP socket knew at the event.
@@ -171,9 +160,10 @@ pub enum LineError {
 
 /// What decides how the rest of a line is read.
 #[derive(Deserialize)]
-struct Head {
+struct Head<'a> {
     v: u32,
-    event: String,
+    #[serde(borrow)]
+    event: Cow<'a, str>,
 }
 
 impl Item {
@@ -182,10 +172,15 @@ impl Item {
         Self::Missed(Missed { v: VERSION, event: MissedWord::Missed, count })
     }
 
-    /// Reads one line.
+    /// Reads one line. Its head is among the first fields; only a line that cannot be read is read twice, for
+    /// what is wrong with it as a whole.
     pub fn parse(line: &[u8]) -> Result<Self, LineError> {
-        let head: Head = serde_json::from_slice(line)?;
-        match (head.v, head.event.as_str()) {
+        let read = head::first_fields(line).and_then(|head| Self::read(&head, line).ok());
+        read.map_or_else(|| Self::read(&serde_json::from_slice(line)?, line), Ok)
+    }
+
+    fn read(head: &Head, line: &[u8]) -> Result<Self, LineError> {
+        match (head.v, &*head.event) {
             (VERSION, "missed") => Ok(Self::Missed(serde_json::from_slice(line)?)),
             (VERSION, "lost" | "coalesced") => Ok(Self::Gap(serde_json::from_slice(line)?)),
             (VERSION, "diagnosis") => Ok(Self::Diagnosis(serde_json::from_slice(line)?)),

@@ -12,9 +12,13 @@ use agent_diagnose::{Certainty, Diagnosed, Diagnosis, Evidence, Phase};
 use agent_model::cause::Cause;
 use agent_model::event::{
     Detail, Direction, Endpoint, Exit, KernelEvent, Owned, Owner, OwnerSource, Pod, Process, RetransmitKind,
-    Segment, Tcp, TcpState, Thread,
+    Segment, Tcp, TcpFlags, TcpState, Thread,
 };
 use agent_model::fixture::endpoint;
+use agent_model::signals::{
+    BufLimitExceeded, PacketDropped, RcvqueueFull, ResetReceived, ResetSent, Retransmit, SockDestroyed,
+    StateChanged, SynackRetransmit,
+};
 use agent_model::timers::clock::Window;
 use agent_model::timers::{Outlook, Rule, Timer};
 
@@ -45,8 +49,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         realtime: 1_795_308_063_123_456_789,
         owner: None,
         place: Place::default(),
-        reset_reason: None,
-        drop_reason: None,
+        reason: None,
         stack: Arc::new([]),
         rto: None,
         stage: None,
@@ -147,14 +150,14 @@ pub(crate) fn tcp() -> Tcp {
 /// A third timeout on an open connection.
 pub(crate) fn timeout() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Established));
-    let detail = Detail::Retransmit {
+    let detail = Detail::Retransmit(Retransmit {
         kind: RetransmitKind::Timeout,
         err: 0,
         segments: 1,
         seq: 1000,
         end_seq: 1032,
-        tcp_flags: 0x18,
-    };
+        tcp_flags: TcpFlags(0x18),
+    });
     Observed {
         owner: Some(Owner { process: process(4711, "curl"), source: OwnerSource::Connect }),
         rto: Some(Duration::from_millis(1632)),
@@ -166,10 +169,10 @@ pub(crate) fn timeout() -> Observed {
 /// A connect to a port where nobody listens.
 pub(crate) fn no_socket() -> Observed {
     let endpoint = endpoint("198.51.100.2:81", "198.51.100.1:40000", None);
-    let trigger = Some(Segment { flags: 2, seq: 1, ack: 0, len: 0 });
-    let detail = Detail::ResetSent { reason: Some(1), stack: None, trigger, exit: None };
+    let trigger = Some(Segment { flags: TcpFlags::SYN, seq: 1, ack: 0, len: 0 });
+    let detail = Detail::ResetSent(ResetSent { reason: Some(1), stack: None, trigger, exit: None });
     Observed {
-        reset_reason: Some("NO_SOCKET".into()),
+        reason: Some("NO_SOCKET".into()),
         listener: Listening::Nobody,
         place: inferred(place()),
         ..observed(endpoint, detail, None)
@@ -188,10 +191,11 @@ pub(crate) fn oom_killed() -> Observed {
 
 fn aborted(exit: Exit) -> Observed {
     let endpoint = endpoint("[2001:db8::2]:8080", "[2001:db8::1]:40001", Some(TcpState::Close));
-    let detail = Detail::ResetSent { reason: Some(11), stack: Some(7), trigger: None, exit: Some(exit) };
+    let detail =
+        Detail::ResetSent(ResetSent { reason: Some(11), stack: Some(7), trigger: None, exit: Some(exit) });
     let mut observed = Observed {
         owner: Some(Owner { process: process(812, "payload-server"), source: OwnerSource::Lock }),
-        reset_reason: Some("TCP_ABORT_ON_CLOSE".into()),
+        reason: Some("TCP_ABORT_ON_CLOSE".into()),
         place: place(),
         stack: Arc::new(["tcp_send_active_reset".into(), "__tcp_close".into(), "tcp_close".into()]),
         ..observed(endpoint, detail, Some(&tcp()))
@@ -206,7 +210,7 @@ pub(crate) fn refused() -> Observed {
     Observed {
         owner: Some(Owner { process: process(4712, "nc"), source: OwnerSource::Connect }),
         place: Place::of("/system.slice/ssh.service", None),
-        ..observed(endpoint, Detail::ResetReceived, Some(&tcp()))
+        ..observed(endpoint, Detail::ResetReceived(ResetReceived), Some(&tcp()))
     }
 }
 
@@ -214,14 +218,14 @@ pub(crate) fn refused() -> Observed {
 pub(crate) fn synack() -> Observed {
     let mut endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::NewSynRecv));
     endpoint.request = true;
-    let detail = Detail::SynackRetransmit {
+    let detail = Detail::SynackRetransmit(SynackRetransmit {
         retransmits: 1,
         timeouts: 1,
         duplicate_syn: false,
         syn_queue: 17,
         accept_queue: 129,
         backlog: 128,
-    };
+    });
     Observed {
         owner: Some(Owner { process: process(900, "nginx"), source: OwnerSource::Listener }),
         rto: Some(Duration::from_secs(2)),
@@ -243,13 +247,13 @@ pub(crate) fn synack() -> Observed {
 /// `tcp_mem` is used up.
 pub(crate) fn out_of_memory() -> Observed {
     let endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Established));
-    let detail = Detail::BufLimitExceeded {
+    let detail = Detail::BufLimitExceeded(BufLimitExceeded {
         direction: Direction::Receive,
         allocated: 16_385,
         protocol: "TCP".into(),
         pressure: Some(true),
         memory_cgroup: Some(4711),
-    };
+    });
     observed(endpoint, detail, Some(&tcp()))
 }
 
@@ -257,26 +261,31 @@ pub(crate) fn out_of_memory() -> Observed {
 pub(crate) fn dropped() -> Observed {
     let mut endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Listen));
     endpoint.request = true;
-    let detail = Detail::PacketDropped { reason: 40, truesize: 768, accept_queue: 129, backlog: 128 };
-    Observed { drop_reason: Some("TCP_LISTEN_OVERFLOW".into()), ..observed(endpoint, detail, None) }
+    let detail =
+        Detail::PacketDropped(PacketDropped { reason: 40, truesize: 768, accept_queue: 129, backlog: 128 });
+    Observed { reason: Some("TCP_LISTEN_OVERFLOW".into()), ..observed(endpoint, detail, None) }
 }
 
 /// A ping socket that nobody reads.
 pub(crate) fn queue_full() -> Observed {
     let mut endpoint = endpoint("198.51.100.2:7", "0.0.0.0:0", Some(TcpState::Close));
     endpoint.protocol = 1;
-    observed(endpoint, Detail::RcvqueueFull { truesize: 768, rmem_alloc: 213_000, rcvbuf: 212_992 }, None)
+    observed(
+        endpoint,
+        Detail::RcvqueueFull(RcvqueueFull { truesize: 768, rmem_alloc: 213_000, rcvbuf: 212_992 }),
+        None,
+    )
 }
 
 /// A connection given up.
 pub(crate) fn timed_out() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Established));
-    let detail = Detail::StateChanged {
+    let detail = Detail::StateChanged(StateChanged {
         old: TcpState::Established,
         new: TcpState::Close,
         accept_queue: 0,
         backlog: 0,
-    };
+    });
     let mut tcp = tcp();
     tcp.raw.err = libc::ETIMEDOUT;
     observed(endpoint, detail, Some(&tcp))
@@ -285,15 +294,19 @@ pub(crate) fn timed_out() -> Observed {
 /// A listener that closes.
 pub(crate) fn listener_closed() -> Observed {
     let endpoint = endpoint("[::]:80", "[::]:0", Some(TcpState::Listen));
-    let detail =
-        Detail::StateChanged { old: TcpState::Listen, new: TcpState::Close, accept_queue: 3, backlog: 128 };
+    let detail = Detail::StateChanged(StateChanged {
+        old: TcpState::Listen,
+        new: TcpState::Close,
+        accept_queue: 3,
+        backlog: 128,
+    });
     observed(endpoint, detail, Some(&tcp()))
 }
 
 /// The end of a socket.
 pub(crate) fn destroyed() -> Observed {
     let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Close));
-    observed(endpoint, Detail::SockDestroyed, Some(&tcp()))
+    observed(endpoint, Detail::SockDestroyed(SockDestroyed), Some(&tcp()))
 }
 
 /// Why the third timeout's connection waits.

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use agent_common::signal::{Hook, Probe};
-use agent_model::event::{Fact, HostFacts};
+use agent_model::event::{Detail, Fact, HostFacts};
+use agent_model::signals::ResetSent;
 use agent_model::words::EventWord;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -61,10 +62,10 @@ fn what_an_event_cannot_have_is_left_out() {
 #[test]
 fn an_unnamed_reason_is_a_number_and_an_absent_one_absent() {
     let mut observed = sample::no_socket();
-    observed.reset_reason = None;
+    observed.reason = None;
     assert_eq!(json(&observed)["reset"]["reason"], "1");
-    observed.event.detail =
-        agent_model::event::Detail::ResetSent { reason: None, stack: None, trigger: None, exit: None };
+    let bare = ResetSent { reason: None, stack: None, trigger: None, exit: None };
+    observed.event.detail = Detail::ResetSent(bare);
     assert_eq!(json(&observed)["reset"].get("reason"), None);
 }
 

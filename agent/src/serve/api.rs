@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::desk::Desk;
 use super::feed::{Feed, FeedItem, Reader};
 use super::http::{TextBody, refuse_method, text, typed};
 use super::listener::{Limits, Stop};
@@ -53,6 +54,7 @@ pub(super) struct Api {
     feed: Feed,
     host: Arc<HostFacts>,
     answers: Arc<dyn Answers>,
+    desk: Desk,
     streams: Arc<Semaphore>,
     stop: Stop,
 }
@@ -82,7 +84,8 @@ pub(super) type ApiBody = Either<TextBody, Lines>;
 impl Api {
     pub(super) fn new(services: Services, stop: Stop) -> Self {
         let Services { metrics, feed, host, answers } = services;
-        Self { metrics, feed, host, answers, streams: Arc::new(Semaphore::new(STREAMS)), stop }
+        let (desk, streams) = (Desk::new(), Arc::new(Semaphore::new(STREAMS)));
+        Self { metrics, feed, host, answers, desk, streams, stop }
     }
 
     /// Answers one request.
@@ -96,7 +99,7 @@ impl Api {
             "/v1/advise" => self.advise().await.map(Either::Left),
             "/v1/families" => self.families().await.map(Either::Left),
             "/v1/why.svg" => self.picture(request.uri().query().unwrap_or_default()).await.map(Either::Left),
-            "/v1/top" => self.top().map(Either::Left),
+            "/v1/top" => self.on_desk(Self::top).await.map(Either::Left),
             "/v1/status" => self.status().map(Either::Left),
             _ => text(
                 StatusCode::NOT_FOUND,
@@ -122,6 +125,12 @@ impl Api {
         }
     }
 
+    /// An answer that may have to wait.
+    async fn on_desk<T: Send + 'static>(&self, work: impl FnOnce(&Self) -> T + Send + 'static) -> T {
+        let api = self.clone();
+        self.desk.run(move || work(&api)).await
+    }
+
     fn top(&self) -> Response<TextBody> {
         let (lost, coalesced) = match self.metrics.losses() {
             Ok(losses) => losses,
@@ -139,12 +148,14 @@ impl Api {
 
     async fn advise(&self) -> Response<TextBody> {
         self.answers.look(Duration::ZERO).await;
-        typed(StatusCode::OK, "application/json", json_line(&self.answers.gathered()))
+        self.on_desk(|api| typed(StatusCode::OK, "application/json", json_line(&api.answers.gathered())))
+            .await
     }
 
     async fn families(&self) -> Response<TextBody> {
         self.answers.look(Duration::ZERO).await;
-        typed(StatusCode::OK, "application/json", json_line(&self.answers.families()))
+        self.on_desk(|api| typed(StatusCode::OK, "application/json", json_line(&api.answers.families())))
+            .await
     }
 
     async fn why(&self, query: &str) -> Response<TextBody> {
@@ -155,16 +166,12 @@ impl Api {
         self.report(query, |report| typed(StatusCode::OK, "image/svg+xml", svg::draw(report))).await
     }
 
-    async fn report(
-        &self,
-        query: &str,
-        answer: impl FnOnce(&WhyReport) -> Response<TextBody>,
-    ) -> Response<TextBody> {
+    async fn report(&self, query: &str, answer: fn(&WhyReport) -> Response<TextBody>) -> Response<TextBody> {
         let wanted = match Wanted::parse(query) {
             Ok(wanted) => wanted,
             Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        match self.ask(&wanted).await {
+        match self.ask(wanted).await {
             Some(report) => answer(&report),
             None => text(StatusCode::NOT_FOUND, NO_MATCH),
         }
@@ -172,14 +179,18 @@ impl Api {
 
     /// A walk tells how the living stand. Whoever asks for the last event alone, and finds it was a death, need
     /// not wait for one: while thousands die, it takes seconds.
-    async fn ask(&self, wanted: &Wanted) -> Option<WhyReport> {
-        if *wanted == Wanted::default()
-            && let Some(dead) = self.answers.why(wanted).filter(|report| !report.alive)
+    async fn ask(&self, wanted: Wanted) -> Option<WhyReport> {
+        if wanted == Wanted::default()
+            && let Some(dead) = self.why_now(wanted.clone()).await.filter(|report| !report.alive)
         {
             return Some(dead);
         }
         self.answers.look(OLD_ENOUGH).await;
-        self.answers.why(wanted)
+        self.why_now(wanted).await
+    }
+
+    async fn why_now(&self, wanted: Wanted) -> Option<WhyReport> {
+        self.on_desk(move |api| api.answers.why(&wanted)).await
     }
 
     fn events(&self, query: &str) -> Response<ApiBody> {

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::desk::Desk;
 use super::listener::Limits;
 use crate::metrics::{Format, Metrics};
 
@@ -46,32 +47,45 @@ pub(super) fn refuse_method<B>(request: &Request<B>) -> Option<Response<TextBody
     Some(response)
 }
 
-/// Answers one request.
-pub(super) async fn handle<B>(metrics: Arc<Metrics>, request: Request<B>) -> Response<TextBody> {
-    if let Some(refusal) = refuse_method(&request) {
-        return refusal;
+/// What it answers from.
+#[derive(Clone, Debug)]
+pub(super) struct Web {
+    metrics: Arc<Metrics>,
+    desk: Desk,
+}
+
+impl Web {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, desk: Desk::new() }
     }
-    match request.uri().path() {
-        "/" => text(StatusCode::OK, INDEX),
-        "/metrics" => scrape(metrics, format(&request)).await,
-        "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => ready(&metrics),
-        _ => text(StatusCode::NOT_FOUND, "not found\n"),
+
+    /// Answers one request.
+    pub(super) async fn handle<B>(self, request: Request<B>) -> Response<TextBody> {
+        if let Some(refusal) = refuse_method(&request) {
+            return refusal;
+        }
+        match request.uri().path() {
+            "/" => text(StatusCode::OK, INDEX),
+            "/metrics" => self.scrape(format(&request)).await,
+            "/healthz" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => ready(&self.metrics),
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    /// Reading the kernel's maps takes milliseconds on a large host.
+    async fn scrape(self, format: Format) -> Response<TextBody> {
+        let Self { metrics, desk } = self;
+        match desk.run(move || metrics.render(format)).await {
+            Ok(page) => typed(StatusCode::OK, format.content_type(), page),
+            Err(error) => failed(&error.into()),
+        }
     }
 }
 
 fn format<B>(request: &Request<B>) -> Format {
     let accepted = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     Format::negotiate(&accepted.collect::<Vec<_>>().join(","))
-}
-
-/// Reading the kernel's maps takes milliseconds on a large host: not on a thread that serves others.
-async fn scrape(metrics: Arc<Metrics>, format: Format) -> Response<TextBody> {
-    match tokio::task::spawn_blocking(move || metrics.render(format)).await {
-        Ok(Ok(page)) => typed(StatusCode::OK, format.content_type(), page),
-        Ok(Err(error)) => failed(&anyhow::Error::from(error)),
-        Err(error) => failed(&anyhow::Error::from(error)),
-    }
 }
 
 fn failed(error: &anyhow::Error) -> Response<TextBody> {
@@ -99,7 +113,7 @@ mod tests {
 
     async fn get(metrics: Metrics, path: &str, accept: &str) -> (StatusCode, String, String) {
         let request = Request::get(path).header(ACCEPT, accept).body(()).unwrap();
-        let response = handle(Arc::new(metrics), request).await;
+        let response = Web::new(Arc::new(metrics)).handle(request).await;
         let (status, kind) =
             (response.status(), response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned());
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -141,7 +155,7 @@ mod tests {
         assert_eq!(get(metrics(busy(), host()), "/v1/events", "*/*").await.0, StatusCode::NOT_FOUND);
         assert!(get(metrics(busy(), host()), "/", "*/*").await.2.contains("/metrics"));
         let post = Request::post("/metrics").body(()).unwrap();
-        let response = handle(Arc::new(metrics(busy(), host())), post).await;
+        let response = Web::new(Arc::new(metrics(busy(), host()))).handle(post).await;
         assert_eq!(
             (response.status(), &response.headers()[ALLOW]),
             (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("GET, HEAD"))

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
 
+use agent_source::blocking;
 use http_body_util::Either;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -23,7 +24,11 @@ pub(super) async fn handle<B>(api: Api, request: Request<B>) -> Response<ApiBody
         let told = "only as localhost or a loopback address: another site's name leads here\n";
         text(StatusCode::FORBIDDEN, told).map(Either::Left)
     } else if request.uri().path() == "/" {
-        refuse_method(&request).unwrap_or_else(page).map(Either::Left)
+        match refuse_method(&request) {
+            Some(refusal) => refusal,
+            None => blocking::run(page).await,
+        }
+        .map(Either::Left)
     } else {
         api.handle(request).await
     };

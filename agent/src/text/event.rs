@@ -1,18 +1,20 @@
 //! The first words of a line: what happened, of which kind.
 
 use agent_model::escape::Escaped;
+use agent_model::signals::{BufLimitExceeded, reset_sent, retransmit, state_changed};
 use agent_model::words;
 
-use crate::schema::{Line, Memory, Reset, Retransmit, StateChange};
+use crate::schema::Line;
 
 /// `retransmit timeout #3 rto 1.632s`, `reset sent NO_SOCKET`, `state changed ESTABLISHED > CLOSE`.
 pub(super) fn words(line: &Line) -> String {
+    let sections = &line.sections;
     let mut words = line.event.as_str().replace('_', " ");
     for more in [
-        line.retransmit.as_ref().map(|sent| retransmit(line, sent)),
-        line.reset.as_ref().map(reset),
-        line.memory.as_ref().map(memory),
-        line.state_change.as_ref().map(state_change),
+        sections.retransmit.as_ref().map(|sent| retransmit(line, sent)),
+        sections.reset.as_ref().map(reset),
+        sections.memory.as_ref().map(memory),
+        sections.state_change.as_ref().map(state_change),
     ] {
         let Some(more) = more.filter(|more| !more.is_empty()) else { continue };
         words.push(' ');
@@ -22,7 +24,7 @@ pub(super) fn words(line: &Line) -> String {
 }
 
 /// The timeout is told where it had to do with the resend.
-fn retransmit(line: &Line, sent: &Retransmit) -> String {
+fn retransmit(line: &Line, sent: &retransmit::Section) -> String {
     let kind = words::kind(sent.kind);
     let kind = if line.event.as_str().starts_with(kind) { "" } else { kind };
     let stage = sent.stage.map(|stage| format!("#{stage}"));
@@ -31,15 +33,15 @@ fn retransmit(line: &Line, sent: &Retransmit) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-fn reset(reset: &Reset) -> String {
+fn reset(reset: &reset_sent::Section) -> String {
     reset.reason.as_deref().map(|reason| Escaped(reason).to_string()).unwrap_or_default()
 }
 
-fn memory(memory: &Memory) -> String {
+fn memory(memory: &BufLimitExceeded) -> String {
     format!("{} {}", Escaped(&memory.protocol), words::direction(memory.direction))
 }
 
-fn state_change(change: &StateChange) -> String {
+fn state_change(change: &state_changed::Section) -> String {
     format!("{} > {}", words::state(change.old), words::state(change.new))
 }
 

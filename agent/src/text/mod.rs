@@ -9,9 +9,10 @@ mod what;
 
 use agent_diagnose::Phase;
 use agent_model::escape::{Escaped, is_plain};
-use agent_model::event::OwnerSource;
+use agent_model::event::{Direction, OwnerSource};
 use agent_model::schema::End;
-use agent_model::words::{self, EventWord};
+use agent_model::signals::{Mark, Sections, Way};
+use agent_model::words;
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
 
@@ -241,29 +242,26 @@ fn process(owner: Option<&Owner>) -> String {
 
 /// Which way the segment went, or the memory that was asked for.
 fn arrow(line: &Line) -> &'static str {
-    match line.event {
-        EventWord::ResetReceived | EventWord::RcvqueueFull | EventWord::PacketDropped => "<-",
-        EventWord::ResetSent if line.reset.as_ref().is_some_and(|reset| !reset.active) => "<-",
-        EventWord::BufLimitExceeded if line.memory.as_ref().is_some_and(what::is_receive) => "<-",
-        EventWord::StateChanged | EventWord::SockDestroyed => "--",
-        EventWord::Retransmit
-        | EventWord::SynackRetransmit
-        | EventWord::ResetSent
-        | EventWord::BufLimitExceeded => "->",
+    let Sections { reset, memory, .. } = &line.sections;
+    let is_answer = reset.as_ref().is_some_and(|reset| !reset.active);
+    let is_receive = memory.as_ref().is_some_and(|memory| memory.direction == Direction::Receive);
+    match line.event.way() {
+        _ if is_answer || is_receive => "<-",
+        Way::In => "<-",
+        Way::Out => "->",
+        Way::Nowhere => "--",
     }
 }
 
 fn style(line: &Line) -> Style {
-    match line.event {
-        EventWord::Retransmit if line.retransmit.as_ref().is_some_and(|sent| sent.stage.is_none()) => PLAIN,
-        EventWord::Retransmit | EventWord::SynackRetransmit => YELLOW,
-        EventWord::ResetSent | EventWord::ResetReceived => RED,
-        EventWord::BufLimitExceeded | EventWord::RcvqueueFull | EventWord::PacketDropped => MAGENTA,
-        EventWord::StateChanged
-            if line.state_change.as_ref().is_some_and(|change| change.error.is_some()) =>
-        {
-            RED
-        }
-        EventWord::StateChanged | EventWord::SockDestroyed => DIM,
+    let Sections { retransmit, state_change, .. } = &line.sections;
+    match line.event.mark() {
+        Mark::Repeat if retransmit.as_ref().is_some_and(|sent| sent.stage.is_none()) => PLAIN,
+        Mark::Repeat => YELLOW,
+        Mark::Reset => RED,
+        Mark::Shortage => MAGENTA,
+        Mark::Step if state_change.as_ref().is_some_and(|change| change.error.is_some()) => RED,
+        Mark::Step => DIM,
+        Mark::Recovery => BOLD,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+use parking_lot::Mutex;
 
 /// Addresses remembered; further ones keep their numbers.
 const KNOWN: usize = 4096;
@@ -37,7 +39,7 @@ impl Names {
 
     /// The host's name, if it is known by now.
     pub(super) fn of(&self, address: IpAddr) -> Option<Arc<str>> {
-        let mut known = lock(&self.known);
+        let mut known = self.known.lock();
         if let Some(name) = known.get(&address) {
             return name.clone();
         }
@@ -53,12 +55,8 @@ fn answer(questions: &Receiver<IpAddr>, known: &Mutex<Known>, resolve: impl Fn(I
     for address in questions {
         // A host without a name is called by its number.
         let name = resolve(address).filter(|name| name.parse::<IpAddr>().is_err());
-        lock(known).insert(address, name.map(Into::into));
+        known.lock().insert(address, name.map(Into::into));
     }
-}
-
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 use agent_model::escape::is_plain;
 use agent_model::event::{Fact, HostFacts};
+use agent_model::golden;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::{Clock, Field, Item, Line, LineStyle, Text};
-use crate::golden;
 use crate::schema::{Gap, sample};
 
 fn text(colour: bool) -> Text {
@@ -102,7 +102,9 @@ fn colour_only_when_asked_for() {
 #[test]
 fn a_failed_resend_names_its_error() {
     let mut observed = sample::timeout();
-    let agent_model::event::Detail::Retransmit { err, .. } = &mut observed.event.detail else {
+    let agent_model::event::Detail::Retransmit(agent_model::signals::Retransmit { err, .. }) =
+        &mut observed.event.detail
+    else {
         unreachable!()
     };
     *err = -libc::EHOSTUNREACH;
@@ -120,8 +122,8 @@ proptest! {
         let mut observed = sample::out_of_memory();
         observed.owner = sample::timeout().owner;
         observed.owner.as_mut().unwrap().process.comm = comm.as_str().into();
-        observed.reset_reason = Some(comm.as_str().into());
-        let agent_model::event::Detail::BufLimitExceeded { protocol: name, .. } = &mut observed.event.detail else {
+        observed.reason = Some(comm.as_str().into());
+        let agent_model::event::Detail::BufLimitExceeded(agent_model::signals::BufLimitExceeded { protocol: name, .. }) = &mut observed.event.detail else {
             unreachable!()
         };
         *name = protocol.as_str().into();

@@ -4,15 +4,14 @@
 use std::time::Duration;
 
 use agent_model::escape::Escaped;
-use agent_model::event::{Direction, RetransmitKind, TcpState};
+use agent_model::event::{RetransmitKind, TcpFlags, TcpState};
+use agent_model::signals::reset_sent::{self, ExitSection};
+use agent_model::signals::{ListenerQueues, RcvqueueFull, packet_dropped, retransmit};
 use agent_model::units::wait;
 use agent_model::words;
 use agent_model::words::EventWord;
 
-use crate::schema::{
-    Deadline, Exit, Gap, GapWord, Line, ListenerQueues, Memory, PacketDrop, Queue, Reset, Retransmit, Tcp,
-    Totals,
-};
+use crate::schema::{Deadline, Gap, GapWord, Line, Tcp, Totals};
 
 /// A SYN that the kernel found no socket for, or a port without a listener after all were looked at.
 const NOBODY: &str = "nobody listens";
@@ -23,18 +22,23 @@ pub(super) fn words(line: &Line) -> String {
     if line.stands_for > 1 {
         notes.push(format!("{} events", line.stands_for));
     }
-    match line.event {
-        EventWord::Retransmit => retransmit(line, &mut notes),
-        EventWord::SynackRetransmit | EventWord::StateChanged => changed(line, &mut notes),
-        EventWord::ResetSent => reset_sent(line, &mut notes),
-        EventWord::ResetReceived => reset_received(line, &mut notes),
-        EventWord::BufLimitExceeded => notes.extend(line.memory.as_ref().map(memory)),
-        EventWord::RcvqueueFull => notes.extend(line.queue.as_ref().map(|queue| full(line, queue))),
-        EventWord::PacketDropped => dropped(line, &mut notes),
-        EventWord::SockDestroyed => notes.extend(line.totals.as_ref().map(totals)),
-    }
+    own(line, &mut notes);
     notes.join(", ")
 }
+
+macro_rules! by_word {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        /// One function a signal, of its name.
+        fn own(line: &Line, notes: &mut Vec<String>) {
+            match line.event { $(EventWord::$Variant => $word(line, notes),)* }
+        }
+    };
+}
+
+agent_common::signals! { by_word }
 
 /// Events that have no line of their own.
 pub(super) fn gap(gap: &Gap) -> String {
@@ -51,13 +55,8 @@ pub(super) fn gap(gap: &Gap) -> String {
     }
 }
 
-/// Whether the refused memory was for what comes in.
-pub(super) fn is_receive(memory: &Memory) -> bool {
-    memory.direction == Direction::Receive
-}
-
 fn retransmit(line: &Line, notes: &mut Vec<String>) {
-    let Some(sent) = &line.retransmit else { return };
+    let Some(sent) = &line.sections.retransmit else { return };
     notes.extend(failure(sent));
     let Some(tcp) = &line.tcp else { return };
     bytes(notes, &[(tcp.unacked_bytes, "unacked"), (tcp.unsent_bytes, "unsent")]);
@@ -67,7 +66,7 @@ fn retransmit(line: &Line, notes: &mut Vec<String>) {
     circumstances(tcp, notes);
 }
 
-fn failure(sent: &Retransmit) -> Option<String> {
+fn failure(sent: &retransmit::Section) -> Option<String> {
     match sent.err {
         0 => None,
         1 => Some("dropped by the local queue".to_owned()),
@@ -82,12 +81,16 @@ fn circumstances(tcp: &Tcp, notes: &mut Vec<String>) {
     notes.extend(tcp.soft_error.as_ref().map(|error| format!("{} by ICMP", Escaped(error))));
 }
 
-fn changed(line: &Line, notes: &mut Vec<String>) {
-    let error = line.state_change.as_ref().and_then(|change| change.error.as_ref());
-    notes.extend(error.map(|error| Escaped(error).to_string()));
-    notes.extend(line.listener.iter().flat_map(queues));
+fn synack_retransmit(line: &Line, notes: &mut Vec<String>) {
+    notes.extend(line.sections.listener.iter().flat_map(queues));
     let deadline = line.outlook.as_ref().and_then(|outlook| outlook.deadline.as_ref());
     notes.extend(deadline.map(|deadline| given_up(line, deadline)));
+}
+
+fn state_changed(line: &Line, notes: &mut Vec<String>) {
+    let error = line.sections.state_change.as_ref().and_then(|change| change.error.as_ref());
+    notes.extend(error.map(|error| Escaped(error).to_string()));
+    notes.extend(line.sections.listener.iter().flat_map(queues));
 }
 
 /// How long a half-open connection has left.
@@ -106,7 +109,7 @@ fn queues(listener: &ListenerQueues) -> impl Iterator<Item = String> {
 }
 
 fn reset_sent(line: &Line, notes: &mut Vec<String>) {
-    let Some(reset) = &line.reset else { return };
+    let Some(reset) = &line.sections.reset else { return };
     notes.extend(reset.exit.as_ref().map(exit));
     let meaning = reset.reason.as_deref().and_then(|reason| meaning(reason, reset));
     notes.extend(meaning.map(str::to_owned));
@@ -120,19 +123,19 @@ fn reset_sent(line: &Line, notes: &mut Vec<String>) {
 }
 
 /// How its process ended.
-fn exit(exit: &Exit) -> String {
+fn exit(exit: &ExitSection) -> String {
     match exit {
-        Exit { oom: true, .. } => "killed by the OOM killer".to_owned(),
-        Exit { signal: Some(signal), .. } => format!("killed by {signal}"),
-        Exit { status, .. } => format!("exited with status {}", status.unwrap_or_default()),
+        ExitSection { oom: true, .. } => "killed by the OOM killer".to_owned(),
+        ExitSection { signal: Some(signal), .. } => format!("killed by {signal}"),
+        ExitSection { status, .. } => format!("exited with status {}", status.unwrap_or_default()),
     }
 }
 
 /// What the kernel's reason says by itself (`include/net/rstreason.h`, and the places that give it).
-fn meaning(reason: &str, reset: &Reset) -> Option<&'static str> {
+fn meaning(reason: &str, reset: &reset_sent::Section) -> Option<&'static str> {
     let trigger = reset.trigger.as_ref();
     Some(match reason {
-        "NO_SOCKET" if trigger.is_some_and(|segment| segment.flags == "SYN") => NOBODY,
+        "NO_SOCKET" if trigger.is_some_and(|segment| segment.flags == TcpFlags::SYN) => NOBODY,
         "NO_SOCKET" => "no such connection",
         "TCP_INVALID_ACK_SEQUENCE" => "the answer to our SYN acknowledges something else",
         "TCP_RFC7323_PAWS" => "timestamp out of range in the answer to our SYN",
@@ -166,15 +169,17 @@ fn reset_received(line: &Line, notes: &mut Vec<String>) {
     }
 }
 
-fn memory(memory: &Memory) -> String {
+fn buf_limit_exceeded(line: &Line, notes: &mut Vec<String>) {
+    let Some(memory) = &line.sections.memory else { return };
     let pressure = if memory.pressure == Some(true) { ", under pressure" } else { "" };
-    format!("{} pages in use by {}{pressure}", memory.allocated_pages, Escaped(&memory.protocol))
+    let protocol = Escaped(&memory.protocol);
+    notes.push(format!("{} pages in use by {protocol}{pressure}", memory.allocated));
 }
 
-fn dropped(line: &Line, notes: &mut Vec<String>) {
-    let Some(PacketDrop { reason, truesize: _ }) = &line.drop else { return };
+fn packet_dropped(line: &Line, notes: &mut Vec<String>) {
+    let Some(packet_dropped::Section { reason, truesize: _ }) = &line.sections.drop else { return };
     notes.extend(drop_meaning(reason).map(str::to_owned));
-    notes.extend(line.listener.iter().flat_map(queues));
+    notes.extend(line.sections.listener.iter().flat_map(queues));
     let Some(tcp) = &line.tcp else { return };
     notes.push(format!("receive memory {} of {}", tcp.rmem_alloc, tcp.rcvbuf));
     bytes(notes, &[(tcp.unread_bytes, "unread")]);
@@ -193,13 +198,14 @@ fn drop_meaning(reason: &str) -> Option<&'static str> {
     })
 }
 
-fn full(line: &Line, queue: &Queue) -> String {
-    let Queue { rmem_alloc, rcvbuf, truesize } = queue;
+fn rcvqueue_full(line: &Line, notes: &mut Vec<String>) {
+    let Some(RcvqueueFull { rmem_alloc, rcvbuf, truesize }) = &line.sections.queue else { return };
     let protocol = line.protocol.map(|number| format!("IP protocol {number}, ")).unwrap_or_default();
-    format!("{protocol}{rmem_alloc} of {rcvbuf} in use, {truesize} more refused")
+    notes.push(format!("{protocol}{rmem_alloc} of {rcvbuf} in use, {truesize} more refused"));
 }
 
-fn totals(totals: &Totals) -> String {
+fn sock_destroyed(line: &Line, notes: &mut Vec<String>) {
+    let Some(totals) = &line.totals else { return };
     let Totals { segments, failed, resets_sent, resets_received, buf_limit_exceeded, dropped } = totals;
     let counts = [
         (segments.values().fold(0, |sum: u32, count| sum.saturating_add(*count)), "sent again"),
@@ -209,9 +215,7 @@ fn totals(totals: &Totals) -> String {
         (*buf_limit_exceeded, "memory refusals"),
         (*dropped, "segments dropped"),
     ];
-    let mut notes = Vec::new();
-    bytes(&mut notes, &counts);
-    notes.join(", ")
+    bytes(notes, &counts);
 }
 
 /// What there is any of.

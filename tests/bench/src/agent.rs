@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use std::{env, ops, thread};
 
@@ -54,12 +56,17 @@ pub fn cost(fdinfo: &str) -> Result<Cost> {
 /// Every event gets a record, however many there are.
 pub const UNLIMITED: &[&str] = &["--storm-rate", "0"];
 
+/// Begins the line that tells how long the pipeline was held (`agent/src/live/holds.rs`).
+const HOLDS: &str = "longest holds of the pipeline in us:";
+
 /// A running agent; it ends with this value.
 #[derive(Debug)]
 pub struct Agent {
     child: Child,
     socket: PathBuf,
     metrics: SocketAddr,
+    /// What it says after that.
+    said: Receiver<String>,
 }
 
 impl Agent {
@@ -69,8 +76,8 @@ impl Agent {
         let mut command = command(subject, &socket);
         command.args(options);
         let mut child = command.stdout(Stdio::null()).spawn().context("start tcpwhy")?;
-        let metrics = address(child.stderr.take().context("its standard error")?)?;
-        Ok(Self { child, socket, metrics })
+        let (metrics, said) = address(child.stderr.take().context("its standard error")?)?;
+        Ok(Self { child, socket, metrics, said })
     }
 
     /// Its process.
@@ -97,6 +104,28 @@ impl Agent {
         let mut text = String::new();
         http::get(stream, "/metrics").read_to_string(&mut text).context("scrape the agent")?;
         Ok((Metrics::parse(&text), start.elapsed()))
+    }
+
+    /// Asks it on its query socket.
+    pub fn ask(&self, question: &str) -> Result<String> {
+        let stream = UnixStream::connect(&self.socket).context("connect to the query socket")?;
+        let mut text = String::new();
+        http::get(stream, question).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// Ends it; how long each kind of question has held its pipeline at most, in milliseconds. It says so at the end
+    /// if its log has the level `debug`.
+    pub fn holds(mut self) -> Result<Vec<(String, f64)>> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).context("end the agent")?;
+        self.child.wait().context("wait for the agent's end")?;
+        let line = self.said.iter().find_map(|line| Some(line.split_once(HOLDS)?.1.to_owned()));
+        let line = line.context("the agent does not tell how long its pipeline was held")?;
+        let hold = |part: &str| {
+            let (what, longest) = part.trim().split_once(' ').with_context(|| line.clone())?;
+            Ok((what.to_owned(), longest.parse::<f64>().with_context(|| line.clone())? / 1000.0))
+        };
+        line.split(',').map(hold).collect()
     }
 
     /// What each of its programs has cost so far.
@@ -164,14 +193,16 @@ pub fn socket() -> PathBuf {
 }
 
 /// Waits for the line that names the metrics; reads on, so that the agent never waits for its reader.
-fn address(errors: ChildStderr) -> Result<SocketAddr> {
+fn address(errors: ChildStderr) -> Result<(SocketAddr, Receiver<String>)> {
     let mut lines = BufReader::new(errors).lines().map_while(Result::ok);
     let found = lines.by_ref().find_map(|line| {
         let (_, rest) = line.split_once("http://")?;
         rest.split_once("/metrics")?.0.parse().ok()
     });
-    thread::spawn(move || lines.for_each(drop));
-    found.context("the agent ended before it served its metrics")
+    let (tell, said) = mpsc::channel();
+    // Nobody may listen.
+    thread::spawn(move || lines.for_each(|line| drop(tell.send(line))));
+    Ok((found.context("the agent ended before it served its metrics")?, said))
 }
 
 /// Names of all loaded programs by their ids.

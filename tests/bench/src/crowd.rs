@@ -27,7 +27,7 @@ const EACH: usize = 10_000;
 const FEW: usize = CONNECTIONS / 10;
 /// Pods with a container each, and events of their own.
 const WORKLOADS: usize = 200;
-/// Scrapes of which the median is told.
+/// Scrapes of which the median is reported.
 const ROUNDS: usize = 9;
 /// Connects of one millisecond: timers of all at once would fill the ring.
 const PACE: usize = 4;

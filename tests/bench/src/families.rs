@@ -19,7 +19,7 @@ use crate::agent::{Agent, Cost, UNLIMITED};
 use crate::noop::Noop;
 use crate::table::{Row, Table, median};
 
-/// Rounds of which the median is told.
+/// Rounds of which the median is reported.
 const ROUNDS: usize = 5;
 /// Processes, and packets, of a round.
 const EVENTS: usize = 2000;
@@ -29,7 +29,7 @@ const HOOK: f64 = 150.0;
 const FILES: usize = 100_000;
 /// Of one process: below the limit that any may have.
 const EACH: usize = 12_500;
-/// Walks of which the median is told.
+/// Walks of which the median is reported.
 const WALKS: usize = 3;
 /// ms.
 const WALK: f64 = 50.0;
@@ -130,7 +130,7 @@ fn child(act: fn()) {
     }
 }
 
-/// Dropped for a reason that is not told.
+/// Dropped for a reason that has no event.
 fn unheard(netns: &Netns) {
     netns.run(|| {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");

@@ -8,6 +8,7 @@ mod agent;
 mod bpftrace;
 mod crowd;
 mod families;
+mod holds;
 mod load;
 mod machine;
 mod noop;
@@ -38,10 +39,11 @@ struct Subject {
 type Measure = fn(&Subject, &mut Table) -> Result<()>;
 
 /// All that is measured; who names parts gets these alone.
-const PARTS: [(&str, Measure); 6] = [
+const PARTS: [(&str, Measure); 7] = [
     ("programs", programs::measure),
     ("slowdown", slowdown::measure),
     ("storm", storm::measure),
+    ("holds", holds::measure),
     ("resident", resident::measure),
     ("crowd", crowd::measure),
     ("families", families::measure),

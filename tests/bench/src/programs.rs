@@ -16,7 +16,7 @@ use crate::table::{Row, Table, median};
 const ROUNDS: usize = 7;
 /// Events of a round. The longest records of as many fit the ring while nobody reads.
 const EVENTS: usize = 2000;
-/// Events of a storm: ten times as many as may be told.
+/// Events of a storm: ten times as many as may have a record.
 const STORM: usize = 40_000;
 /// Connections that send again, and how often each does.
 const STALLED: (usize, u64) = (800, 3);

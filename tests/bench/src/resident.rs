@@ -20,7 +20,7 @@ use crate::table::{Row, Table, median};
 const STALLED: usize = 9000;
 /// How long an idle agent is watched.
 const IDLE: Duration = Duration::from_secs(5);
-/// Starts and scrapes of which the median is told.
+/// Starts and scrapes of which the median is reported.
 const ROUNDS: usize = 5;
 
 /// Measures all.

@@ -83,7 +83,7 @@ fn stood(agent: &Agent, netns: &Netns, events: usize) -> Result<Stood> {
     })
 }
 
-/// The same storm as users have it: most of it is told by lines that stand for many.
+/// The same storm as users have it: most events share a line that stands for many.
 fn limited(subject: &Subject, table: &mut Table) -> Result<()> {
     let (agent, netns) = (Agent::start(subject, &[])?, Netns::new());
     let meter = Meter::new(&netns);

@@ -14,9 +14,6 @@ use super::program;
 use crate::live::Silent;
 use crate::wait::{self, PATIENCE};
 
-/// Far longer than the agent keeps a line.
-const SOON: Duration = Duration::from_secs(5);
-
 /// Runs a command to its end.
 pub fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(program());
@@ -67,10 +64,10 @@ impl Running {
         }
     }
 
-    /// The same of a line that a timer is to cause, soon after its scene.
+    /// The same of a line that a timer is to cause.
     pub fn told(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
         loop {
-            let line = self.lines.recv_timeout(SOON).map_err(|_| Silent)?;
+            let line = self.lines.recv_timeout(PATIENCE).map_err(|_| Silent)?;
             if wanted(&line) {
                 return Ok(line);
             }

@@ -8,22 +8,19 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::event::Event;
 use super::http;
 use crate::live::Silent;
 use crate::wait::PATIENCE;
 
-/// Far longer than the agent keeps an event.
-const SOON: Duration = Duration::from_secs(10);
-
 /// Events of one network namespace, from the moment this was made.
 #[derive(Debug)]
 pub struct Tail {
     stream: UnixStream,
     lines: Receiver<Event>,
-    /// Read while something else was looked for.
+    /// Lines read while the test waited for another one.
     passed: RefCell<VecDeque<Event>>,
 }
 
@@ -70,10 +67,10 @@ impl Tail {
         events
     }
 
-    /// The same of what a timer caused, soon after its scene.
+    /// The same of what a timer caused.
     pub fn told(&self, last: impl Fn(&Event) -> bool) -> Result<Vec<Event>, Silent> {
         let mut events: Vec<Event> = self.passed.borrow_mut().drain(..).collect();
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + PATIENCE;
         while !events.iter().any(&last) {
             events.push(self.next(deadline).ok_or(Silent)?);
         }

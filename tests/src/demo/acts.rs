@@ -126,5 +126,5 @@ pub const ACTS: [Act; 10] = [
     },
 ];
 
-/// How long lines of a scene that is over may still come: a walk over open files tells a silent recovery.
+/// How long lines of a scene that is over may still come: a walk over open files finds a recovery without an event.
 pub const AFTERMATH: Duration = Duration::from_secs(6);

@@ -19,7 +19,7 @@ use crate::wait::PATIENCE;
 /// Without a line for this long, a scene that said what it must is over.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// How often a wish to end is looked for.
+/// How often the stage checks whether somebody wants it to end.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// Width of the demo's own lines.

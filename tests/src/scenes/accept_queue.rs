@@ -31,9 +31,10 @@ impl<'a> FullAcceptQueue<'a> {
         pair.server.drop_incoming(&Loss::bare_acks());
         let [fits, overflows] = [(); 2].map(|()| tcp::connect(&pair.client, to));
         let side = Side::of(&pair.client, &overflows);
-        pair.server.pass();
         tcp::send(&fits, 1);
         meter.reach("TcpPassiveOpens", 2);
+        // Only now: a SYN-ACK that is sent again is answered, and the other client would take the place.
+        pair.server.pass();
         Self { meter, overflows, side, held: vec![listener.into(), waiting.into(), fits.into()] }
     }
 }

@@ -96,7 +96,7 @@ pub fn own_device_down(pair: &Pair, family: Family, retries2: u8) -> Death {
     Death { peer: Some(server), ..died(client_side, "ESTABLISHED", &client, start, &meter) }
 }
 
-/// A connection whose peer falls silent without anything in flight: no event tells of the probes that follow.
+/// A connection whose peer falls silent without anything in flight: the probes that follow have no event.
 #[derive(Debug)]
 pub struct Probed {
     /// The side that probes.
@@ -122,7 +122,7 @@ pub fn keepalive_user_timeout(pair: &Pair, family: Family, timeout: Duration) ->
 
 fn idle(pair: &Pair, family: Family, set: impl FnOnce(&TcpStream)) -> Probed {
     let Connection { client, client_side: side, server: peer, .. } = Connection::open(pair, family);
-    // What was heard last is data, a while after the last acknowledgement: keepalive counts from there.
+    // The last segment received is data, a while after the last acknowledgement: keepalive counts from there.
     thread::sleep(Duration::from_millis(700));
     tcp::send(&peer, 1);
     tcp::readable(&client, 1);

@@ -66,7 +66,7 @@ impl Forking {
     }
 }
 
-/// Whether it is gone, or waits for its parent to hear of its end.
+/// Whether it is gone, or waits for its parent to collect its exit status.
 fn has_ended(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))

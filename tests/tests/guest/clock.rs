@@ -1,7 +1,5 @@
 //! The wall clock is set while a connection stalls.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::time::{TimeSpec, TimeValLike as _};
 use nix::time::{ClockId, clock_gettime, clock_settime};
@@ -13,13 +11,15 @@ use tests::agent::tail::Tail;
 use tests::foreseen::monotonic;
 use tests::link::{Family, Loss, Pair};
 use tests::tcp::{self, Connection, Side};
+use tests::wait;
 
 use crate::Alone;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// Between two lines of one connection, and of the agent's reading of two clocks.
-const SLACK: SignedDuration = SignedDuration::from_millis(100);
+/// Far less than [`HOUR`], and far more than a processor of an emulated guest waits for a busy host: between two lines
+/// of one connection, of the agent's reading of two clocks, and of a timer.
+const SLACK: SignedDuration = SignedDuration::from_secs(10);
 
 /// The wall clock, set; set back at the end.
 struct Set(SignedDuration);
@@ -102,10 +102,10 @@ fn a_step(test: &str, step: SignedDuration) {
     a_report_is_of_the_new_clock(&agent, side);
     nothing_is_hidden(&agent, side, &before);
     let error = agent.metrics().sum("tcpwhy_deadline_error_seconds_sum", &[]).expect("a deadline held");
-    assert!(error.abs() < 1.0, "{error} s beside the deadline");
+    assert!(error.abs() < SLACK.as_secs_f64(), "{error} s beside the deadline");
 }
 
-/// In order, and all of it within the last minute.
+/// In order, and all of it within the last minutes.
 fn a_report_is_of_the_new_clock(agent: &Agent, side: Side) {
     let socket = agent.socket().to_str().expect("plain text");
     let (end, port) = (side.local.to_string(), side.remote.port().to_string());
@@ -115,7 +115,7 @@ fn a_report_is_of_the_new_clock(agent: &Agent, side: Side) {
     let times: Vec<_> = timeline.iter().map(|entry| time(&entry["time"])).collect();
     assert!(times.len() > 2 && times.is_sorted(), "{report:#}");
     let age = Timestamp::now().duration_since(times[0]);
-    assert!(age > SignedDuration::ZERO && age < SignedDuration::from_mins(1), "{age}: {report:#}");
+    assert!(age > SignedDuration::ZERO && age < HOUR / 2, "{age}: {report:#}");
 }
 
 /// `--since` finds what was told by the clock as it was, in the order in which it happened.
@@ -123,7 +123,7 @@ fn nothing_is_hidden(agent: &Agent, side: Side, before: &Event) {
     let socket = agent.socket().to_str().expect("plain text");
     let replayed = Running::start(&["tail", "--since", "1m", "-o", "json", "--socket", socket]);
     let (mut last, mut found) = (0, false);
-    while let Some(line) = replayed.next_within(Duration::from_secs(5)) {
+    while let Some(line) = replayed.next_within(wait::PATIENCE) {
         let event = Event::parse(&line);
         if !event.is_of(side) {
             continue;

@@ -7,7 +7,6 @@ use nix::unistd::Pid;
 use tests::agent::event::Event;
 use tests::link::{Family, Pair};
 use tests::scenes::{reset, retransmit};
-use tests::skip::skip;
 use tests::snmp::Meter;
 use tests::wait;
 
@@ -45,9 +44,6 @@ const COUNT: u64 = 300;
 fn counters_stay_exact_when_a_processor_goes_and_comes() {
     let test = "counters_stay_exact_when_a_processor_goes_and_comes";
     let Some(agent) = Alone::new(test) else { return };
-    if !fs::exists(SECOND).unwrap_or(false) {
-        return skip(test, "this kernel cannot take a processor offline");
-    }
     let (pair, before) = (Pair::new(), agent.metrics());
     let tail = agent.tail(&pair.server);
     let meters = [Meter::new(&pair.client), Meter::new(&pair.server)];

@@ -5,6 +5,7 @@ mod cgroup;
 mod clock;
 mod cpus;
 mod pages;
+mod tape;
 mod workloads;
 
 use std::ops::Deref;

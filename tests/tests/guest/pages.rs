@@ -1,10 +1,8 @@
 //! The commands of the pages about limits of the whole host, run as they stand there.
 
-use std::fs;
 use std::process::{Command, Stdio};
 
 use tests::agent::Agent;
-use tests::skip::skip;
 
 use crate::{Alone, Setting};
 
@@ -46,9 +44,6 @@ fn the_pages_of_limits_of_the_host_are_true() {
     let test = "the_pages_of_limits_of_the_host_are_true";
     // Each page takes ten seconds.
     let Some(agent) = Alone::on(test, &["latest"]) else { return };
-    if !fs::exists("/bin/python3").unwrap_or(false) {
-        return skip(test, "there was no python3 to take into the guest");
-    }
     for (cause, page, fact) in [
         (
             "out_of_tcp_memory",

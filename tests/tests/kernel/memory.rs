@@ -4,6 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 
 use agent_model::event::{Detail, Direction, KernelEvent};
+use agent_model::signals::{BufLimitExceeded, RcvqueueFull};
 use socket2::SockRef;
 use tests::link::{Family, Host};
 use tests::scenes::memory;
@@ -32,7 +33,9 @@ fn a_full_ping_socket_tells_each_refusal() {
         let refusals: Vec<_> = events
             .iter()
             .filter_map(|event| match event.detail {
-                Detail::RcvqueueFull { rcvbuf, truesize, rmem_alloc } => Some((rcvbuf, truesize, rmem_alloc)),
+                Detail::RcvqueueFull(RcvqueueFull { rcvbuf, truesize, rmem_alloc }) => {
+                    Some((rcvbuf, truesize, rmem_alloc))
+                }
                 _ => None,
             })
             .collect();
@@ -70,9 +73,12 @@ fn udp_beyond_its_memory_is_refused() {
 
 fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
     match &event.detail {
-        Detail::BufLimitExceeded { direction: Direction::Receive, protocol, allocated, .. } => {
-            Some((protocol.clone(), *allocated))
-        }
+        Detail::BufLimitExceeded(BufLimitExceeded {
+            direction: Direction::Receive,
+            protocol,
+            allocated,
+            ..
+        }) => Some((protocol.clone(), *allocated)),
         _ => None,
     }
 }
@@ -83,11 +89,9 @@ fn tcp_beyond_its_cgroups_memory_is_refused() {
     match memory::send_refused(&pair, Family::V4) {
         Ok((connection, _cgroup)) => {
             let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
-                Detail::BufLimitExceeded { direction: Direction::Send, protocol, .. }
-                    if &**protocol == "TCP" =>
-                {
-                    Some(event.clone())
-                }
+                Detail::BufLimitExceeded(BufLimitExceeded {
+                    direction: Direction::Send, protocol, ..
+                }) if &**protocol == "TCP" => Some(event.clone()),
                 _ => None,
             });
             assert_eq!(event.endpoint.local, connection.client_side.local);

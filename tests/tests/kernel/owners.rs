@@ -3,6 +3,7 @@
 use std::fs;
 
 use agent_model::event::{Detail, Owner, OwnerSource, TcpState};
+use agent_model::signals::StateChanged;
 use tests::link::Family;
 use tests::raw::Forger;
 use tests::skip::skip;
@@ -27,8 +28,10 @@ fn a_listener_is_its_process() {
         let listener = tcp::listen(&pair.server, family, 7);
         let address = tcp::local_address(&listener);
         let event = watch().some(&pair.server, "state_changed to LISTEN", |event| {
-            let listens =
-                matches!(event.detail, Detail::StateChanged { new: TcpState::Listen, backlog: 7, .. });
+            let listens = matches!(
+                event.detail,
+                Detail::StateChanged(StateChanged { new: TcpState::Listen, backlog: 7, .. })
+            );
             listens.then(|| event.clone())
         });
         assert_eq!(event.endpoint.local, address);

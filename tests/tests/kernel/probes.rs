@@ -98,6 +98,6 @@ fn facts(lines: impl Iterator<Item = String>) {
 fn hz_is_the_kernels() {
     match running::hz() {
         Some(hz) => assert_eq!(watch().host().hz, hz),
-        None => skip("hz_is_the_kernels", "neither TCPWHY_HZ nor /boot has this kernel's CONFIG_HZ"),
+        None => skip("hz_is_the_kernels", "neither this kernel nor /boot tells its CONFIG_HZ"),
     }
 }

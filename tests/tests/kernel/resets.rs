@@ -1,6 +1,7 @@
 //! Resets sent and received.
 
 use agent_model::event::{Detail, KernelEvent, TcpState};
+use agent_model::signals::ResetSent;
 use tests::link::{Family, Pair};
 use tests::scenes::reset::{self, Reset};
 
@@ -10,13 +11,15 @@ use crate::watch::{self, watch};
 /// A reset that was sent: why, the stack of an active one, and whether it answered a segment.
 fn sent(event: &KernelEvent) -> Option<(Option<i32>, Option<i32>, bool)> {
     match event.detail {
-        Detail::ResetSent { reason, stack, trigger, .. } => Some((reason, stack, trigger.is_some())),
+        Detail::ResetSent(ResetSent { reason, stack, trigger, .. }) => {
+            Some((reason, stack, trigger.is_some()))
+        }
         _ => None,
     }
 }
 
 fn received(event: &KernelEvent) -> Option<KernelEvent> {
-    matches!(event.detail, Detail::ResetReceived).then(|| event.clone())
+    matches!(event.detail, Detail::ResetReceived(_)).then(|| event.clone())
 }
 
 /// Waits for the reset that the server's side of `reset` sent.

@@ -1,12 +1,8 @@
 //! Segments sent again, by kind, and what is counted of them.
 
-use agent_model::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
 use agent_model::counters::Counters as _;
-
-
-
-
-
+use agent_model::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpState};
+use agent_model::signals::{Retransmit, SynackRetransmit};
 
 use agent_common::signal;
 use tests::link::Family;
@@ -15,8 +11,8 @@ use tests::scenes::retransmit;
 use tests::scenes::retransmit::Resent;
 
 use crate::owners::is_ours;
-use crate::watch::{self, watch};
 use crate::watch::kind;
+use crate::watch::{self, watch};
 
 fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
     let events = watch().settled(netns);
@@ -72,10 +68,13 @@ fn a_lost_handshake_repeats_the_synack() {
         let pair = watch::pair();
         let resent = retransmit::synack(&pair, family);
         let event = watch().some(&pair.server, "synack_retransmit", |event| {
-            matches!(event.detail, Detail::SynackRetransmit { .. }).then(|| event.clone())
+            matches!(event.detail, Detail::SynackRetransmit(_)).then(|| event.clone())
         });
         assert!(
-            matches!(event.detail, Detail::SynackRetransmit { retransmits: 0, backlog: 128, .. }),
+            matches!(
+                event.detail,
+                Detail::SynackRetransmit(SynackRetransmit { retransmits: 0, backlog: 128, .. })
+            ),
             "{event:?}"
         );
         assert_eq!((event.endpoint.local, event.endpoint.remote), (resent.side.local, resent.side.remote));
@@ -160,7 +159,7 @@ fn counted(netns: &Netns) -> (u64, u64) {
 
 /// How many, and whether they were sent.
 fn segments(event: &KernelEvent) -> Option<(u64, i32)> {
-    if let Detail::Retransmit { segments, err, .. } = event.detail {
+    if let Detail::Retransmit(Retransmit { segments, err, .. }) = event.detail {
         Some((segments.into(), err))
     } else {
         None

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::process::Command;
 
 pub use tests::machine::is_ours;
 
@@ -32,11 +33,17 @@ pub fn since(major: u32, minor: u32) -> bool {
     version() >= (major, minor)
 }
 
-/// CONFIG_HZ: told by `cargo xtask vm`, or in the folder where Debian keeps configurations.
+/// CONFIG_HZ: told by `cargo xtask vm`, in the kernel itself, or in the folder where Debian keeps configurations.
 pub fn hz() -> Option<u32> {
     if let Ok(hz) = env::var("TCPWHY_HZ") {
         return hz.parse().ok();
     }
-    let config = fs::read_to_string(format!("/boot/config-{}", release())).ok()?;
+    let config = own_config().or_else(|| fs::read_to_string(format!("/boot/config-{}", release())).ok())?;
     config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ="))?.parse().ok()
+}
+
+/// What a kernel with CONFIG_IKCONFIG_PROC was built with.
+fn own_config() -> Option<String> {
+    let output = Command::new("gzip").args(["-dc", "/proc/config.gz"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

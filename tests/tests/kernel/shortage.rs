@@ -1,12 +1,13 @@
 //! The host's own limits, reached for real: `tcp_mem` and `tcp_max_orphans` are one for the whole host, so only
 //! in a guest of `cargo xtask vm`, one after another.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_diagnose::Certainty;
 use agent_model::cause::Cause;
@@ -26,10 +27,18 @@ const MAX_ORPHANS: &str = "/proc/sys/net/ipv4/tcp_max_orphans";
 /// Pages that each processor may keep uncounted (1 MiB), of at most 16 processors, in and out.
 const UNCOUNTED: u64 = 2 * 16 * 256;
 
-/// A test at a time: what one holds counts against the limits of all.
-fn alone() -> MutexGuard<'static, ()> {
+/// Seconds that ten lines of the network's code in the kernel log have to last.
+const MESSAGE_COST: &str = "/proc/sys/net/core/message_cost";
+
+/// Between two troubles: at once they would be a storm, of which only the first are told.
+const PACE: Duration = Duration::from_millis(20);
+
+/// A test at a time: what one holds counts against the limits of all. Each of its lines is in the kernel log, whatever
+/// others were written before.
+fn alone() -> (Setting, MutexGuard<'static, ()>) {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    (Setting::set(MESSAGE_COST, "0"), alone)
 }
 
 /// A setting of the whole host, put back at the end.
@@ -79,19 +88,47 @@ fn names_this_process(told: &Diagnosed) {
     assert!(share.is_some_and(|line| line.contains(&pid) && line.starts_with("Inferred")), "{text}");
 }
 
-/// Waits for `cause` at the client's side.
-fn cause(pair: &Pair, cause: Cause) -> Diagnosed {
-    watch().said(&pair.client, cause.as_str(), |told| (told.diagnosis.cause == cause).then(|| told.clone()))
+/// Goes on making trouble until `cause` is said at the client's side with `text` among its evidence. The agent reads
+/// the host's numbers once a second at most: trouble of the first second may be judged by numbers from before, when
+/// other tests had their limits.
+fn cause(pair: &Pair, cause: Cause, text: &str, mut trouble: impl FnMut()) -> Diagnosed {
+    let wanted = |told: &Diagnosed| {
+        let says = told.diagnosis.evidence.iter().any(|one| one.text.contains(text));
+        (told.diagnosis.cause == cause && says).then(|| told.clone())
+    };
+    let (deadline, meter, mut troubles) = (Instant::now() + wait::PATIENCE, Meter::new(&pair.client), 0);
+    while Instant::now() < deadline {
+        trouble();
+        troubles += 1;
+        thread::sleep(PACE);
+        if let Some(told) = watch().said(&pair.client, wanted) {
+            return told;
+        }
+    }
+    let others = RefCell::new(Vec::new());
+    watch().said(&pair.client, |told| -> Option<()> {
+        others.borrow_mut().push(told.clone());
+        None
+    });
+    let (counted, others) = (meter.read(), others.into_inner());
+    panic!(
+        "no {} with {text:?} of {troubles} troubles, counted {:?}, said {others:#?}",
+        cause.as_str(),
+        counted.changed()
+    )
 }
 
 /// Connections whose senders have as much buffer as may be had without privilege, set by the application:
 /// the kernel does not shrink those.
 fn senders(pair: &Pair, count: usize) -> Vec<Connection> {
-    let connections = (0..count).map(|_| Connection::open(pair, Family::V4)).inspect(|connection| {
-        SockRef::from(&connection.client).set_send_buffer_size(2 << 20).expect("SO_SNDBUF");
-        tcp::nonblocking(&connection.client);
-    });
-    connections.collect()
+    (0..count).map(|_| sender(pair)).collect()
+}
+
+fn sender(pair: &Pair) -> Connection {
+    let connection = Connection::open(pair, Family::V4);
+    SockRef::from(&connection.client).set_send_buffer_size(2 << 20).expect("SO_SNDBUF");
+    tcp::nonblocking(&connection.client);
+    connection
 }
 
 /// Writes what the kernel takes.
@@ -109,15 +146,12 @@ fn above_high_it_is_tcp_that_is_out_of_memory() {
     let _limits = Setting::set(TCP_MEM, "1000 2000 3000");
     let connections = senders(&pair, 60);
     let meter = Meter::new(&pair.client);
-    for connection in &connections {
-        write(&connection.client);
-        // The last ones are above high; at once they would be a storm, of which the first are told.
-        thread::sleep(Duration::from_millis(20));
-    }
-    let told = cause(&pair, Cause::OutOfTcpMemory);
+    // The last ones are above high, and refused whenever they write.
+    let mut clients = connections.iter().map(|connection| &connection.client).cycle();
+    let text = "tcp_mem is 1000 2000 3000: above high";
+    let told = cause(&pair, Cause::OutOfTcpMemory, text, || write(clients.next().expect("a cycle")));
     let pages = sockstat(&pair.client, "TCP", "mem");
-    let text = evidence(&told);
-    assert!(text.contains("tcp_mem is 1000 2000 3000: above high"), "{text}");
+    evidence(&told);
     assert!(told.diagnosis.summary.contains(&format!("[{}]", std::process::id())), "{told:#?}");
     let memory = watch().tcp_memory();
     assert_eq!((memory.limits, memory.pressure), ([1000, 2000, 3000], true));
@@ -142,12 +176,9 @@ fn under_pressure_a_socket_beyond_its_share_is_refused() {
     let _limits = Setting::set(TCP_MEM, "1000 3000 300000");
     let greedy = &connections[0].client;
     tcp::force_send_buffer(greedy, 64 << 20);
-    wait::until("pressure", || {
-        write(greedy);
-        sockstat(&pair.client, "TCP", "mem") > 3000 - 256
-    });
-    let told = cause(&pair, Cause::MemoryPressure);
-    let observed = told.diagnosis.evidence.iter().find(|one| one.text.contains("more than its share"));
+    let text = "tcp_mem is 1000 3000 300000: under pressure, and this socket has more than its share";
+    let told = cause(&pair, Cause::MemoryPressure, text, || write(greedy));
+    let observed = told.diagnosis.evidence.iter().find(|one| one.text.contains(text));
     assert_eq!(observed.map(|one| one.certainty), Some(Certainty::Observed), "{told:#?}");
     names_this_process(&told);
 }
@@ -159,21 +190,20 @@ fn orphans_above_their_limit_are_reset() {
     }
     let _alone = alone();
     let pair = watch::pair();
-    let connections = senders(&pair, 20);
     let _limit = Setting::set(MAX_ORPHANS, "4");
     let meter = Meter::new(&pair.client);
     let mut servers = Vec::new();
-    for Connection { client, server, listener, .. } in connections {
+    // The kernel counts its orphans every 100 ms (`tcp_orphan_update`).
+    let told = cause(&pair, Cause::TooManyOrphans, "of 4 (tcp_max_orphans)", || {
+        let Connection { client, server, listener, .. } = sender(&pair);
         write(&client);
         drop(client);
+        // An orphan's peer has to live; that of one which was reset need not keep what it received.
         servers.push((server, listener));
-        // The kernel counts its orphans every 100 ms (`tcp_orphan_update`).
-        thread::sleep(Duration::from_millis(30));
-    }
-    meter.reach("TcpExtTCPAbortOnMemory", 1);
-    let told = cause(&pair, Cause::TooManyOrphans);
-    let text = evidence(&told);
-    assert!(text.contains("of 4 (tcp_max_orphans)"), "{text}");
+        servers.retain(|(server, _)| tcp::state(server) != tcp::CLOSE);
+    });
+    evidence(&told);
+    assert!(meter.get("TcpExtTCPAbortOnMemory") > 0);
     let memory = watch().tcp_memory();
     assert_eq!(memory.max_orphans, 4);
     // The kernel limits the rate of its log lines: how many of them there are says nothing.

@@ -9,6 +9,7 @@ use agent_correlate::observed::Observed;
 use agent_model::decode::decode;
 use agent_diagnose::{Story, diagnose};
 use agent_model::event::{Detail, Event, Fact, SockHeld, HostFacts, KernelEvent, RetransmitKind, TcpMemory};
+use agent_model::signals::Retransmit;
 use agent::schema::Gap;
 use agent_model::counters::Counters as _;
 use agent::pipeline::{Pipeline, Sink};
@@ -133,16 +134,14 @@ impl Watch {
         wait::some(what, || self.heard().of(netns).find_map(&find))
     }
 
-    /// Waits for something said of a connection of the namespace of which `find` makes something.
-    pub fn said<T>(&self, netns: &Netns, what: &str, find: impl Fn(&Diagnosed) -> Option<T>) -> T {
-        wait::some(what, || {
-            let mut heard = self.heard();
-            heard.pipeline.settle(u64::MAX);
-            // Another namespace may have had the number before.
-            let birth = heard.births.get(&netns.inode()).copied().unwrap_or_default();
-            let told = heard.pipeline.sink_mut().0.iter().filter(|told| told.diagnosis.time >= birth);
-            told.filter(|told| u64::from(told.netns) == netns.inode()).find_map(|told| find(told))
-        })
+    /// Something said so far of a connection of the namespace of which `find` makes something.
+    pub fn said<T>(&self, netns: &Netns, find: impl Fn(&Diagnosed) -> Option<T>) -> Option<T> {
+        let mut heard = self.heard();
+        heard.pipeline.settle(u64::MAX);
+        // Another namespace may have had the number before.
+        let birth = heard.births.get(&netns.inode()).copied().unwrap_or_default();
+        let told = heard.pipeline.sink_mut().0.iter().filter(|told| told.diagnosis.time >= birth);
+        told.filter(|told| u64::from(told.netns) == netns.inode()).find_map(|told| find(told))
     }
 
     /// What is to be said of the same connection after a walk over open files; `None` on a kernel without.
@@ -155,7 +154,7 @@ impl Watch {
         let correlator = heard.pipeline.correlator();
         let id = told.diagnosis.connection.expect("a connection");
         let connection = correlator.connection_by_id(id).expect("it is remembered");
-        let diagnosis = diagnose(&Story::of(correlator, connection, told.diagnosis.phase, None));
+        let diagnosis = diagnose(&Story::of(correlator, connection, told.diagnosis.phase));
         Some(Diagnosed { diagnosis: diagnosis.expect("a cause still"), ..told.clone() })
     }
 
@@ -269,5 +268,5 @@ impl Heard {
 
 /// Kind of a retransmission.
 pub fn kind(event: &KernelEvent) -> Option<RetransmitKind> {
-    if let Detail::Retransmit { kind, .. } = event.detail { Some(kind) } else { None }
+    if let Detail::Retransmit(Retransmit { kind, .. }) = event.detail { Some(kind) } else { None }
 }

@@ -13,7 +13,7 @@ pub struct Lint {}
 impl Lint {
     pub fn run(self) -> Result<ExitCode> {
         let Self {} = self;
-        setup::prepare(Purpose::Build)?;
+        setup::prepare(Purpose::Lint)?;
         let summary = Summary { checks: lint::all(), ..Summary::default() };
         summary.print_checks();
         Ok(if summary.checks_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

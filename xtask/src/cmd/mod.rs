@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod fuzz;
+mod generate;
 mod image;
 mod lint;
 mod run;
@@ -21,6 +22,7 @@ pub enum Task {
     Run(run::Run),
     Test(test::Test),
     Lint(lint::Lint),
+    Generate(generate::Generate),
     Vm(vm::Vm),
     Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
@@ -36,6 +38,7 @@ impl Task {
             Self::Run(task) => task.run(),
             Self::Test(task) => task.run(),
             Self::Lint(task) => task.run(),
+            Self::Generate(task) => task.run(),
             Self::Vm(task) => task.run(),
             Self::Bench(task) => task.run(),
             Self::Fuzz(task) => task.run(),

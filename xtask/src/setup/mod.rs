@@ -4,6 +4,7 @@ pub mod archive;
 pub mod arm64;
 mod compiler;
 pub mod debian;
+pub mod deny;
 mod helm;
 mod linker;
 mod programs;
@@ -16,6 +17,8 @@ use anyhow::Result;
 pub enum Purpose {
     /// `cargo build`.
     Build,
+    /// `cargo xtask lint` as well.
+    Lint,
     /// `cargo test` as well.
     Test,
 }
@@ -26,11 +29,12 @@ pub fn prepare(purpose: Purpose) -> Result<()> {
     linker::ensure()?;
     match purpose {
         Purpose::Build => Ok(()),
+        Purpose::Lint => deny::ensure(),
         Purpose::Test => {
             programs::ensure()?;
             python::ensure()?;
-            helm::ensure();
-            Ok(())
+            deny::ensure()?;
+            helm::ensure()
         }
     }
 }

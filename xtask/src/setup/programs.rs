@@ -9,9 +9,11 @@ use super::debian;
 use crate::{process, report, workspace};
 
 /// A program and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
+    ("chromium", "chromium"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
+    ("openssl", "openssl"),
     ("ping", "iputils-ping"),
     ("runc", "runc"),
     ("skopeo", "skopeo"),

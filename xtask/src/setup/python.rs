@@ -15,19 +15,40 @@ const IMPORT: &str = "import prometheus_client.openmetrics.parser, cyclonedx.val
 
 /// The interpreter that has them.
 pub fn interpreter() -> PathBuf {
-    venv().join("bin/python")
+    program("python")
+}
+
+/// A program of one of its packages.
+pub fn program(name: &str) -> PathBuf {
+    venv().join("bin").join(name)
 }
 
 /// Finds it, or creates it under target/.
 pub fn ensure() -> Result<()> {
     if !has_packages() {
-        report::status("Installing", format_args!("{} into target/venv", PACKAGES.join(" and ")));
-        create().or_else(|_| debian::install(&["python3-venv"]).and_then(|()| create()))?;
-        let mut pip = Command::new(interpreter());
-        process::capture(pip.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
+        install(&PACKAGES)?;
     }
     report::status("Found", format_args!("{} with prometheus_client and cyclonedx", interpreter().display()));
     Ok(())
+}
+
+/// Installs packages into it, once there is one.
+pub fn install(packages: &[&str]) -> Result<()> {
+    report::status("Installing", format_args!("{} into target/venv", packages.join(" and ")));
+    if !has_pip() {
+        create().or_else(|_| debian::install(&["python3-venv"]).and_then(|()| create()))?;
+    }
+    process::capture(pip().args(["install", "--quiet"]).args(packages)).map(drop)
+}
+
+fn has_pip() -> bool {
+    process::succeeds(pip().arg("--version"))
+}
+
+fn pip() -> Command {
+    let mut pip = Command::new(interpreter());
+    pip.args(["-m", "pip"]);
+    pip
 }
 
 fn has_packages() -> bool {

@@ -11,12 +11,13 @@ use crate::setup::debian;
 use crate::{process, report};
 
 /// A program and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("busybox", "busybox-static"),
     ("depmod", "kmod"),
     ("ip", "iproute2"),
     ("ldd", "libc-bin"),
     ("nft", "nftables"),
+    ("python3", "python3"),
     ("timeout", "coreutils"),
     ("xz", "xz-utils"),
 ];

@@ -1,6 +1,6 @@
 //! What a guest says on its second serial line: its tests' output, and lines of `init.sh` between.
 
-use crate::libtest::{ACCIDENT, Suite, TestResult};
+use crate::libtest::{Suite, TestResult};
 use crate::skips::Skip;
 
 /// A guest's words.
@@ -41,26 +41,6 @@ impl Guest {
             }
         }
         guest
-    }
-
-    /// Whether any test failed.
-    pub fn has_failures(&self) -> bool {
-        self.suites.iter().any(|suite| suite.result().failed > 0)
-    }
-
-    /// A second attempt: what failed only in the `first` is reported beside the skips, so that a rise in such
-    /// accidents is seen.
-    pub fn after(mut self, first: &Self) -> Self {
-        let failed: Vec<&String> = first.suites.iter().flat_map(|suite| &suite.failed).collect();
-        for Suite { passed, ignored, result, .. } in &mut self.suites {
-            let accidents = passed.iter().filter(|test| failed.contains(test));
-            let accidents: Vec<_> = accidents.map(|test| (test.clone(), ACCIDENT.to_owned())).collect();
-            if let Some(result) = result {
-                result.ignored += accidents.len();
-            }
-            ignored.extend(accidents);
-        }
-        self
     }
 
     fn heed(&mut self, word: &Word<'_>) {
@@ -149,20 +129,6 @@ VM: done";
         assert_eq!((result.passed, result.failed, result.ignored), (1, 1, 1));
         assert_eq!(guest.facts, ["program retransmit up 7"]);
         assert!(guest.output.contains(&"c was wrong".to_owned()));
-    }
-
-    #[test]
-    fn an_accident_is_counted() {
-        let first = Guest::read(TEXT);
-        assert!(first.has_failures());
-        let passed = TEXT
-            .replace("c ... FAILED", "c ... ok")
-            .replace("FAILED. 2 passed; 1 failed", "ok. 3 passed; 0 failed");
-        let second = Guest::read(&passed).after(&first);
-        let result = second.suites[0].result();
-        assert_eq!((result.passed, result.failed, result.ignored), (2, 0, 2));
-        let accident = ("c".to_owned(), "one attempt: failed, then passed".to_owned());
-        assert!(second.suites[0].ignored.contains(&accident));
     }
 
     #[test]

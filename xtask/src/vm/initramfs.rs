@@ -66,9 +66,7 @@ pub fn common(suite: &Suite) -> Result<Vec<u8>> {
     root.file("init", INIT.as_bytes());
     busybox(&mut root)?;
     programs(&mut root)?;
-    if let Some(python) = python::find() {
-        interpreter(&mut root, &python)?;
-    }
+    interpreter(&mut root, &python::find()?)?;
     for test in &suite.tests {
         root.copy(&test.path, &format!("lab/tests/{}", test.name))?;
     }

@@ -7,23 +7,25 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::release::{self, Release};
+use super::release::{self, Machine, Release};
 use crate::setup::archive::{Archive, Selection};
 use crate::{process, report};
 
 /// Suites that have kernels of long-term lines; security suites are on a mirror of their own. Four small lists,
 /// not the whole suites.
-const SELECTION: Selection = Selection {
-    what: "Debian kernels",
-    kind: "deb",
-    architecture: "amd64",
-    suites: &[
-        (Some("bullseye-security"), "-security"),
-        (Some("bookworm-security"), "-security"),
-        (Some("bookworm-backports"), ""),
-        (Some("trixie-backports"), ""),
-    ],
-};
+fn selection(machine: Machine) -> Selection {
+    Selection {
+        what: "Debian kernels",
+        kind: "deb",
+        architecture: machine.debian,
+        suites: &[
+            (Some("bullseye-security"), "-security"),
+            (Some("bookworm-security"), "-security"),
+            (Some("bookworm-backports"), ""),
+            (Some("trixie-backports"), ""),
+        ],
+    }
+}
 
 /// A kernel ready to boot.
 #[derive(Clone, Debug)]
@@ -38,6 +40,7 @@ pub struct Kernel {
 /// Kernels that can be had, and those that are here.
 pub struct Kernels {
     archive: Archive,
+    machine: Machine,
     releases: Vec<Release>,
     /// The lists were brought up to date in this run, since a package was gone.
     is_refreshed: bool,
@@ -45,16 +48,16 @@ pub struct Kernels {
 }
 
 /// Every kernel whose packages are all there, oldest first.
-fn releases(archive: &Archive) -> Result<Vec<Release>> {
-    Ok(release::complete(&archive.names("linux-")?))
+fn releases(archive: &Archive, machine: Machine) -> Result<Vec<Release>> {
+    Ok(release::complete(&archive.names("linux-")?, machine))
 }
 
 impl Kernels {
-    /// Below `dir`.
-    pub fn open(dir: &Path) -> Result<Self> {
-        let archive = Archive::open(dir.join("apt"), SELECTION)?;
-        let releases = releases(&archive)?;
-        Ok(Self { archive, releases, is_refreshed: false, dir: dir.join("kernels") })
+    /// Those of one kind of machine, below `dir`, which has no others.
+    pub fn open(dir: &Path, machine: Machine) -> Result<Self> {
+        let archive = Archive::open(dir.join("apt"), selection(machine))?;
+        let releases = releases(&archive, machine)?;
+        Ok(Self { archive, machine, releases, is_refreshed: false, dir: dir.join("kernels") })
     }
 
     /// Debian's archive, for what else comes from it.
@@ -94,7 +97,7 @@ impl Kernels {
         }
         report::note("Retrying", format_args!("with new lists: {error:#}"));
         self.archive.refresh()?;
-        self.releases = releases(&self.archive)?;
+        self.releases = releases(&self.archive, self.machine)?;
         self.is_refreshed = true;
         Ok(())
     }

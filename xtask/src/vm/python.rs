@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context as _, Result};
+
 use crate::process;
 
 /// What those commands import; prints the interpreter and all files that it takes.
@@ -17,14 +19,13 @@ pub struct Python {
     pub files: Vec<PathBuf>,
 }
 
-/// This machine's. A guest without one skips the tests that need it.
-pub fn find() -> Option<Python> {
-    let python = process::find("python3")?;
-    let output = process::capture(Command::new(python).args(["-I", "-c", ASK])).ok()?;
+/// This machine's.
+pub fn find() -> Result<Python> {
+    let output = process::capture(Command::new("python3").args(["-I", "-c", ASK]))?;
     let text = String::from_utf8_lossy(&output).into_owned();
     let mut paths = text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from);
-    let interpreter = paths.next()?;
-    Some(Python { interpreter, files: paths.filter(|path| is_of_library(path)).collect() })
+    let interpreter = paths.next().context("ask python3 for its path")?;
+    Ok(Python { interpreter, files: paths.filter(|path| is_of_library(path)).collect() })
 }
 
 /// Packages that somebody installed are imported by themselves on some machines.

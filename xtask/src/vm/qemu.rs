@@ -15,7 +15,7 @@ use crate::{process, report};
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// Longest that a guest may take, on a machine that has other things to do as well.
-const PATIENCE: Duration = Duration::from_mins(10);
+const PATIENCE: Duration = Duration::from_mins(20);
 
 /// Emulation named explicitly: where /dev/kvm can be opened it need not work. One thread for both
 /// processors, since with one each QEMU 7.2 loses a patched instruction now and then.
@@ -52,6 +52,8 @@ pub struct Boot {
     pub took: Duration,
     /// The kernel's messages.
     pub console: PathBuf,
+    /// The guest of the first one died or hung.
+    pub is_second: bool,
 }
 
 /// Boots `kernel` with `initramfs`, twice if the guest dies the first time. Leaves its logs in `dir`.
@@ -65,7 +67,7 @@ pub fn boot(kernel: &Kernel, initramfs: &[u8], dir: &Path) -> Result<Boot> {
             "Retrying",
             format_args!("{}: the guest died, see {}", kernel.line, boot.console.display()),
         );
-        boot = once(kernel, &file, dir)?;
+        boot = Boot { is_second: true, ..once(kernel, &file, dir)? };
     }
     fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))?;
     Ok(boot)
@@ -85,5 +87,5 @@ fn once(kernel: &Kernel, initramfs: &Path, dir: &Path) -> Result<Boot> {
     fs::write(&log, text.as_bytes()).with_context(|| format!("write {}", log.display()))?;
     let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let guest = Guest { complaint, ..Guest::read(&text) };
-    Ok(Boot { guest, took: start.elapsed(), console })
+    Ok(Boot { guest, took: start.elapsed(), console, is_second: false })
 }

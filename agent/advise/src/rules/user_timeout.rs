@@ -1,4 +1,4 @@
-//! `TCP_USER_TIMEOUT` for programs that lost connections to silence: theirs alone, where the sysctl is all's.
+//! `TCP_USER_TIMEOUT` for programs that lost connections to silence: it applies to them alone, the sysctl to all.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

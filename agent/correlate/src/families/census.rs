@@ -1,4 +1,4 @@
-//! One walk: every TCP socket and who holds it, until the walk is complete and families can be told apart.
+//! One walk: every TCP socket and its holders, until the walk is complete and gives the families.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -74,7 +74,7 @@ impl Census {
         self.left_out
     }
 
-    /// Tells the families apart. With the index of each process's family.
+    /// The families, and the index of each process's family.
     pub fn families(mut self) -> (Vec<ProcessFamily>, HashMap<u32, usize>) {
         self.held.sort_unstable();
         self.held.dedup();

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::ProcessFamily;
 
-/// Looks that are kept: at a scrape every 15 s those of four minutes.
+/// Samples that are kept: at a scrape every 15 s those of four minutes.
 const SAMPLES: usize = 16;
 
-/// Looks closer together than this, ns, tell nothing of growth; the newer one holds.
+/// Samples less than this apart, ns, show no growth; the newer one replaces the other.
 const APART: u64 = 900_000_000;
 
 /// A family at one moment.
@@ -32,13 +32,13 @@ impl Sample {
     }
 }
 
-/// The last looks at a family, and the most that was ever seen.
+/// The last samples of a family, and its peaks.
 #[derive(Clone, Debug, Default)]
 pub struct Growth {
     samples: VecDeque<Sample>,
-    /// Most connections at a look.
+    /// Most connections in a sample.
     pub peak_connections: u32,
-    /// Most memory at a look, bytes.
+    /// Most memory in a sample, bytes.
     pub peak_memory: u64,
     memory_each: u64,
 }
@@ -58,8 +58,7 @@ impl Growth {
         }
     }
 
-    /// Of looks at second, connections and memory.
-    /// As such samples make it, for tests: second, connections, memory.
+    /// From samples of (second, connections, memory), for tests.
     #[cfg(any(test, feature = "fixture"))]
     pub fn of(looks: &[(u64, u32, u64)]) -> Self {
         let mut growth = Self::default();

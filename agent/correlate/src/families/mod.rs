@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use self::census::Census;
 pub use self::growth::{Growth, Sample};
 
-/// Connections of which a family must have this many before its way to serve them is told.
+/// A family needs this many connections before it counts as one that forks for each.
 const ENOUGH: u32 = 3;
 
 /// A process and those that share its sockets.
 #[derive(Clone, Debug)]
 pub struct ProcessFamily {
-    /// The process that listens, or that the others descend from; the only one of a family that connects.
+    /// The process that listens, or that the others descend from, or the one process of a family that only connects.
     pub root: Process,
     /// Where it listens; some of the places if there are many.
     pub listens: Vec<ListenAddress>,
@@ -118,7 +118,7 @@ impl ProcessFamily {
         accepted >= ENOUGH && u64::from(children_with_one) * 5 >= u64::from(accepted) * 4
     }
 
-    /// Memory of a connection, bytes: the most that they had on average at any look.
+    /// Memory of a connection, bytes: the highest average of any walk.
     pub fn memory_each(&self) -> u64 {
         self.growth.memory_each()
     }
@@ -149,7 +149,7 @@ pub struct Families {
 pub struct Walks {
     /// How many there were.
     pub count: u64,
-    /// How long they took, all together.
+    /// How long they took in total.
     pub time: Duration,
 }
 

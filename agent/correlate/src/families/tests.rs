@@ -129,7 +129,7 @@ fn two_servers_on_one_port_are_two_families() {
         listener(1, "192.0.2.1:80", 100, 1),
         listener(2, "192.0.2.2:80", 200, 1),
         held(3, "192.0.2.2:80", 201, 200),
-        // SO_REUSEPORT: whose connection it is tells who holds it.
+        // SO_REUSEPORT: the connection belongs to the listener of the process that holds it.
         listener(4, "192.0.2.1:80", 300, 1),
         held(5, "192.0.2.1:80", 300, 1),
     ];

@@ -1,5 +1,5 @@
-//! What a cgroup's path says of who is inside. Kubelet, container runtimes and systemd name directories by
-//! conventions; nothing but the path is needed to tell pod and container apart.
+//! The pod, container or unit that a cgroup's path names. Kubelet, container runtimes and systemd name directories
+//! by conventions, so the path alone is enough.
 //!
 //! ```text
 //! cgroupfs   [/kubelet]/kubepods/[besteffort|burstable/]podUID/ID
@@ -55,7 +55,7 @@ impl Lineage {
 /// Of `podUID`, `kubepods-burstable-podU_I_D.slice` and the like.
 fn pod_uid(part: &str) -> Option<String> {
     let uid = match part.strip_suffix(".slice").and_then(|slice| slice.rsplit_once("-pod")) {
-        // systemd takes a dash for the border of two slices, so the driver writes underscores.
+        // systemd takes a dash for the separator of two slices, so the driver writes underscores.
         Some((parents, uid)) if parents.split('-').any(|parent| parent == "kubepods") => {
             uid.replace('_', "-")
         }

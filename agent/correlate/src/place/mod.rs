@@ -1,8 +1,8 @@
 //! Where sockets live: in a container of a pod, in a container, in a systemd unit, or nowhere in particular.
 //!
-//! A socket has the cgroup that its maker was in, the cgroup has a path, the path names pod and container by
-//! id, and the Kubernetes API knows the names. Each step may come late or never: whatever is known when
-//! somebody asks is told, so names that come late are those of earlier events too.
+//! A socket has the cgroup of the process that made it, the cgroup has a path, the path has the ids of pod and
+//! container, and the Kubernetes API knows their names. Each step may come late or never: an answer has whatever is
+//! known when it is made, so names that come late also apply to earlier events.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -67,12 +67,12 @@ enum Gone {
     Pod(Box<str>),
 }
 
-/// What is told of a counter's cgroup or network namespace.
+/// The place of a counter's cgroup or network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// Somebody's who lives, or nobody's in particular.
+    /// The place exists, or is none in particular.
     Of(Place),
-    /// Somebody's who is gone.
+    /// The place is gone.
     Gone,
 }
 
@@ -127,7 +127,7 @@ impl Place {
 }
 
 impl Places {
-    /// Names of who is gone are kept for `keep`.
+    /// Keeps names of what is gone for `keep`.
     pub fn new(keep: Duration) -> Self {
         Self {
             cgroups: HashMap::new(),
@@ -140,7 +140,7 @@ impl Places {
         }
     }
 
-    /// Changes how long names of who is gone are kept.
+    /// Changes how long names of what is gone are kept.
     pub fn set_keep(&mut self, keep: Duration) {
         self.keep = nanos(keep);
     }
@@ -190,7 +190,7 @@ impl Places {
         self.gone.push_back((time, Gone::Pod(uid.into())));
     }
 
-    /// Makes room at the expense of those that are gone longest.
+    /// Makes room by forgetting what is gone longest.
     fn has_room(&mut self, is_full: impl Fn(&Self) -> bool) -> bool {
         while is_full(self) {
             self.evicted += 1;
@@ -200,7 +200,7 @@ impl Places {
         true
     }
 
-    /// Forgets who is gone for too long at `now`.
+    /// Forgets what is gone for too long at `now`.
     pub fn expire(&mut self, now: u64) {
         while self.gone.front().is_some_and(|(time, _)| time.saturating_add(self.keep) < now) {
             let Some((_, gone)) = self.gone.pop_front() else { return };

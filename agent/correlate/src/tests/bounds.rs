@@ -44,9 +44,9 @@ fn any_record() -> impl Strategy<Value = RecordBytes> {
 fn any_frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         9 => any_record().prop_map(|record| record.frame()),
-        1 => (0..100 * SECOND).prop_map(|time| Frame::fact(&Fact::WalkDone { time })),
-        1 => (any::<i32>()).prop_map(|id| Frame::fact(&Fact::Stack { id, frames: Vec::new() })),
-        1 => any::<i64>().prop_map(|offset| Frame::fact(&Fact::Clock { offset })),
+        1 => (0..100 * SECOND).prop_map(|time| Frame::fact(Fact::WalkDone { time })),
+        1 => (any::<i32>()).prop_map(|id| Frame::fact(Fact::Stack { id, frames: Vec::new() })),
+        1 => any::<i64>().prop_map(|offset| Frame::fact(Fact::Clock { offset })),
     ]
 }
 

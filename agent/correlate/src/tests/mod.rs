@@ -1,4 +1,4 @@
-//! Stories told in records of the ABI, and what the correlator makes of them.
+//! Stories written as records of the ABI, and what the correlator makes of them.
 
 use std::mem::offset_of;
 
@@ -59,7 +59,7 @@ impl Bench {
     }
 
     pub fn fact(&mut self, fact: &Fact) {
-        self.apply(&Frame::fact(fact));
+        self.apply(&Frame::fact(fact.clone()));
     }
 
     pub fn push(&mut self, record: &RecordBytes) {

@@ -1,4 +1,5 @@
 use agent_model::event::TcpState;
+use agent_model::signals::reset_sent::OwnReset;
 
 use super::super::listeners::Listening;
 use super::super::timeline::What;
@@ -13,7 +14,7 @@ fn closed(time: u64) -> RecordBytes {
     record(signal::STATE_CHANGED, time).change(LAST_ACK, CLOSE)
 }
 
-/// Only told before 5.12, where there are no cookies.
+/// Only possible before 5.12, where there are no cookies.
 fn destroyed(time: u64) -> RecordBytes {
     record(signal::SOCK_DESTROYED, time).state(CLOSE).socket(SK, 0)
 }
@@ -31,7 +32,7 @@ fn closed_with_unread_data(time: u64) -> RecordBytes {
 fn a_closed_port_has_no_listener() {
     let mut bench = Bench::new();
     let observed = bench.see(&no_socket(SECOND));
-    assert_eq!(observed.reset_reason.as_deref(), Some("NO_SOCKET"));
+    assert_eq!(observed.reason.as_deref(), Some("NO_SOCKET"));
     assert!(matches!(observed.listener, Listening::Unknown), "nobody has looked yet");
     bench.fact(&Fact::WalkDone { time: 2 * SECOND });
     let observed = bench.see(&no_socket(3 * SECOND));
@@ -156,7 +157,10 @@ fn a_reset_in_time_wait_goes_to_the_connection_that_died() {
     let connection = bench.only();
     let last = connection.timeline.last().unwrap().what;
     let state = Some(TcpState::TimeWait);
-    assert_eq!(last, What::ResetSent { reason: Some(9), stack: None, active: false, state, exit: None });
+    assert_eq!(
+        last,
+        What::ResetSent(OwnReset { reason: Some(9), stack: None, active: false, state, exit: None })
+    );
     assert!(connection.died().is_some(), "TIME_WAIT is no life");
 }
 

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use agent_model::event::{RetransmitKind, TcpState};
+use agent_model::signals::Recovered;
+use agent_model::signals::retransmit::Resend;
 
 use super::super::timeline::What;
 use super::*;
@@ -20,7 +22,7 @@ fn a_dead_link_doubles_its_timeout() {
     assert_eq!(connection.totals().segments[usize::from(retransmit::TIMEOUT)], 3);
     let what = connection.timeline.entries()[2].what;
     let kind = RetransmitKind::Timeout;
-    assert_eq!(what, What::Retransmit { kind, stage: 3, err: 0, segments: 1, rto: 204 });
+    assert_eq!(what, What::Retransmit(Resend { kind, stage: 3, err: 0, segments: 1, rto: 204 }));
     assert_eq!(connection.timeline.entries()[2].unacked, 1448);
 }
 
@@ -35,7 +37,7 @@ fn an_acknowledgement_ends_the_stall() {
     let connection = bench.only();
     assert!(!connection.is_stalled());
     let story: Vec<_> = connection.timeline.entries().iter().map(|entry| entry.what).collect();
-    assert_eq!(story[2], What::Recovered { stage: 2 });
+    assert_eq!(story[2], What::Recovered(Recovered { stage: 2 }));
     assert_eq!(story.len(), 4);
 }
 
@@ -53,7 +55,7 @@ fn a_walk_sees_the_recovery_too() {
     assert!(!bench.0.wants_walk(5 * SECOND));
     assert_eq!(bench.0.stalled().count(), 0);
     let last = bench.only().timeline.last().unwrap().what;
-    assert_eq!(last, What::Recovered { stage: 3 });
+    assert_eq!(last, What::Recovered(Recovered { stage: 3 }));
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::fmt;
 
 use agent_model::limits::{FIRST_ENTRIES, LAST_ENTRIES, LAST_ENTRIES_SHORT};
 
-pub use self::entry::{Entry, What};
+pub use agent_model::signals::What;
+
+pub use self::entry::Entry;
 
 mod entry;
 
@@ -49,13 +51,12 @@ impl Timeline {
     /// Adds an entry at the end. Returns by how many entries the timeline grew or shrank.
     pub(super) fn push(&mut self, entry: Entry, room: Room) -> isize {
         let before = self.len() as isize;
-        match self.last() {
-            Some(mut last) if last.what.continues_with(&entry.what) => {
-                last.join(entry);
+        match self.last().and_then(|last| last.joined_by(&entry)) {
+            Some(run) => {
                 self.packed.truncate(self.last.into());
-                self.pack(&last);
+                self.pack(&run);
             }
-            _ => self.append(&entry, room),
+            None => self.append(&entry, room),
         }
         self.len() as isize - before
     }
@@ -94,7 +95,12 @@ impl Timeline {
 
     /// The entries; if [`Self::dropped`] is not 0, the gap is after the first [`FIRST_ENTRIES`].
     pub fn entries(&self) -> Vec<Entry> {
-        Rest(&self.packed).collect()
+        self.iter().collect()
+    }
+
+    /// The same, each unpacked when its turn comes: for who looks for one.
+    pub fn iter(&self) -> impl Iterator<Item = Entry> {
+        Rest(&self.packed)
     }
 
     /// The last entry.
@@ -120,7 +126,7 @@ impl Timeline {
 
 impl fmt::Debug for Timeline {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(Rest(&self.packed)).finish()
+        formatter.debug_list().entries(self.iter()).finish()
     }
 }
 
@@ -141,6 +147,9 @@ impl Iterator for Rest<'_> {
 #[cfg(test)]
 mod tests {
     use agent_model::event::RetransmitKind;
+    use agent_model::signals::Recovered;
+    use agent_model::signals::packet_dropped::Dropped;
+    use agent_model::signals::retransmit::Resend;
     use proptest::prelude::*;
 
     use super::*;
@@ -148,10 +157,10 @@ mod tests {
     fn entry() -> impl Strategy<Value = Entry> {
         let what = prop_oneof![
             any::<(u8, i16, u16, u32)>().prop_map(|(stage, err, segments, rto)| {
-                What::Retransmit { kind: RetransmitKind::Timeout, stage, err, segments, rto }
+                What::Retransmit(Resend { kind: RetransmitKind::Timeout, stage, err, segments, rto })
             }),
-            any::<u16>().prop_map(|reason| What::PacketDropped { reason }),
-            any::<u8>().prop_map(|stage| What::Recovered { stage }),
+            any::<u16>().prop_map(|reason| What::PacketDropped(Dropped { reason })),
+            any::<u8>().prop_map(|stage| What::Recovered(Recovered { stage })),
         ];
         let numbers = any::<(u64, u32, u32, u32, u32, u32, Option<u32>)>();
         (numbers, what).prop_map(|((time, span_ms, count, unacked, unsent, unread, window), what)| Entry {
@@ -171,7 +180,7 @@ mod tests {
         #[test]
         fn the_first_and_the_last_stay(all in prop::collection::vec(entry(), 0..80)) {
             // Nothing that makes a run.
-            let single = |one: Entry| Entry { what: What::Recovered { stage: 1 }, ..one };
+            let single = |one: Entry| Entry { what: What::Recovered(Recovered { stage: 1 }), ..one };
             let all: Vec<_> = all.into_iter().map(single).collect();
             let mut timeline = Timeline::default();
             for one in &all {

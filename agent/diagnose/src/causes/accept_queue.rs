@@ -3,15 +3,14 @@
 
 use agent_correlate::listeners::Listener;
 use agent_model::cause::Cause;
-use agent_model::event::Detail;
+use agent_model::event::{Detail, TcpFlags};
+use agent_model::signals::{PacketDropped, SynackRetransmit};
 use agent_model::units::{plural, process};
 
 use super::shortage::PageSize;
 use super::{Finding, Story};
 use crate::path::Path;
 use crate::{Certainty, backlog};
-
-const SYN: u8 = 2;
 
 /// What a SYN-ACK sent again tells of its listener.
 struct Queues {
@@ -35,20 +34,22 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
 fn is_overflow(story: &Story) -> bool {
     let segment = story.reset().and_then(|reset| reset.trigger);
     let request = matches!(story.path(), Some((Path::Request, _)));
-    request && segment.is_some_and(|segment| segment.flags & SYN == 0)
+    request && segment.is_some_and(|segment| !segment.flags.contains(TcpFlags::SYN))
 }
 
 /// Of a SYN-ACK sent again, or of a half-open connection that was reset (`tcp_abort_on_overflow`).
 fn queues(story: &Story) -> Option<Queues> {
     let stray = story.stray?;
     match stray.event.detail {
-        Detail::PacketDropped { accept_queue, backlog, .. } if stray.event.endpoint.request => {
+        Detail::PacketDropped(PacketDropped { accept_queue, backlog, .. })
+            if stray.event.endpoint.request =>
+        {
             Some(Queues { accept: accept_queue, syn: 0, backlog })
         }
-        Detail::SynackRetransmit { accept_queue, syn_queue, backlog, .. } => {
+        Detail::SynackRetransmit(SynackRetransmit { accept_queue, syn_queue, backlog, .. }) => {
             Some(Queues { accept: accept_queue, syn: syn_queue, backlog })
         }
-        Detail::ResetSent { .. } => {
+        Detail::ResetSent(_) => {
             let request = matches!(story.path(), Some((Path::Request | Path::ToListener, _)));
             story.listener().filter(|_| request).map(|listener| of(listener))
         }
@@ -146,7 +147,7 @@ fn somaxconn(story: &Story) -> String {
 
 fn dropped(story: &Story) -> Option<String> {
     let stray = story.stray?;
-    let is_drop = matches!(stray.event.detail, Detail::PacketDropped { .. });
+    let is_drop = matches!(stray.event.detail, Detail::PacketDropped(_));
     let remote = stray.event.endpoint.remote;
     is_drop.then(|| format!("the last ACK of the handshake with {remote} was dropped (TCP_LISTEN_OVERFLOW)"))
 }

@@ -3,14 +3,12 @@
 
 use agent_correlate::listeners::Listening;
 use agent_model::cause::Cause;
-use agent_model::event::{Segment, TcpState};
+use agent_model::event::{Segment, TcpFlags, TcpState};
 
 use super::common::owner;
 use super::{Finding, Story};
 use crate::path::Path;
 
-const SYN: u8 = 2;
-const ACK: u8 = 16;
 const ECONNREFUSED: i32 = 111;
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
@@ -46,7 +44,7 @@ fn here(story: &Story) -> Option<Finding> {
 }
 
 fn is_syn(segment: &Segment) -> bool {
-    segment.flags & (SYN | ACK) == SYN
+    segment.flags.contains(TcpFlags::SYN) && !segment.flags.contains(TcpFlags::ACK)
 }
 
 /// The peer refused.

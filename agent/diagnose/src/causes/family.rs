@@ -1,7 +1,7 @@
 //! The process family behind what ended or troubled a connection: not a cause, but evidence of several.
 
 use agent_correlate::families::{Counts, ProcessFamily};
-use agent_model::cause::Cause;
+use agent_model::cause::NamesFamily;
 use agent_model::units::{amount, plural, process, size, time};
 
 use super::Finding;
@@ -11,48 +11,10 @@ use crate::story::Relatives;
 /// Adds who shares the server's sockets, where that belongs to the cause, and what the family is heading for.
 pub(super) fn name(finding: Finding, relatives: &Relatives) -> Finding {
     let Relatives { family, forecast } = relatives;
-    match finding.cause {
-        // Whoever has the memory, forked or not.
-        Cause::OutOfTcpMemory
-        | Cause::MemoryPressure
-        | Cause::CgroupMemoryLimit
-        | Cause::TooManyOrphans
-        | Cause::AcceptQueueFull => tell(finding, family, forecast),
-        // A server's way to end connections.
-        Cause::ClosedWithUnreadData
-        | Cause::LingerAbort
-        | Cause::DataAfterClose
-        | Cause::Disconnect
-        | Cause::ListenerClosed
-        | Cause::PeerReset
-        | Cause::OrphanTimeout
-            if forks(family) =>
-        {
-            tell(finding, family, forecast)
-        }
-        Cause::ClosedWithUnreadData
-        | Cause::LingerAbort
-        | Cause::DataAfterClose
-        | Cause::Disconnect
-        | Cause::ListenerClosed
-        | Cause::PeerReset
-        | Cause::OrphanTimeout
-        | Cause::Killed
-        | Cause::KeepaliveTimeout
-        | Cause::UserTimeout
-        | Cause::ConnectionRefused
-        | Cause::SynQueueFull
-        | Cause::RetransmissionTimeout
-        | Cause::ConnectTimeout
-        | Cause::ZeroWindowTimeout
-        | Cause::ReceiveBufferFull
-        | Cause::SendBufferFull
-        | Cause::ZeroWindow
-        | Cause::LossyPath
-        | Cause::TailLoss
-        | Cause::Reordering
-        | Cause::SpuriousRetransmit
-        | Cause::Unknown => finding,
+    match finding.cause.row().family {
+        NamesFamily::Always => tell(finding, family, forecast),
+        NamesFamily::IfItForks if forks(family) => tell(finding, family, forecast),
+        NamesFamily::IfItForks | NamesFamily::Never => finding,
     }
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use agent_correlate::families::ProcessFamily;
-use agent_model::cause::Cause;
+use agent_model::cause::NamesHolders;
 use agent_model::units::{amount, plural, process, size, time};
 
 use super::Finding;
@@ -16,33 +16,10 @@ const NAMED: usize = 3;
 
 /// Adds who holds most of what the cause is about, and what their connections take of the limit.
 pub(super) fn name(finding: Finding, story: &Story) -> Finding {
-    match finding.cause {
-        Cause::OutOfTcpMemory | Cause::MemoryPressure | Cause::TooManyOrphans => of_host(finding, story),
-        Cause::CgroupMemoryLimit => of_cgroup(finding, story),
-        Cause::AcceptQueueFull
-        | Cause::ReceiveBufferFull
-        | Cause::SendBufferFull
-        | Cause::ZeroWindow
-        | Cause::ClosedWithUnreadData
-        | Cause::LingerAbort
-        | Cause::DataAfterClose
-        | Cause::Disconnect
-        | Cause::Killed
-        | Cause::KeepaliveTimeout
-        | Cause::UserTimeout
-        | Cause::ListenerClosed
-        | Cause::ConnectionRefused
-        | Cause::SynQueueFull
-        | Cause::RetransmissionTimeout
-        | Cause::ConnectTimeout
-        | Cause::OrphanTimeout
-        | Cause::ZeroWindowTimeout
-        | Cause::PeerReset
-        | Cause::LossyPath
-        | Cause::TailLoss
-        | Cause::Reordering
-        | Cause::SpuriousRetransmit
-        | Cause::Unknown => finding,
+    match finding.cause.row().holders {
+        NamesHolders::OfHost => of_host(finding, story),
+        NamesHolders::OfCgroup => of_cgroup(finding, story),
+        NamesHolders::Never => finding,
     }
 }
 

@@ -4,22 +4,13 @@
 use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::{CgroupMemory, Direction, TcpMemory};
+use agent_model::signals::buf_limit_exceeded::Refusal;
 use agent_model::units::plural;
 
 use super::common::{owner, sent};
 use super::shortage::{PageSize, cgroup, host, raise_tcp_mem};
 use super::{Finding, Story};
 use crate::Certainty;
-
-/// The last refusal of a connection.
-#[derive(Clone, Copy)]
-struct Refusal {
-    direction: Direction,
-    /// With those that were refused.
-    pages: u64,
-    pressure: Option<bool>,
-    in_cgroup: bool,
-}
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let refusal = refused(story).filter(|_| !story.is_dead())?;
@@ -36,7 +27,7 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
         Finding::new(cause, format!("memory to {word} was refused to a socket of {}", owner(story)))
             .saw(format!(
                 "{refusals} of memory to {word}, TCP had {} pages with the refused ones",
-                refusal.pages
+                refusal.allocated
             ))
             .with(certainty, why)
             .saw_if(host(story))
@@ -47,11 +38,10 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     Some(advice(finding, story, cause))
 }
 
+/// The last refusal of a connection.
 fn refused(story: &Story) -> Option<Refusal> {
     story.entries().iter().rev().find_map(|entry| match entry.what {
-        What::BufLimitExceeded { direction, allocated, pressure, in_cgroup } => {
-            Some(Refusal { direction, pages: allocated.into(), pressure, in_cgroup })
-        }
+        What::BufLimitExceeded(refusal) => Some(refusal),
         _ => None,
     })
 }
@@ -72,7 +62,8 @@ fn limit(story: &Story, refusal: &Refusal) -> (Cause, Certainty, String) {
             .to_owned();
         return (Cause::MemoryPressure, Certainty::Inferred, why);
     };
-    let Refusal { pages, pressure, in_cgroup, .. } = *refusal;
+    let Refusal { direction: _, allocated, pressure, in_cgroup } = *refusal;
+    let pages = u64::from(allocated);
     let [low, _, high] = memory.limits;
     let told = tcp_mem(pages, memory);
     if pages > high {

@@ -38,48 +38,84 @@ pub struct Finding {
     pub advice: Vec<String>,
 }
 
-type Rule = fn(&Story) -> Option<Finding>;
+/// A rule, and the causes that it finds: no others, as `find` asserts in every test.
+struct Rule {
+    finds: &'static [Cause],
+    ask: fn(&Story) -> Option<Finding>,
+}
 
-/// The rules, most certain first: the kernel's own word for a reset comes before what the socket's numbers
-/// suggest, what ended a connection before what only troubled it.
-const RULES: &[Rule] = &[
+macro_rules! rules {
+    ($($rule:path => $($cause:ident)|+;)*) => {
+        /// The rules, most certain first: the kernel's own word for a reset comes before what the socket's numbers
+        /// suggest, what ended a connection before what only troubled it.
+        const RULES: &[Rule] = &[$(Rule { finds: &[$(Cause::$cause),+], ask: $rule }),*];
+    };
+}
+
+rules! {
     // Resets that this side sent, told apart by the kernel's reason or stack: they exclude one another.
-    killed::rule,
-    listener_closed::rule,
-    closed_with_unread_data::rule,
-    linger_abort::rule,
-    disconnect::rule,
-    keepalive_timeout::rule,
-    too_many_orphans::rule,
-    orphan_timeout::fin_wait2,
+    killed::rule => Killed;
+    listener_closed::rule => ListenerClosed;
+    closed_with_unread_data::rule => ClosedWithUnreadData;
+    linger_abort::rule => LingerAbort;
+    disconnect::rule => Disconnect;
+    keepalive_timeout::rule => KeepaliveTimeout;
+    too_many_orphans::rule => TooManyOrphans | OutOfTcpMemory;
+    orphan_timeout::fin_wait2 => OrphanTimeout;
     // A RST that `tcp_reset` makes up for data after close looks received: before the peer's.
-    data_after_close::rule,
+    data_after_close::rule => DataAfterClose;
     // Handshakes.
-    accept_queue::rule,
-    connection_refused::rule,
+    accept_queue::rule => AcceptQueueFull | SynQueueFull;
+    connection_refused::rule => ConnectionRefused;
     // Ends without a reset: timers. The narrower limit first.
-    silence::user_timeout,
-    zero_window::timeout,
-    silence::connect_timeout,
-    orphan_timeout::rule,
-    silence::retransmission_timeout,
-    peer_reset::rule,
+    silence::user_timeout => UserTimeout;
+    zero_window::timeout => ZeroWindowTimeout;
+    silence::connect_timeout => ConnectTimeout;
+    orphan_timeout::rule => OrphanTimeout;
+    silence::retransmission_timeout => RetransmissionTimeout;
+    peer_reset::rule => PeerReset;
     // What troubles a living connection. Memory first: it makes all the others.
-    memory::rule,
-    socket_buffers::receive,
-    zero_window::rule,
-    path_quality::spurious_retransmit,
-    path_quality::reordering,
-    path_quality::tail_loss,
+    memory::rule => OutOfTcpMemory | MemoryPressure | CgroupMemoryLimit;
+    socket_buffers::receive => ReceiveBufferFull;
+    zero_window::rule => ZeroWindow;
+    path_quality::spurious_retransmit => SpuriousRetransmit;
+    path_quality::reordering => Reordering;
+    path_quality::tail_loss => TailLoss;
     // A buffer that is full at this moment says more than losses at some time before.
-    socket_buffers::send,
-    path_quality::lossy_path,
-    unknown::rule,
-];
+    socket_buffers::send => SendBufferFull;
+    path_quality::lossy_path => LossyPath;
+    unknown::rule => Unknown;
+}
+
+// A cause without a rule does not compile; the error names the first one.
+const _: () = {
+    let mut at = 0;
+    while at < Cause::ALL.len() {
+        assert!(has_rule(Cause::ALL[at]), "{}", Cause::WORDS[at]);
+        at += 1;
+    }
+};
+
+/// By numbers: neither iterators nor `==` of an enum are to be had at compile time.
+const fn has_rule(cause: Cause) -> bool {
+    let mut rule = 0;
+    while rule < RULES.len() {
+        let finds = RULES[rule].finds;
+        let mut at = 0;
+        while at < finds.len() {
+            if finds[at] as usize == cause as usize {
+                return true;
+            }
+            at += 1;
+        }
+        rule += 1;
+    }
+    false
+}
 
 /// The first rule's answer. Of a stall that is over it says so first.
 pub fn find(story: &Story) -> Option<Finding> {
-    let finding = RULES.iter().find_map(|rule| rule(story))?;
+    let finding = RULES.iter().find_map(|rule| rule.ask(story))?;
     let finding = match &story.family {
         Some(relatives) => family::name(finding, relatives),
         None => finding,
@@ -89,6 +125,15 @@ pub fn find(story: &Story) -> Option<Finding> {
     let Some(stage) = stage else { return Some(finding) };
     let summary = format!("goes on after {}; {}", plural(stage, "timeout"), finding.summary);
     Some(Finding { summary, ..finding })
+}
+
+impl Rule {
+    fn ask(&self, story: &Story) -> Option<Finding> {
+        let Self { finds, ask } = self;
+        let finding = ask(story)?;
+        debug_assert!(finds.contains(&finding.cause), "`RULES` has no {} for its rule", finding.cause);
+        Some(finding)
+    }
 }
 
 impl Finding {

@@ -3,6 +3,7 @@
 use agent_correlate::connection::Connection;
 use agent_model::cause::Cause;
 use agent_model::event::Tcp;
+use agent_model::signals::reset_received::PeerReset;
 use agent_model::units::{bytes, process, state};
 
 use super::common::{known_for, lost, owner, sent};
@@ -11,7 +12,7 @@ use crate::Certainty;
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let at = match story.received().filter(|_| story.is_dead())?.what {
-        agent_correlate::timeline::What::ResetReceived { state } => state,
+        agent_correlate::timeline::What::ResetReceived(PeerReset { state }) => state,
         _ => None,
     };
     let unread = story.tcp().map_or(0, Tcp::unread_bytes);

@@ -7,6 +7,7 @@ use agent_common::record;
 use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::Tcp;
+use agent_model::signals::packet_dropped::Dropped;
 use agent_model::units::{bytes, jiffies, plural, size, time};
 
 use super::common::{holders, owner};
@@ -54,7 +55,7 @@ fn is_receive_full(story: &Story, tcp: &Tcp) -> bool {
 
 /// The kernel's name of the reason, if a dropped segment is the last thing that happened.
 fn last_drop<'a>(story: &Story<'a>) -> Option<&'a str> {
-    let What::PacketDropped { reason } = story.entries().last()?.what else { return None };
+    let What::PacketDropped(Dropped { reason }) = story.entries().last()?.what else { return None };
     story.host.drop_reasons.get(&i32::from(reason)).map(|name| &**name)
 }
 

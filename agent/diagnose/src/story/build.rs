@@ -1,4 +1,4 @@
-//! What a rule gets to see of a connection, taken from all that is remembered.
+//! Makes the story of a connection from all that is remembered.
 
 use std::cell::OnceCell;
 
@@ -8,19 +8,14 @@ use agent_correlate::families::ProcessFamily;
 use agent_correlate::listeners::Listening;
 use agent_correlate::observed::Observed;
 use agent_model::event::Detail;
-use agent_model::timers::Outlook;
+use agent_model::timers::{self, Era, Facts, Outlook};
 
-use super::{Relatives, Story};
+use super::{Relatives, Sight, Story};
 use crate::{Phase, forecast};
 
 impl<'a> Story<'a> {
     /// The story of a connection.
-    pub fn of(
-        correlator: &'a Correlator,
-        connection: &'a Connection,
-        phase: Phase,
-        outlook: Option<Outlook>,
-    ) -> Self {
+    pub fn of(correlator: &'a Correlator, connection: &'a Connection, phase: Phase) -> Self {
         Self {
             phase,
             time: connection.died().unwrap_or(connection.last),
@@ -31,7 +26,7 @@ impl<'a> Story<'a> {
             listening: correlator.listening_for(connection),
             host: correlator.host(),
             stack: correlator.stack(connection.reset_stack.map(i32::from)),
-            outlook,
+            outlook: None,
             memory: correlator.tcp_memory(),
             family: correlator.family_of(connection).map(|family| relatives(correlator, family)),
             families: correlator.families(),
@@ -40,6 +35,28 @@ impl<'a> Story<'a> {
             tcp: OnceCell::new(),
             entries: OnceCell::new(),
         }
+    }
+
+    /// Of a stall whose numbers were read at `sight`: what comes if the peer stays silent.
+    pub fn at(mut self, sight: Sight) -> Self {
+        self.time = sight.time;
+        self.outlook = self.foresee(sight);
+        self
+    }
+
+    /// `None` where nothing can be said.
+    fn foresee(&self, sight: Sight) -> Option<Outlook> {
+        let (connection, tcp, hz) = (self.connection?, self.tcp()?, self.host.hz);
+        let facts = Facts {
+            time: sight.time,
+            hz,
+            state: connection.state?,
+            moment: sight.moment,
+            era: Era::default(),
+            lrcvtime: tcp.lrcvtime(),
+            tcp,
+        };
+        (hz > 0 && connection.is_live()).then(|| timers::outlook(&facts))
     }
 
     /// The story of an event without a connection.
@@ -70,7 +87,7 @@ impl<'a> Story<'a> {
 
 /// The client sends again, and waits.
 fn is_drop(observed: &Observed) -> bool {
-    matches!(observed.event.detail, Detail::PacketDropped { .. })
+    matches!(observed.event.detail, Detail::PacketDropped(_))
 }
 
 fn family_listening<'a>(correlator: &'a Correlator, listening: &Listening) -> Option<&'a ProcessFamily> {

@@ -1,4 +1,4 @@
-//! What a rule may look at: one connection and its surroundings, read-only.
+//! What a rule may read: one connection and its surroundings.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use agent_model::event::{
     CgroupMemory, Detail, Exit, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
     TcpMemory, TcpState,
 };
+use agent_model::signals::reset_sent::OwnReset;
+use agent_model::signals::retransmit::Resend;
+use agent_model::signals::{Recovered, ResetSent};
 
 /// `SOCK_LINGER` in `skc_flags`.
 const SOCK_LINGER: u64 = 1 << 4;
@@ -34,7 +37,7 @@ pub struct Story<'a> {
     pub phase: Phase,
     /// When, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// The socket's numbers are of a walk over open files that came after all events: they are as they stand now.
+    /// A walk over open files read the socket after all events: its numbers are the present ones.
     pub looked: bool,
     /// The connection; `None` if there is none: a segment for a closed port, a half-open connection.
     pub connection: Option<&'a Connection>,
@@ -50,7 +53,7 @@ pub struct Story<'a> {
     pub stack: Arc<[Box<str>]>,
     /// What comes, of a stall.
     pub outlook: Option<Outlook>,
-    /// The host's TCP memory; `None` where it is not told.
+    /// The host's TCP memory; `None` if it is not known.
     pub memory: Option<&'a TcpMemory>,
     /// The processes that share its server's sockets, as the last walk over open files found them.
     pub family: Option<Relatives<'a>>,
@@ -58,7 +61,7 @@ pub struct Story<'a> {
     pub families: &'a Families,
     /// Whose closed sockets were reset for want of memory before.
     pub orphans: &'a Orphans,
-    /// Memory of its socket's cgroup; `None` where it is not told.
+    /// Memory of its socket's cgroup; `None` if it is not known.
     pub cgroup: Option<&'a CgroupMemory>,
     /// What the socket knew, once somebody asked.
     pub tcp: OnceCell<Option<Tcp>>,
@@ -116,7 +119,7 @@ impl<'a> Story<'a> {
             .get_or_init(|| self.connection.map_or_else(Vec::new, |connection| connection.timeline.entries()))
     }
 
-    /// The errno that the application was told, 0 for none.
+    /// The errno that the application got, 0 for none.
     pub fn error(&self) -> i32 {
         self.connection.map_or(0, |connection| connection.error)
     }
@@ -140,17 +143,17 @@ impl<'a> Story<'a> {
     }
 
     fn sent(&self, entry: &Entry) -> Option<Reset<'a>> {
-        let What::ResetSent { reason, active, state, exit, .. } = entry.what else { return None };
+        let What::ResetSent(OwnReset { reason, active, state, exit, .. }) = entry.what else { return None };
         let reason = reason.and_then(|reason| self.host.reset_reasons.get(&i32::from(reason)));
         Some(Reset { reason: reason.map(|name| &**name), active, state, trigger: None, exit })
     }
 
     /// The last RST that was accepted, and the state in which it was.
     pub fn received(&self) -> Option<&Entry> {
-        self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived { .. }))
+        self.entries().iter().rev().find(|entry| matches!(entry.what, What::ResetReceived(_)))
     }
 
-    /// How it came to the last reset sent.
+    /// Why the kernel sent the last reset.
     pub fn path(&self) -> Option<(path::Path, Certainty)> {
         path::path(self)
     }
@@ -214,18 +217,18 @@ impl<'a> Story<'a> {
         told.max(self.timeouts().last().map_or(0, |&(stage, _)| stage))
     }
 
-    /// Timeouts of the last stall that are still in the timeline: stage and the timeout that burnt, jiffies.
+    /// Timeouts of the last stall that are still in the timeline: stage and length of each, jiffies.
     pub fn timeouts(&self) -> Vec<(u32, u32)> {
         let mut burnt = Vec::new();
         for entry in self.entries() {
             match entry.what {
-                What::Retransmit { stage, rto, .. } if stage > 0 => {
+                What::Retransmit(Resend { stage, rto, .. }) if stage > 0 => {
                     if burnt.last().is_some_and(|(last, _)| *last >= u32::from(stage)) {
                         burnt.clear();
                     }
                     burnt.push((stage.into(), rto));
                 }
-                What::Recovered { .. } => burnt.clear(),
+                What::Recovered(_) => burnt.clear(),
                 _ => (),
             }
         }
@@ -235,34 +238,33 @@ impl<'a> Story<'a> {
     /// Consecutive timeouts of the last stall that ended well.
     pub fn recovered(&self) -> Option<u8> {
         self.entries().iter().rev().find_map(|entry| match entry.what {
-            What::Recovered { stage } => Some(stage),
+            What::Recovered(Recovered { stage }) => Some(stage),
             _ => None,
         })
     }
 
     /// Timeouts that sent again what an earlier one had sent already, of those still in the timeline.
     pub fn repeats(&self) -> u32 {
-        let repeats = |entry: &&Entry| matches!(entry.what, What::Retransmit { stage: 2.., .. });
+        let repeats = |entry: &&Entry| matches!(entry.what, What::Retransmit(Resend { stage: 2.., .. }));
         self.entries().iter().filter(repeats).fold(0, |sum, entry| sum.saturating_add(entry.count))
     }
 
     /// Segments sent again, of one kind.
     pub fn segments(&self, kind: RetransmitKind) -> u32 {
-        self.connection.map_or(0, |connection| connection.totals().segments[kind as usize])
+        self.tcp().map_or(0, |tcp| tcp.totals.segments[kind as usize])
     }
 
     /// Segments sent again, of all kinds.
     pub fn sent_again(&self) -> u32 {
-        self.connection.map_or(0, |connection| {
-            connection.totals().segments.iter().fold(0, |sum, &count| sum.saturating_add(count))
-        })
+        let add = |sum: u32, &count: &u32| sum.saturating_add(count);
+        self.tcp().map_or(0, |tcp| tcp.totals.segments.iter().fold(0, add))
     }
 }
 
 fn stray_reset(observed: &Observed) -> Option<Reset<'_>> {
-    let Detail::ResetSent { trigger, exit, .. } = observed.event.detail else { return None };
+    let Detail::ResetSent(ResetSent { trigger, exit, .. }) = observed.event.detail else { return None };
     Some(Reset {
-        reason: observed.reset_reason.as_deref(),
+        reason: observed.reason.as_deref(),
         active: trigger.is_none(),
         state: observed.event.endpoint.state,
         trigger,

@@ -3,7 +3,7 @@ use agent_model::event::{CgroupMemory, TcpMemory};
 use super::*;
 use crate::{Story, diagnose};
 
-/// What is said of the connection of one record, as it lives on, after what is told of the host.
+/// The diagnosis of the connection of one record, which lives on, after these facts about the host.
 fn told_of(record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
     told_in(Phase::Recovered, record, facts)
 }
@@ -15,7 +15,7 @@ fn told_in(phase: Phase, record: &RecordBytes, facts: &[Fact]) -> Option<Diagnos
     }
     bench.push(record);
     let correlator = bench.0.correlator();
-    diagnose(&Story::of(correlator, correlator.last().unwrap(), phase, None))
+    diagnose(&Story::of(correlator, correlator.last().unwrap(), phase))
 }
 
 fn of(record: &RecordBytes) -> Option<Diagnosis> {

@@ -11,7 +11,6 @@ use crate::{Certainty, Diagnosis, Phase};
 
 mod holders;
 mod living;
-mod pages;
 mod resets;
 mod silence;
 mod storm;

@@ -86,7 +86,7 @@ fn a_shut_window_that_falls_silent() {
     says(&told, "15 probes unanswered");
 }
 
-/// No event tells of keepalive probes: a walk over open files sees them.
+/// Keepalive probes have no event: a walk over open files sees them.
 #[test]
 fn unanswered_keepalive_probes_have_an_outlook() {
     let mut probed = record(signal::SOCK_HELD, 100 * SECOND).held(5, "curl", 1, 3);

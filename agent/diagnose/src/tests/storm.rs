@@ -20,7 +20,7 @@ fn ten_thousand_deaths_in_a_second_all_have_a_cause() {
     assert_eq!(bench.told().len(), 10_000);
 }
 
-/// What the kernel side told together, and what the daemon tells of the last ones by their number.
+/// Events that a record stands for, and those of which the daemon reports only the number.
 #[test]
 fn deaths_without_a_line_share_the_cause_of_the_sample() {
     let mut bench = Bench::new();

@@ -6,19 +6,15 @@
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use agent_common::record::{
-    ABSENT8, ABSENT32, EXITING, HAS_TCP, NO_REASON, NO_STACK, OOM_VICTIM, OWNED, REQUEST, TIME_WAIT,
-};
+use agent_common::record::{ABSENT32, HAS_TCP, OWNED, REQUEST, TIME_WAIT};
 use agent_common::{owner, record, signal};
 use thiserror::Error;
 use zerocopy::FromBytes;
 
 use crate::event::{
-    Detail, Direction, Endpoint, Event, Exit, KernelEvent, Owner, OwnerSource, Process, RetransmitKind,
-    Segment, SockHeld, Tcp, TcpState, Thread, unmap,
+    Detail, Endpoint, Event, KernelEvent, Owner, OwnerSource, Process, SockHeld, Tcp, TcpState, Thread, unmap,
 };
 use crate::frame::Frame;
-use crate::words::EventWord;
 
 #[cfg(test)]
 mod tests;
@@ -90,7 +86,8 @@ impl DecodeError {
 pub fn decode(frame: &Frame) -> Result<Event, DecodeError> {
     match frame {
         Frame::Record(bytes) => kernel(bytes),
-        Frame::Fact(json) => Ok(Event::Fact(serde_json::from_slice(json)?)),
+        Frame::Fact(fact) => Ok(Event::Fact(fact.as_ref().clone())),
+        Frame::Malformed(json) => Ok(Event::Fact(serde_json::from_slice(json)?)),
     }
 }
 
@@ -98,7 +95,8 @@ fn kernel(bytes: &[u8]) -> Result<Event, DecodeError> {
     let record: record::Record = read(bytes, 0)?;
     let tcp = tcp(bytes, &record)?;
     if record.header.signal == signal::SOCK_HELD {
-        return held(bytes, &record, tcp.as_ref().ok_or(DecodeError::NoTcp)?);
+        let held = SockHeld::decode(read_detail(bytes)?, &record, tcp)?;
+        return Ok(Event::SockHeld(Box::new(held)));
     }
     Ok(Event::Kernel(Box::new(KernelEvent {
         time: record.header.time,
@@ -106,7 +104,7 @@ fn kernel(bytes: &[u8]) -> Result<Event, DecodeError> {
         endpoint: endpoint(&record)?,
         current: thread(&record),
         owner: owner(&record.owner)?,
-        detail: detail(bytes, &record)?,
+        detail: Detail::decode(bytes, &record)?,
         tcp,
     })))
 }
@@ -126,24 +124,7 @@ fn sized(bytes: &[u8], expected: usize) -> Result<(), DecodeError> {
     if actual == expected { Ok(()) } else { Err(DecodeError::Size { expected, actual }) }
 }
 
-fn held(bytes: &[u8], record: &record::Record, tcp: &Tcp) -> Result<Event, DecodeError> {
-    let record::SockHeld { inode, fd, parent, accept_queue, backlog, memory_cgroup } = read_detail(bytes)?;
-    Ok(Event::SockHeld(Box::new(SockHeld {
-        time: record.header.time,
-        endpoint: endpoint(record)?,
-        holder: process(&record.current),
-        parent,
-        inode,
-        fd,
-        accept_queue,
-        backlog,
-        memory_cgroup: nonzero(memory_cgroup),
-        owner: owner(&record.owner)?,
-        tcp: *tcp,
-    })))
-}
-
-fn endpoint(record: &record::Record) -> Result<Endpoint, DecodeError> {
+pub(crate) fn endpoint(record: &record::Record) -> Result<Endpoint, DecodeError> {
     let (raw, flags) = (&record.endpoint, record.header.flags);
     let ((local, mapped), (remote, _)) = match raw.family {
         AF_INET | AF_INET6 => (address(raw.family, raw.local), address(raw.family, raw.remote)),
@@ -181,7 +162,7 @@ fn address(family: u16, bytes: [u8; 16]) -> (IpAddr, bool) {
     }
 }
 
-fn nonzero(value: u64) -> Option<u64> {
+pub(crate) fn nonzero(value: u64) -> Option<u64> {
     (value != 0).then_some(value)
 }
 
@@ -194,7 +175,7 @@ fn endpoint_state(raw: &record::Endpoint) -> Result<Option<TcpState>, DecodeErro
     }
 }
 
-fn state(number: u32) -> Result<TcpState, DecodeError> {
+pub(crate) fn state(number: u32) -> Result<TcpState, DecodeError> {
     Ok(match number {
         1 => TcpState::Established,
         2 => TcpState::SynSent,
@@ -218,11 +199,11 @@ fn thread(record: &record::Record) -> Option<Thread> {
     owned.then(|| Thread { process: process(&record.current), tid: record.current.how })
 }
 
-fn process(task: &record::Task) -> Process {
+pub(crate) fn process(task: &record::Task) -> Process {
     Process { pid: task.pid, comm: text(&task.comm) }
 }
 
-fn owner(task: &record::Task) -> Result<Option<Owner>, DecodeError> {
+pub(crate) fn owner(task: &record::Task) -> Result<Option<Owner>, DecodeError> {
     let source = match task.how {
         owner::NONE => return Ok(None),
         owner::FILE => OwnerSource::File,
@@ -235,117 +216,13 @@ fn owner(task: &record::Task) -> Result<Option<Owner>, DecodeError> {
 }
 
 /// A NUL-terminated name of the kernel's, in which any byte may occur.
-fn text(bytes: &[u8]) -> Box<str> {
+pub(crate) fn text(bytes: &[u8]) -> Box<str> {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into()
 }
 
-fn detail(bytes: &[u8], record: &record::Record) -> Result<Detail, DecodeError> {
-    let number = record.header.signal;
-    match EventWord::numbered(number).ok_or(DecodeError::Signal(number))? {
-        EventWord::Retransmit => retransmit(read_detail(bytes)?),
-        EventWord::SynackRetransmit => Ok(synack_retransmit(read_detail(bytes)?)),
-        EventWord::ResetSent => Ok(reset_sent(read_detail(bytes)?, record.header.flags & OWNED != 0)),
-        EventWord::ResetReceived => Ok(Detail::ResetReceived),
-        EventWord::BufLimitExceeded => buf_limit_exceeded(read_detail(bytes)?),
-        EventWord::RcvqueueFull => Ok(rcvqueue_full(read_detail(bytes)?)),
-        EventWord::PacketDropped => Ok(packet_dropped(read_detail(bytes)?)),
-        EventWord::StateChanged => state_changed(read_detail(bytes)?),
-        EventWord::SockDestroyed => Ok(Detail::SockDestroyed),
-    }
-}
-
-fn retransmit(raw: record::Retransmit) -> Result<Detail, DecodeError> {
-    let record::Retransmit { seq, end_seq, err, kind, segments, tcp_flags, reserved: _ } = raw;
-    let kind = retransmit_kind(kind)?;
-    Ok(Detail::Retransmit { kind, err, segments, seq, end_seq, tcp_flags })
-}
-
-fn retransmit_kind(number: u16) -> Result<RetransmitKind, DecodeError> {
-    use agent_common::retransmit;
-    Ok(match number {
-        retransmit::UNKNOWN => RetransmitKind::Unknown,
-        retransmit::TIMEOUT => RetransmitKind::Timeout,
-        retransmit::FAST => RetransmitKind::Fast,
-        retransmit::TAIL_LOSS_PROBE => RetransmitKind::TailLossProbe,
-        retransmit::REORDER => RetransmitKind::Reorder,
-        retransmit::SLOW_START => RetransmitKind::SlowStart,
-        retransmit::SYN => RetransmitKind::Syn,
-        retransmit::SYNACK => RetransmitKind::Synack,
-        _ => return Err(DecodeError::Kind(number)),
-    })
-}
-
-fn synack_retransmit(raw: record::SynackRetransmit) -> Detail {
-    let record::SynackRetransmit {
-        retransmits,
-        timeouts,
-        duplicate_syn,
-        reserved: _,
-        syn_queue,
-        accept_queue,
-        backlog,
-    } = raw;
-    let duplicate_syn = duplicate_syn != 0;
-    Detail::SynackRetransmit { retransmits, timeouts, duplicate_syn, syn_queue, accept_queue, backlog }
-}
-
-/// The running task ends the connection by its own end only if it works on the socket (`owned`).
-fn reset_sent(raw: record::ResetSent, owned: bool) -> Detail {
-    let record::ResetSent {
-        reason,
-        stack,
-        active,
-        trigger_flags: flags,
-        reserved: _,
-        trigger_seq: seq,
-        trigger_ack: ack,
-        trigger_len: len,
-        exit,
-    } = raw;
-    let exits = owned && active != 0 && exit & EXITING != 0;
-    Detail::ResetSent {
-        reason: (reason != NO_REASON).then_some(reason),
-        stack: (stack != NO_STACK).then_some(stack),
-        trigger: (active == 0).then_some(Segment { flags, seq, ack, len }),
-        exit: exits.then(|| Exit::new(exit as u16, exit & OOM_VICTIM != 0)),
-    }
-}
-
-fn buf_limit_exceeded(raw: record::BufLimitExceeded) -> Result<Detail, DecodeError> {
-    let record::BufLimitExceeded { memory_cgroup, allocated, direction, pressure, reserved: _, protocol } =
-        raw;
-    let direction = match direction {
-        0 => Direction::Send,
-        1 => Direction::Receive,
-        _ => return Err(DecodeError::Direction(direction.into())),
-    };
-    Ok(Detail::BufLimitExceeded {
-        direction,
-        allocated: allocated.into(),
-        protocol: text(&protocol),
-        pressure: (pressure != ABSENT8).then_some(pressure != 0),
-        memory_cgroup: nonzero(memory_cgroup),
-    })
-}
-
-fn packet_dropped(raw: record::PacketDropped) -> Detail {
-    let record::PacketDropped { reason, truesize, accept_queue, backlog } = raw;
-    Detail::PacketDropped { reason, truesize, accept_queue, backlog }
-}
-
-fn rcvqueue_full(raw: record::RcvqueueFull) -> Detail {
-    let record::RcvqueueFull { truesize, rmem_alloc, rcvbuf, reserved: _ } = raw;
-    Detail::RcvqueueFull { truesize, rmem_alloc, rcvbuf }
-}
-
-fn state_changed(raw: record::StateChanged) -> Result<Detail, DecodeError> {
-    let record::StateChanged { old, new, accept_queue, backlog } = raw;
-    Ok(Detail::StateChanged { old: state(old)?, new: state(new)?, accept_queue, backlog })
-}
-
 /// Reads the signal's own part. Not through the union: its members can be read from the bytes as well.
-fn read_detail<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+pub(crate) fn read_detail<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     const { assert!(size_of::<T>() <= size_of::<record::Detail>()) };
     read(bytes, offset_of!(record::Record, detail))
 }

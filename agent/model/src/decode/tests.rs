@@ -5,8 +5,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Fact, HostFacts};
+use crate::event::{Fact, HostFacts, RetransmitKind};
 use crate::fixture::{RecordBytes, put};
+use crate::signals::{RcvqueueFull, ResetSent, Retransmit};
 
 fn kernel_event(record: &RecordBytes) -> KernelEvent {
     match decode(&record.frame()) {
@@ -39,7 +40,7 @@ fn a_retransmission() {
     assert_eq!(event.endpoint.state, Some(TcpState::Established));
     let tcp = event.tcp.unwrap();
     assert_eq!((tcp.raw.retransmits, tcp.totals.segments[0]), (3, 9));
-    let Detail::Retransmit { kind, err, segments, .. } = event.detail else { panic!() };
+    let Detail::Retransmit(Retransmit { kind, err, segments, .. }) = event.detail else { panic!() };
     assert_eq!((kind, err, segments), (RetransmitKind::Timeout, -16, 1));
 }
 
@@ -79,7 +80,9 @@ fn names_become_text() {
 #[test]
 fn a_reset_without_socket_or_reason() {
     let record = RecordBytes::plain(signal::RESET_SENT, 1).reset_without_reason(false);
-    let Detail::ResetSent { reason, stack, trigger, exit } = kernel_event(&record).detail else { panic!() };
+    let Detail::ResetSent(ResetSent { reason, stack, trigger, exit }) = kernel_event(&record).detail else {
+        panic!()
+    };
     assert_eq!((reason, stack, trigger.is_some(), exit), (None, None, true, None));
     let event = kernel_event(&record.flags(TIME_WAIT).state(6));
     assert!(event.endpoint.time_wait && event.tcp.is_none() && event.endpoint.sk.is_none());
@@ -88,7 +91,7 @@ fn a_reset_without_socket_or_reason() {
 #[test]
 fn a_process_that_ends_is_believed_of_its_own_socket_only() {
     let exit = |record: &RecordBytes| {
-        let Detail::ResetSent { exit, .. } = kernel_event(record).detail else { panic!() };
+        let Detail::ResetSent(ResetSent { exit, .. }) = kernel_event(record).detail else { panic!() };
         exit
     };
     let ending = |bits: u32| {
@@ -112,7 +115,7 @@ fn a_queue_of_another_family() {
     put!(record, record.detail.rcvqueue_full.rcvbuf, 4096_u32);
     let event = kernel_event(&record);
     assert_eq!((event.endpoint.state, event.endpoint.local.port()), (None, 0));
-    assert!(matches!(event.detail, Detail::RcvqueueFull { rcvbuf: 4096, .. }));
+    assert!(matches!(event.detail, Detail::RcvqueueFull(RcvqueueFull { rcvbuf: 4096, .. })));
 }
 
 #[test]
@@ -157,10 +160,12 @@ fn facts_survive_their_encoding() {
         Fact::Lost { signal: "reset_sent".into(), count: 2 },
     ];
     for fact in facts {
-        let decoded = decode(&Frame::fact(&fact));
+        let recorded = Bytes::from(Frame::fact(fact.clone()).recorded().into_owned());
+        assert_eq!(Frame::from_json(recorded.clone()), Frame::fact(fact.clone()));
+        let decoded = decode(&Frame::from_json(recorded));
         assert!(matches!(&decoded, Ok(Event::Fact(same)) if *same == fact), "{decoded:?}");
     }
-    let error = decode(&Frame::Fact(Bytes::from_static(b"{\"host\":"))).unwrap_err();
+    let error = decode(&Frame::from_json(Bytes::from_static(b"{\"host\":"))).unwrap_err();
     assert_eq!(error.reason(), "fact");
 }
 
@@ -168,7 +173,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let _ = decode(&Frame::Record(bytes.clone().into()));
-        let _ = decode(&Frame::Fact(bytes.into()));
+        let _ = decode(&Frame::from_json(bytes.into()));
     }
 
     #[test]

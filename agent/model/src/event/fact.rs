@@ -22,7 +22,7 @@ pub enum Fact {
     },
     /// Functions of a kernel stack, innermost first.
     Stack {
-        /// As in [`Detail::ResetSent`](super::Detail::ResetSent).
+        /// As in [`ResetSent`](crate::signals::ResetSent).
         id: i32,
         /// Names without offsets; hexadecimal addresses where symbols can't be read.
         frames: Vec<Box<str>>,

@@ -8,14 +8,19 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod fact;
+mod flags;
 mod memory;
 mod pod;
 mod tcp;
 
 pub use fact::{CountRow, Fact, ForkCount, HealthRow, HostFacts, ProcessRow, Room, Settings, Usage};
+pub use flags::TcpFlags;
 pub use memory::{Buffers, COUNTERS, CgroupMemory, LogLines, Snmp, TcpMemory};
 pub use pod::{Owned, Pod};
 pub use tcp::Tcp;
+
+use crate::signals::Signal;
+pub use crate::signals::{Detail, SockHeld};
 
 /// One step of the stream.
 #[derive(Clone, Debug)]
@@ -45,6 +50,26 @@ pub struct KernelEvent {
     pub detail: Detail,
     /// What the socket knew; `None` without a full TCP socket.
     pub tcp: Option<Tcp>,
+}
+
+/// `tcp_abort` (`ss -K`, `bpf_sock_destroy`) leaves it in `sk_err`.
+pub const ECONNABORTED: i32 = libc::ECONNABORTED;
+
+impl KernelEvent {
+    /// What answers for its signal.
+    pub fn signal(&self) -> &dyn Signal {
+        self.detail.as_signal()
+    }
+
+    /// The socket's own state at the event; a half-open connection's is not its socket's.
+    pub fn state_before(&self) -> Option<TcpState> {
+        self.endpoint.state.filter(|_| !self.endpoint.request)
+    }
+
+    /// `sk_err`; 0 if there is none, or no full socket.
+    pub fn errno(&self) -> i32 {
+        self.tcp.as_ref().map_or(0, |tcp| tcp.raw.err)
+    }
 }
 
 /// Identity of a socket, or of a packet's two ends where there is no socket.
@@ -200,121 +225,11 @@ pub enum RetransmitKind {
     Synack = 7,
 }
 
-/// The signal's own, see the structures of the same names in `agent_common::record`.
-#[derive(Clone, Debug)]
-pub enum Detail {
-    /// `tcp_retransmit_skb`
-    Retransmit {
-        /// Why.
-        kind: RetransmitKind,
-        /// 0 sent, negative errno, 1 dropped by the local qdisc.
-        err: i32,
-        /// Segments.
-        segments: u16,
-        /// Sequence numbers `seq..end_seq`.
-        seq: u32,
-        /// See `seq`.
-        end_seq: u32,
-        /// TCP flags.
-        tcp_flags: u8,
-    },
-    /// `tcp_retransmit_synack`
-    SynackRetransmit {
-        /// Retransmissions before this one.
-        retransmits: u8,
-        /// Timer expiries before this one.
-        timeouts: u8,
-        /// The client's repeated SYN asked for it, not the timer.
-        duplicate_syn: bool,
-        /// Half-open connections of the listener.
-        syn_queue: u32,
-        /// Connections waiting for accept.
-        accept_queue: u32,
-        /// Limit of the accept queue.
-        backlog: u32,
-    },
-    /// `tcp_send_reset`
-    ResetSent {
-        /// Number of the kernel's reason; `None` before 6.10. Named by [`HostFacts::reset_reasons`].
-        reason: Option<i32>,
-        /// Id of the kernel stack, told before by [`Fact::Stack`].
-        stack: Option<i32>,
-        /// The segment that was answered; `None` if this side acted by itself.
-        trigger: Option<Segment>,
-        /// How the process ends that did it; `None` if it goes on, or did nothing.
-        exit: Option<Exit>,
-    },
-    /// `tcp_receive_reset`
-    ResetReceived,
-    /// `sock_exceed_buf_limit`
-    BufLimitExceeded {
-        /// Which side of the socket.
-        direction: Direction,
-        /// Pages of the protocol after the refused add.
-        allocated: i64,
-        /// The protocol's name in the kernel, e.g. `TCP`, `UDP`.
-        protocol: Box<str>,
-        /// Whether the protocol is under pressure; `None` of a protocol that knows none.
-        pressure: Option<bool>,
-        /// Kernel id of the memory cgroup that the socket is charged to; `None` if to none.
-        memory_cgroup: Option<u64>,
-    },
-    /// `sock_rcvqueue_full`
-    RcvqueueFull {
-        /// Kernel memory of the packet, bytes.
-        truesize: u32,
-        /// Receive memory in use, bytes.
-        rmem_alloc: u32,
-        /// `SO_RCVBUF`, bytes.
-        rcvbuf: u32,
-    },
-    /// `kfree_skb`, of a received packet.
-    PacketDropped {
-        /// Number of the kernel's reason, named by [`HostFacts::drop_reasons`].
-        reason: u32,
-        /// Kernel memory of the packet, bytes.
-        truesize: u32,
-        /// Connections waiting for accept, of a listener.
-        accept_queue: u32,
-        /// Limit of the accept queue, of a listener.
-        backlog: u32,
-    },
-    /// `inet_sock_set_state`
-    StateChanged {
-        /// Before.
-        old: TcpState,
-        /// After.
-        new: TcpState,
-        /// Connections waiting for accept, of a listener.
-        accept_queue: u32,
-        /// Limit of the accept queue, of a listener.
-        backlog: u32,
-    },
-    /// `tcp_destroy_sock`
-    SockDestroyed,
-}
-
-macro_rules! signal_of {
-    (
-        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
-        $($others:tt)*
-    ) => {
-        impl Detail {
-            /// The signal that has this detail, one of [`agent_common::signal`].
-            pub fn signal(&self) -> u16 {
-                match self { $(Self::$Variant { .. } => agent_common::signal::$NUMBER,)* }
-            }
-        }
-    };
-}
-
-agent_common::signals! { signal_of }
-
 /// A received segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// TCP flags.
-    pub flags: u8,
+    pub flags: TcpFlags,
     /// Sequence number.
     pub seq: u32,
     /// Acknowledgement number.
@@ -331,33 +246,6 @@ pub enum Direction {
     Send,
     /// `SK_MEM_RECV`
     Receive,
-}
-
-/// A process holds a TCP socket open.
-#[derive(Clone, Debug)]
-pub struct SockHeld {
-    /// When the walk saw it, ns of `CLOCK_MONOTONIC`.
-    pub time: u64,
-    /// The socket.
-    pub endpoint: Endpoint,
-    /// Who.
-    pub holder: Process,
-    /// Its parent's process id.
-    pub parent: u32,
-    /// Inode of the socket.
-    pub inode: u64,
-    /// File descriptor.
-    pub fd: u32,
-    /// Connections waiting for accept, of a listener.
-    pub accept_queue: u32,
-    /// Limit of the accept queue, of a listener.
-    pub backlog: u32,
-    /// Kernel id of the memory cgroup that the socket is charged to; `None` if to none.
-    pub memory_cgroup: Option<u64>,
-    /// What the kernel side had learnt of the owner.
-    pub owner: Option<Owner>,
-    /// What the socket knew.
-    pub tcp: Tcp,
 }
 
 /// An address without its IPv4-mapped dress, and whether it wore one.

@@ -1,7 +1,7 @@
 //! When the kernel will give up a connection, and by which rule.
 //!
-//! Pure: facts in, [`Outlook`] out; no clock, no kernel. Everything said here holds **if the peer stays
-//! as silent as it is**; an ACK starts the reckoning anew.
+//! Pure: facts in, [`Outlook`] out; no clock, no kernel. Every prediction assumes that **the peer stays silent**; an
+//! ACK makes it void.
 //!
 //! The kernel tests the time since the first retransmission, not a count, and only when a timer runs, so
 //! `tcp_retries2` gives a lower bound and the connection dies at the first timeout past it. The instant is
@@ -113,7 +113,7 @@ pub enum Moment {
     Recovery,
 }
 
-/// Where kernels differ and the record does not tell. The rest shows in the record itself: `rto_max`
+/// Differences between kernels that the record does not show. It shows the others: `rto_max`
 /// absent before 6.15, `tcp_syn_linear_timeouts` absent before 6.5, `usec_ts`. That `icsk_backoff` grows
 /// with every SYN timeout before 6.12 and only past the linear ones since does not matter, because the
 /// model counts `icsk_retransmits`.
@@ -263,11 +263,11 @@ pub fn request_outlook(listener: &Facts, request: &Request) -> Outlook {
 }
 
 /// Says what comes for a half-open connection whose SYN-ACK was sent again at `time`, of a listener whose
-/// socket was `tcp` at `seen`, both ns of `CLOCK_MONOTONIC`. It was the timer's: a client's repeated SYN looks
-/// the same, and is given up later.
+/// socket was `tcp` at `seen`, both ns of `CLOCK_MONOTONIC`. The model assumes that the timer sent
+/// it: a client's repeated SYN gives the same event, and the kernel gives up later then.
 ///
-/// The event does not tell jiffies. They are driven by that clock, so all that is not known is how far into
-/// its jiffy the socket was read: either of two jiffies may be now.
+/// The event has no jiffies. That clock drives them, so the only thing unknown is how far into its jiffy the socket
+/// was read: either of two jiffies may be now.
 pub fn half_open_outlook(tcp: &Tcp, seen: u64, time: u64, hz: u32, request: &Request) -> Outlook {
     let ticks = time.saturating_sub(seen) / (1_000_000_000 / u64::from(hz));
     let at = |jiffies: u64| {

@@ -42,7 +42,7 @@ pub struct Step {
     pub n: u32,
     /// What the timer was armed for.
     pub rto: Duration,
-    /// Since the first transmission (keepalive: since the peer was last heard).
+    /// Since the first transmission (keepalive: since the peer's last segment).
     pub elapsed: Duration,
 }
 

@@ -1,8 +1,8 @@
 //! A window shut while data was in flight: retransmissions serve as probes (`tcp_rtx_probe0_timed_out`).
 //!
-//! `icsk_retransmits` stands still, no retry limit applies; the connection ends only if nothing was
-//! heard from the peer, and the retransmissions have gone on, for twice `rto_max` (or a shorter
-//! `TCP_USER_TIMEOUT`, which alone also counts against a peer that answers).
+//! `icsk_retransmits` does not grow, so no retry limit applies. The connection ends only if the peer has sent nothing,
+//! and the retransmissions have gone on, for twice `rto_max` (or a shorter `TCP_USER_TIMEOUT`, which alone also
+//! ends a connection whose peer answers).
 
 use super::Rule;
 use super::clock::{Clock, MILLISECOND, Span};

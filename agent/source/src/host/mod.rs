@@ -9,10 +9,10 @@ pub mod settings;
 mod snmp;
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::{fs, io};
 
 use agent_model::event::{Buffers, CgroupMemory, LogLines, TcpMemory};
+use parking_lot::Mutex;
 
 use self::cgroup::Cgroups;
 use self::kernel_log::KernelLog;
@@ -35,7 +35,7 @@ impl HostMemory {
     /// Memory of the sockets of the cgroups with these kernel ids, in the hierarchy of the memory controller.
     pub fn cgroups(&self, ids: &[u64]) -> Vec<CgroupMemory> {
         let Ok(time) = facts::monotonic() else { return Vec::new() };
-        self.cgroups.lock().unwrap_or_else(PoisonError::into_inner).memory(ids, time)
+        self.cgroups.lock().memory(ids, time)
     }
 
     /// TCP's memory now. A setting that can't be read is 0.
@@ -53,7 +53,7 @@ impl HostMemory {
             time_wait: sockets.time_wait,
             buffers: buffers(),
             counters: proc_net::counters(&net("netstat")?),
-            log: self.log.lock().unwrap_or_else(PoisonError::into_inner).lines(),
+            log: self.log.lock().lines(),
         })
     }
 }

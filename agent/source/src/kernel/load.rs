@@ -126,9 +126,6 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
         StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
     give_back_memory();
     let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
-    // SAFETY: `RingBuf` owns its map's descriptor and never changes it.
-    let events =
-        unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?;
     let processes = Processes::new(is_up(&counters.probes, word::PROCESS_FORKED).then_some(parents));
     let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
     let can_walk = is_up(&counters.probes, word::SOCK_HELD);

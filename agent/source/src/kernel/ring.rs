@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::mem::offset_of;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -13,6 +14,7 @@ use aya::Ebpf;
 use aya::maps::{MapData, RingBuf, StackTraceMap};
 use aya::programs::Iter;
 use bytes::BytesMut;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
@@ -50,7 +52,9 @@ const MAX_STACKS: usize = 1024;
 
 /// The reader of the ring. The programs are attached for as long as it lives.
 pub struct Ring {
-    events: AsyncFd<RingBuf<MapData>>,
+    events: RingBuf<MapData>,
+    /// The ring as what wakes the reader, once it has waited.
+    wake_ups: Option<AsyncFd<OwnedFd>>,
     stacks: StackTraceMap<MapData>,
     processes: Processes,
     shortage: Shortage,
@@ -70,7 +74,7 @@ pub struct Ring {
 
 impl Ring {
     pub(super) fn new(
-        events: AsyncFd<RingBuf<MapData>>,
+        events: RingBuf<MapData>,
         stacks: StackTraceMap<MapData>,
         processes: Processes,
         shortage: Shortage,
@@ -80,6 +84,7 @@ impl Ring {
     ) -> Self {
         Self {
             events,
+            wake_ups: None,
             stacks,
             processes,
             shortage,
@@ -110,12 +115,12 @@ impl Ring {
 
     /// The wall clock, if it was never told or was set since.
     pub fn clock(&mut self) -> io::Result<Option<Frame>> {
-        Ok(self.clock.step().map(|offset| Frame::fact(&Fact::Clock { offset })))
+        Ok(self.clock.step().map(|offset| Frame::fact(Fact::Clock { offset })))
     }
 
     /// What must come first in the stream.
     pub fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
-        frames.push(Frame::fact(&Fact::Host(self.host.clone())));
+        frames.push(Frame::fact(Fact::Host(self.host.clone())));
         frames.extend(self.clock()?);
         frames.extend(self.shortage.tell());
         frames.extend(self.settings());
@@ -126,7 +131,7 @@ impl Ring {
     fn settings(&mut self) -> Option<Frame> {
         let settings = settings::settings();
         let is_news = self.told_settings.as_ref() != Some(&settings);
-        is_news.then(|| Frame::fact(&Fact::Settings(self.told_settings.insert(settings).clone())))
+        is_news.then(|| Frame::fact(Fact::Settings(self.told_settings.insert(settings).clone())))
     }
 
     async fn wait(&mut self) -> io::Result<()> {
@@ -136,12 +141,27 @@ impl Ring {
         } else if self.last_sign.is_some_and(|last| last.elapsed() < LINGER) {
             sleep(INTERVAL).await;
         } else {
-            self.events.readable_mut().await?.clear_ready();
+            self.wake_ups()?.readable().await?.clear_ready();
             // The record that woke us may have to wait for an earlier one, still being written by another
             // processor, which will wake nobody.
             self.last_sign = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// The runtime that waits first is the one that is woken: that of the thread which reads, not of the one that
+    /// attached.
+    fn wake_ups(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
+        let wake_ups = match self.wake_ups.take() {
+            Some(wake_ups) => wake_ups,
+            None => {
+                let events = self.events.as_fd().try_clone_to_owned()?;
+                // SAFETY: the descriptor is the value's own, and nobody changes it.
+                unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }
+                    .map_err(io::Error::from)?
+            }
+        };
+        Ok(self.wake_ups.insert(wake_ups))
     }
 
     /// Appends what is there already, at most as much as keeps the rest of the agent waiting.
@@ -161,7 +181,7 @@ impl Ring {
 
     /// Appends records; the stacks among them that were not told before.
     fn take(&mut self, frames: &mut Vec<Frame>) -> Vec<i32> {
-        let ring = self.events.get_mut();
+        let ring = &mut self.events;
         let mut new_stacks = Vec::new();
         while frames.len() < BATCH {
             let Some(item) = ring.next() else { break };
@@ -198,7 +218,7 @@ impl Ring {
             self.symbols.learn(found);
         }
         let facts = stacks.iter().map(|(id, addresses)| {
-            Frame::fact(&Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
+            Frame::fact(Fact::Stack { id: *id, frames: self.symbols.name(addresses) })
         });
         frames.splice(first..first, facts);
     }
@@ -239,7 +259,7 @@ impl Ring {
         frames.extend(self.shortage.tell_cgroups(&walk.cgroups()));
         frames.extend(self.settings());
         let end = [Fact::Usage(processes::usage(time, took)), Fact::WalkDone { time }];
-        frames.extend(facts.chain(end).map(|fact| Frame::fact(&fact)));
+        frames.extend(facts.chain(end).map(Frame::fact));
         Ok(())
     }
 }

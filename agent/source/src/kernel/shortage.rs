@@ -88,14 +88,14 @@ impl Shortage {
     /// Memory of cgroups now.
     pub fn tell_cgroups(&self, ids: &[u64]) -> Vec<Frame> {
         let facts = self.memory.cgroups(ids).into_iter().map(Fact::CgroupMemory);
-        facts.map(|fact| Frame::fact(&fact)).collect()
+        facts.map(Frame::fact).collect()
     }
 
     /// TCP's memory now. What cannot be read is not told.
     pub fn tell(&mut self) -> Option<Frame> {
         self.told = Some(Instant::now());
         let memory = self.memory.tcp().inspect_err(|error| log::debug!("read TCP's memory: {error}")).ok()?;
-        Some(Frame::fact(&Fact::TcpMemory(memory)))
+        Some(Frame::fact(Fact::TcpMemory(memory)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_common::count::{Bucket, Count, CountKey, Health, OTHER_CGROUP, Port, Row};
@@ -11,6 +11,7 @@ use agent_model::counters::{HealthTable, ProbeHealth, ProgramStats, Reading};
 use agent_model::event::{Snmp, TcpMemory};
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap, PerCpuValues};
 use aya::programs::ProgramFd;
+use parking_lot::Mutex;
 
 use super::losses::Loss;
 use super::probes::{PROBES, ProbeState, ProbeStatus};
@@ -58,7 +59,7 @@ impl Kept {
 
 impl counters::Counters for Counters {
     fn counts(&self) -> Reading<Vec<(CountKey, Count)>> {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         let counts = counts.iter().map(|entry| entry.map(|(key, values)| (key, sum_counts(&values))));
         Ok(counts.collect::<Result<_, _>>()?)
     }
@@ -89,7 +90,7 @@ impl counters::Counters for Counters {
 
     /// What is counted of them between the reading and this is lost with them.
     fn forget(&self, keys: &[CountKey]) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         for key in keys {
             // Counts of the pipeline have keys like these, which are not in the map.
             let _ = counts.remove(key);
@@ -112,7 +113,7 @@ impl Counters {
     /// The buckets of all CPUs that have kept events from being told. Reads two maps: some milliseconds.
     pub fn buckets(&self) -> Result<Vec<Kept>, aya::maps::MapError> {
         let mut kept = Vec::new();
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.counts.lock();
         for entry in counts.iter() {
             let (key, rows) = entry?;
             kept.extend(
@@ -139,7 +140,7 @@ impl Counters {
         for (signal, detail) in all_details() {
             let key = CountKey { cgroup: OTHER_CGROUP, netns: 0, signal, detail };
             let zeroes = PerCpuValues::try_from(vec![Row::default(); cpus])?;
-            self.counts.get_mut().unwrap_or_else(PoisonError::into_inner).insert(key, zeroes, 0)?;
+            self.counts.get_mut().insert(key, zeroes, 0)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{AnyDelimiterCodec, Decoder as _};
 
 use super::object::PodObject;
+use crate::blocking;
 use crate::connect;
 use crate::connect::ConnectError;
 
@@ -100,7 +101,7 @@ impl Api {
         let mut sender = connect::http(&self.server, Some(&roots)).await?;
         let is_plain = self.server.scheme_str() == Some("http");
         // Read anew each time: the kubelet changes it every hour.
-        let token = if is_plain { None } else { Some(self.read("token")?) };
+        let token = if is_plain { None } else { Some(self.read("token").await?) };
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = path.parse().map_err(|_| ConnectError::Server(self.server.clone()))?;
         let headers = request.headers_mut();
@@ -113,9 +114,10 @@ impl Api {
         Ok(sender.send_request(request).await?)
     }
 
-    fn read(&self, name: &str) -> Result<String, ApiError> {
+    async fn read(&self, name: &str) -> Result<String, ApiError> {
         let path = self.credentials.join(name);
-        fs::read_to_string(&path).map_err(|error| ApiError::Credentials(path, error))
+        let read = move || fs::read_to_string(&path).map_err(|error| ApiError::Credentials(path, error));
+        blocking::run(read).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! A batch of frames: its head, how it is compressed, how frames lie in it.
 
+use std::borrow::Cow;
+
 use agent_model::frame::Frame;
 use bytes::{Buf as _, Bytes};
 
@@ -110,12 +112,17 @@ fn decompress(body: &[u8], raw: usize) -> Option<Vec<u8>> {
     (len == raw).then_some(out)
 }
 
-/// Appends a frame to the frames of a block.
-pub(super) fn put(raw: &mut Vec<u8>, frame: &Frame) {
-    let (kind, bytes) = match frame {
-        Frame::Record(bytes) => (RECORD, bytes),
-        Frame::Fact(bytes) => (FACT, bytes),
+/// What a block has of a frame: its kind, and its bytes.
+pub(super) fn parts(frame: &Frame) -> (u8, Cow<'_, [u8]>) {
+    let kind = match frame {
+        Frame::Record(_) => RECORD,
+        Frame::Fact(_) | Frame::Malformed(_) => FACT,
     };
+    (kind, frame.recorded())
+}
+
+/// Appends a frame to the frames of a block.
+pub(super) fn put(raw: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     raw.push(kind);
     raw.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     raw.extend_from_slice(bytes);
@@ -161,18 +168,16 @@ impl Iterator for Frames {
     type Item = Frame;
 
     fn next(&mut self) -> Option<Frame> {
-        take(&mut self.rest)
+        let (kind, bytes) = take(&mut self.rest)?;
+        Some(if kind == RECORD { Frame::Record(bytes) } else { Frame::from_json(bytes) })
     }
 }
 
-fn take(rest: &mut Bytes) -> Option<Frame> {
+/// The next frame's kind and bytes.
+fn take(rest: &mut Bytes) -> Option<(u8, Bytes)> {
     let (kind, len) = (rest.try_get_u8().ok()?, rest.try_get_u32_le().ok()? as usize);
     let bytes = (len <= rest.len()).then(|| rest.split_to(len))?;
-    match kind {
-        RECORD => Some(Frame::Record(bytes)),
-        FACT => Some(Frame::Fact(bytes)),
-        _ => None,
-    }
+    matches!(kind, RECORD | FACT).then_some((kind, bytes))
 }
 
 #[cfg(test)]
@@ -182,7 +187,7 @@ mod tests {
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
         let mut raw = Vec::new();
-        put(&mut raw, &Frame::Record(Bytes::from_static(b"\x01")));
+        put(&mut raw, RECORD, b"\x01");
         let mut out = Vec::new();
         pack(&raw, 7, 1, &mut out);
         let head = Head::parse(&field(&out, 0)).unwrap();
@@ -201,7 +206,7 @@ mod tests {
     #[test]
     fn a_body_that_lies_about_its_frames_is_refused() {
         let mut raw = Vec::new();
-        (0..100).for_each(|_| put(&mut raw, &Frame::Fact(Bytes::from_static(b"{}"))));
+        (0..100).for_each(|_| put(&mut raw, FACT, b"{}"));
         let mut out = Vec::new();
         pack(&raw, 0, 99, &mut out);
         assert!(Head::parse(&field(&out, 0)).unwrap().frames(&out[HEAD..]).is_none());

@@ -22,18 +22,12 @@ pub struct Counted {
 impl Counted {
     /// Takes note, if the frame tells counters.
     pub fn take(&mut self, frame: &Frame) {
-        let Frame::Fact(json) = frame else { return };
-        match serde_json::from_slice(json) {
-            Ok(Fact::Counts { time: _, rows, health }) => {
-                for row in &rows {
-                    self.count(row);
-                }
-                for row in &health {
-                    self.health(row);
-                }
-            }
-            Ok(Fact::TcpMemory(memory)) => self.tcp_memory = Some(memory),
-            Ok(_) | Err(_) => (),
+        let Frame::Fact(fact) = frame else { return };
+        if let Fact::Counts { time: _, rows, health } = &**fact {
+            rows.iter().for_each(|row| self.count(row));
+            health.iter().for_each(|row| self.health(row));
+        } else if let Fact::TcpMemory(memory) = &**fact {
+            self.tcp_memory = Some(memory.clone());
         }
     }
 
@@ -95,9 +89,9 @@ mod tests {
         };
         let nobodys = HealthRow { signal: 999, ..lost.clone() };
         for (events, health) in [(5, vec![]), (7, vec![lost, nobodys])] {
-            counted.take(&Frame::fact(&Fact::Counts { time: 0, rows: vec![row(events)], health }));
+            counted.take(&Frame::fact(Fact::Counts { time: 0, rows: vec![row(events)], health }));
         }
-        counted.take(&Frame::Fact("{".into()));
+        counted.take(&Frame::Malformed("{".into()));
         let counts = counted.counts().unwrap();
         assert_eq!((counts.len(), counts[0].1.events), (1, 7));
         assert_eq!(Counters::health(&counted).unwrap()[3].lost_ring, 2);

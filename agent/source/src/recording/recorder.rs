@@ -1,11 +1,12 @@
 //! Writes a recording beside the reader of the kernel, which must never wait for a disk.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use agent_model::frame::Frame;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{Summary, WriteError, Writer};
@@ -55,7 +56,7 @@ impl Recorder {
     pub fn tap(&mut self, frames: Vec<Frame>) {
         let count = frames.len() as u64;
         if count > 0 && self.orders.try_send(Order::Write(frames)).is_err() {
-            self.progress.lock().missed += count;
+            self.progress.0.lock().missed += count;
         }
     }
 
@@ -69,11 +70,7 @@ impl Recorder {
 impl Progress {
     /// At this moment.
     pub fn summary(&self) -> Summary {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Summary> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 }
 
@@ -101,7 +98,7 @@ fn write_all<W: Write>(
     let mut written = writer.summary();
     let mut note = |writer: &Writer<W>| {
         let now = writer.summary();
-        let mut progress = progress.lock();
+        let mut progress = progress.0.lock();
         // The recorder counts what never came here.
         let missed = progress.missed + (now.missed - written.missed);
         *progress = Summary { missed, ..now };
@@ -125,7 +122,7 @@ mod tests {
     use super::*;
 
     fn fact() -> Frame {
-        Frame::Fact("{}".into())
+        Frame::Malformed("{}".into())
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
+use agent_model::event::Fact;
 use agent_model::frame::Frame;
-use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -34,7 +34,7 @@ fn replay(file: &[u8]) -> (Vec<Frame>, Vec<Problem>) {
 }
 
 fn fact(number: u32) -> Frame {
-    Frame::Fact(format!("{{\"number\":{number}}}").into())
+    Frame::Malformed(format!("{{\"number\":{number}}}").into())
 }
 
 fn three_blocks() -> (Vec<Vec<Frame>>, Vec<u8>) {
@@ -60,8 +60,11 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
         prop::collection::vec(any::<u8>(), 0..600),
         (any::<u8>(), 0..600_usize).prop_map(|(byte, len)| vec![byte; len])
     ];
-    let frame = (any::<bool>(), bytes.prop_map(Bytes::from))
-        .prop_map(|(fact, bytes)| if fact { Frame::Fact(bytes) } else { Frame::Record(bytes) });
+    let frame = prop_oneof![
+        bytes.clone().prop_map(|bytes| Frame::Record(bytes.into())),
+        bytes.prop_map(|bytes| Frame::from_json(bytes.into())),
+        any::<i64>().prop_map(|offset| Frame::fact(Fact::Clock { offset })),
+    ];
     prop::collection::vec(frame, 1..20)
 }
 

@@ -71,8 +71,13 @@ impl<W: Write> Writer<W> {
     }
 
     fn write_one(&mut self, frame: &Frame) -> Result<(), WriteError> {
-        let len = block::FRAME_HEAD + frame.bytes().len();
-        if self.is_closed || len > MAX_BLOCK {
+        if self.is_closed {
+            self.summary.missed += 1;
+            return Ok(());
+        }
+        let (kind, bytes) = block::parts(frame);
+        let len = block::FRAME_HEAD + bytes.len();
+        if len > MAX_BLOCK {
             self.summary.missed += 1;
             return Ok(());
         }
@@ -82,7 +87,7 @@ impl<W: Write> Writer<W> {
             self.summary.missed += 1;
             return Err(error);
         }
-        block::put(&mut self.raw, frame);
+        block::put(&mut self.raw, kind, &bytes);
         self.pending += 1;
         Ok(())
     }

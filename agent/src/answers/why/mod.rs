@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use agent_advise::Gathered;
 use agent_correlate::connection::Connection;
-use agent_correlate::timeline::Entry;
+use agent_correlate::timeline::{Entry, What};
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
 use agent_diagnose::tracker::Tracker;
-use agent_diagnose::{Diagnosed, Phase, Story, diagnose, outlook};
+use agent_diagnose::{Diagnosed, Phase, Story, diagnose};
 use agent_model::event::{Process, TcpState};
 use agent_model::schema::{End, VERSION};
-use agent_model::words;
+use agent_model::signals::Mark;
+use agent_model::words::{self, EventWord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -28,9 +29,9 @@ pub use self::query::{Wanted, WhyError};
 
 /// Who answers.
 pub trait Answers: Send + Sync {
-    /// Looks who holds which socket, unless that was done no longer than `age` ago.
+    /// Walks over open files, unless the last walk is younger than `age`.
     fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-    /// The families that the last look found.
+    /// The families that the last walk found.
     fn families(&self) -> Listing;
     /// What advice is computed from.
     fn gathered(&self) -> Gathered;
@@ -46,7 +47,7 @@ pub trait Answers: Send + Sync {
 pub struct WhyReport {
     /// Version of the schema.
     pub v: u32,
-    /// Connections that were meant, this one included.
+    /// Connections that meet the conditions, this one included.
     pub matches: usize,
     /// Names the connection for the host's uptime, hexadecimal.
     pub connection: String,
@@ -132,22 +133,42 @@ pub struct Happening {
     pub window_bytes: Option<u32>,
 }
 
-/// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "as in `EventWord`")]
-pub enum HappeningKind {
-    Retransmit,
-    SynackRetransmit,
-    ResetSent,
-    ResetReceived,
-    BufLimitExceeded,
-    RcvqueueFull,
-    PacketDropped,
-    StateChanged,
-    Recovered,
-    SockDestroyed,
+macro_rules! kinds {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        /// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum HappeningKind {
+            $($(#[$doc])* $Variant,)*
+            /// A stall ended well.
+            Recovered,
+        }
+
+        impl HappeningKind {
+            /// How pictures mark it.
+            pub fn mark(self) -> Mark {
+                match self {
+                    $(Self::$Variant => EventWord::$Variant.mark(),)*
+                    Self::Recovered => Mark::Recovery,
+                }
+            }
+        }
+
+        impl From<What> for HappeningKind {
+            fn from(what: What) -> Self {
+                match what {
+                    $(What::$Variant(_) => Self::$Variant,)*
+                    What::Recovered(_) => Self::Recovered,
+                }
+            }
+        }
+    };
 }
+
+agent_common::signals! { kinds }
 
 /// The post-mortem of the connection that meets all conditions.
 pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Option<WhyReport> {
@@ -184,10 +205,9 @@ pub(crate) fn judge(
         (true, false) => Phase::Recovered,
     };
     let sight = tracker.sight(connection.id).filter(|_| phase == Phase::Stalled);
-    let outlook = sight.and_then(|sight| outlook(connection, &sight, correlator.host()));
-    let mut story = Story::of(correlator, connection, phase, outlook);
+    let mut story = Story::of(correlator, connection, phase);
     if let Some(sight) = sight {
-        story.time = sight.time;
+        story = story.at(sight);
     } else if let Some(walked) = correlator.families().time().filter(|time| *time > connection.last)
         && connection.is_live()
     {

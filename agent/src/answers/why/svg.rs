@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use agent_model::escape::Escaped;
+use agent_model::signals::Mark;
 use agent_model::units::{time, wait};
 use agent_model::words;
 
-use super::{Happening, HappeningKind, WhyReport};
+use super::{Happening, WhyReport};
 
 /// Where times are drawn, pixels from the left.
 const LEFT: f64 = 110.0;
@@ -22,12 +23,12 @@ const QUEUES: (f64, f64) = (285.0, 375.0);
 const WINDOW: (f64, f64) = (395.0, 435.0);
 const EVENTS: f64 = 455.0;
 const AXIS: f64 = 475.0;
-/// A deadline farther away than this many times what was seen is told, not drawn.
+/// A deadline farther away than this many times the time seen so far is written, not drawn.
 const FAR: f64 = 6.0;
 /// Characters of a line below the title.
 const LINE: usize = 125;
 
-/// Bytes of one sort that an entry tells.
+/// Bytes of one sort in an entry.
 type Bytes = fn(&Happening) -> u32;
 
 const STYLE: &str = "text{font:13px sans-serif;fill:#222}.title{font-size:17px;font-weight:bold}\
@@ -241,28 +242,20 @@ impl Picture {
         self.text((LEFT - 10.0, EVENTS + 4.0), "", "end", "events");
         for one in timeline {
             let x = self.x(one.after_ms as f64);
-            match one.event {
-                HappeningKind::Retransmit | HappeningKind::SynackRetransmit => {
-                    self.dot(x, "retransmit", &one.text)
-                }
-                HappeningKind::BufLimitExceeded
-                | HappeningKind::RcvqueueFull
-                | HappeningKind::PacketDropped => {
-                    self.dot(x, "memory", &one.text);
-                }
-                HappeningKind::Recovered => self.dot(x, "good", &one.text),
-                HappeningKind::ResetSent | HappeningKind::ResetReceived => {
+            match one.event.mark() {
+                Mark::Repeat => self.dot(x, "retransmit", &one.text),
+                Mark::Shortage => self.dot(x, "memory", &one.text),
+                Mark::Recovery => self.dot(x, "good", &one.text),
+                Mark::Reset => {
                     self.line((x - 6.0, EVENTS - 6.0), (x + 6.0, EVENTS + 6.0), "reset");
                     self.line((x - 6.0, EVENTS + 6.0), (x + 6.0, EVENTS - 6.0), "reset");
                 }
-                HappeningKind::StateChanged | HappeningKind::SockDestroyed => {
-                    self.line((x, EVENTS - 6.0), (x, EVENTS + 6.0), "axis");
-                }
+                Mark::Step => self.line((x, EVENTS - 6.0), (x, EVENTS + 6.0), "axis"),
             }
         }
     }
 
-    /// Who points at it reads what it was.
+    /// The text that a pointer at the entry shows.
     fn dot(&mut self, x: f64, class: &str, title: &str) {
         let title = escaped(title);
         let _ = write!(
@@ -334,7 +327,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Safe between tags, whatever a process calls itself.
+/// Safe between tags, whatever the name of a process.
 fn escaped(text: &str) -> String {
     Escaped(text).to_string().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -346,7 +339,7 @@ mod tests {
 
     use super::*;
     use crate::answers::why::{Wanted, report};
-    use crate::golden;
+    use agent_model::golden;
 
     fn picture(bench: &Bench) -> String {
         draw(&report(bench.0.correlator(), bench.0.tracker(), &Wanted::default()).unwrap())

@@ -89,7 +89,8 @@ impl Agent {
         let exporter = collector.map(|collector| {
             Exporter::start(collector, loaded.subscribe(), &otlp::host_name(), node.as_deref())
         });
-        serve(bound, loaded.start(tap), Readers { terminal: reader, exporter, recording }, signals).await
+        let attached = loaded.start(tap).await?;
+        serve(bound, attached, Readers { terminal: reader, exporter, recording }, signals).await
     }
 
     /// Binds before it attaches: what another agent holds ends this one at once.
@@ -106,7 +107,7 @@ impl Agent {
     }
 }
 
-/// Who is told beside those that ask.
+/// Receivers of diagnoses that do not ask for them.
 #[derive(Default)]
 pub(in crate::cli) struct Readers {
     pub(in crate::cli) terminal: Option<Reader>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_model::counters::Counters;
+use agent_source::blocking;
 use agent_source::recording;
 use agent_source::recording::Summary;
 use anyhow::bail;
@@ -18,7 +19,7 @@ use crate::cli::flags::record_file::{self, unless_nobody_reads};
 use crate::cli::rights::Rights;
 use crate::cli::signals::Signals;
 
-/// How often a terminal is told how much there is.
+/// How often the size so far is printed to a terminal.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Write the raw stream of events to a file, for `tcpwhy replay`.
@@ -60,9 +61,9 @@ impl Record {
         let open = async move { anyhow::Ok((attach.load()?, record_file::open(&path, overwrite)?)) };
         let (loaded, writer) = rights.spend(open).await??;
         let (tap, mut recording) = record_file::start(writer, netns, loaded.counters())?;
-        let Attached { counters, mut source, .. } = loaded.start(Some(tap));
+        let Attached { counters, mut source, .. } = loaded.start(Some(tap)).await?;
         let written = recording.progress();
-        let progress = Progress { file: &file, counters, written, started: Instant::now() };
+        let progress = Progress { file: file.clone().into(), counters, written, started: Instant::now() };
         let result = tokio::select! {
             () = signals.next() => Ok(()),
             () = sleep(duration.unwrap_or(Duration::MAX)) => Ok(()),
@@ -84,21 +85,24 @@ impl Record {
 }
 
 /// What is said of a recording under way.
-struct Progress<'a> {
-    file: &'a Path,
+#[derive(Clone)]
+struct Progress {
+    file: Arc<Path>,
     counters: Arc<dyn Counters>,
     written: recording::Progress,
     started: Instant,
 }
 
-impl Progress<'_> {
-    /// On a terminal, for as long as the recording goes on.
+impl Progress {
+    /// On a terminal, for as long as the recording goes on. A terminal that stands still holds up nobody who waits
+    /// for Ctrl-C.
     async fn show(&self) {
         let mut ticks = interval(TICK);
         loop {
             ticks.tick().await;
             if io::stderr().is_terminal() {
-                eprint!("\r{}\x1b[K", self.summary());
+                let progress = self.clone();
+                blocking::run(move || eprint!("\r{}\x1b[K", progress.summary())).await;
             }
         }
     }

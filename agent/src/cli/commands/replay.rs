@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agent_correlate::observed::Observed;
 use agent_diagnose::Diagnosed;
@@ -12,6 +12,7 @@ use agent_model::limits::Limits;
 use agent_source::recording::{Counted, Problem, Reader};
 use anyhow::{Context as _, bail};
 use clap::Args;
+use parking_lot::Mutex;
 
 use crate::cli::flags::filter::FilterArgs;
 use crate::cli::flags::style::StyleArgs;
@@ -23,7 +24,7 @@ use crate::schema::Gap;
 use crate::serve::api::select;
 use crate::serve::feed::{Feed, FeedItem};
 
-/// Problems that are told one by one.
+/// Problems that are printed one by one.
 const TOLD: usize = 10;
 
 /// Run a recording through the same road as live events, and print what `tcpwhy tail` prints.
@@ -99,7 +100,7 @@ fn print_events(
     });
     pipeline.settle(u64::MAX);
     print_gathered(&mut pipeline, filter, &mut formatter, &mut to)?;
-    // Whatever came before a failure is printed before it is told.
+    // Whatever came before a failure is printed before the failure.
     to.flush()?;
     whole
 }
@@ -147,7 +148,7 @@ pub(in crate::cli) fn frames(path: &Path, each: impl FnMut(Frame) -> io::Result<
     Ok(())
 }
 
-/// Returns the number of problems, of which it tells the first ones.
+/// Prints the first problems and returns their number.
 fn hand_on(
     reader: impl Iterator<Item = Result<Frame, Problem>>,
     mut each: impl FnMut(Frame) -> io::Result<()>,

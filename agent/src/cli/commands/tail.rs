@@ -104,15 +104,15 @@ impl Tail {
 
 async fn standalone(loaded: Loaded, filter: &Filter, formatter: Formatter) -> anyhow::Result<()> {
     let reader = loaded.subscribe();
-    let Attached { host, mut source, .. } = loaded.start(None);
+    let Attached { host, mut source, .. } = loaded.start(None).await?;
     tokio::select! {
         result = print_feed(reader, filter, host.hz, formatter) => result,
         result = source.ended() => result,
     }
 }
 
-/// Prints what the agent tells, and if `again` also what the next one does. Whatever came before an end is
-/// printed before it is told.
+/// Prints the agent's lines, and if `again` also those of the next agent. Whatever came before an end is printed
+/// before the end is reported.
 pub(in crate::cli) async fn follow(
     socket: &Path,
     mut query: Query,

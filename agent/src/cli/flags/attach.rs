@@ -5,18 +5,18 @@ use std::sync::Arc;
 use agent_model::counters::Counters;
 use agent_model::event::HostFacts;
 use agent_model::limits::{Limits, MOST};
+use agent_source::blocking;
 use agent_source::kernel;
 use agent_source::kernel::probes::{Probe, ProbeState};
 use agent_source::kernel::ring::Ring;
 use agent_source::names::{Names, NamesUp, Wanted};
 use anyhow::Context as _;
 use clap::Args;
-use tokio::sync::oneshot;
 
 use super::names::NamesArgs;
 use super::size::Size;
 use crate::answers::why::Answers;
-use crate::live::{Live, Shared, Tap};
+use crate::live::{Live, PipelineThread, Shared, Tap};
 use crate::metrics::Tallies;
 use crate::serve::feed::{Feed, Reader};
 
@@ -84,23 +84,16 @@ impl Loaded {
         self.feed.subscribe()
     }
 
-    /// Starts the pipeline, and the tap beside it.
-    pub(in crate::cli) fn start(self, tap: Option<Tap>) -> Attached {
+    /// Starts the pipeline's thread, and the tap beside it.
+    pub(in crate::cli) async fn start(self, tap: Option<Tap>) -> anyhow::Result<Attached> {
         let Self { ring, counters, limits, feed, names } = self;
-        let names = Names::start(names);
+        let names = blocking::run(move || Names::start(names)).await;
         let up = names.up.clone();
         let host = Arc::new(ring.host().clone());
         let shared = Shared::new(limits, feed.clone());
         let live = Live::new(ring, names, Arc::clone(&counters), shared.clone(), tap);
-        let (stop, stopped) = oneshot::channel();
-        let (tell, ended) = oneshot::channel();
-        tokio::spawn(async move {
-            // Whoever could ask to stop, or hear of the end, may be gone.
-            let stop = async { drop(stopped.await) };
-            let _ = tell.send(live.run(stop).await);
-        });
-        let source = Source { stop, ended: Some(ended) };
-        Attached {
+        let source = PipelineThread::start(live).context("start the pipeline's thread")?;
+        Ok(Attached {
             counters,
             tallies: Arc::new(shared.clone()),
             answers: Arc::new(shared),
@@ -108,7 +101,7 @@ impl Loaded {
             feed,
             host,
             source,
-        }
+        })
     }
 }
 
@@ -127,32 +120,7 @@ pub(in crate::cli) struct Attached {
     /// What the source learnt of the host before the first event.
     pub(in crate::cli) host: Arc<HostFacts>,
     /// What feeds the pipeline.
-    pub(in crate::cli) source: Source,
-}
-
-/// The task that reads the kernel's events.
-pub(in crate::cli) struct Source {
-    /// Asks it to end; so does its drop.
-    pub(in crate::cli) stop: oneshot::Sender<()>,
-    /// How it ended, until that is told.
-    pub(in crate::cli) ended: Option<oneshot::Receiver<anyhow::Result<()>>>,
-}
-
-impl Source {
-    /// Waits for its end, which comes by itself only when it fails. Safe to cancel.
-    pub(in crate::cli) async fn ended(&mut self) -> anyhow::Result<()> {
-        let Some(ended) = &mut self.ended else { return Ok(()) };
-        let result = ended.await.context("read the kernel's events");
-        self.ended = None;
-        result?
-    }
-
-    /// Has it read what is under way, hand it on and end.
-    pub(in crate::cli) async fn stop(mut self) -> anyhow::Result<()> {
-        let (nobody, _) = oneshot::channel();
-        drop(std::mem::replace(&mut self.stop, nobody));
-        self.ended().await
-    }
+    pub(in crate::cli) source: PipelineThread,
 }
 
 impl AttachArgs {

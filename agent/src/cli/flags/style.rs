@@ -1,4 +1,4 @@
-//! The flags that choose how lines for people look.
+//! The flags for the form of lines for people.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};

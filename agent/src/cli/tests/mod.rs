@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::commands::{agent, tail};
-use super::flags::attach::{Attached, Source};
+use super::flags::attach::Attached;
 use super::output::{Formatter, Output};
 use super::printer::Printer;
 use super::signals::Signals;
 use super::{Cli, client};
 use crate::filter::query::Query;
+use crate::live::PipelineThread;
 use crate::metrics::tests::{busy, host};
 use crate::schema::{Item, sample};
 use crate::serve::feed::Feed;
@@ -85,8 +86,8 @@ async fn start(name: &str) -> Agent {
     let socket = std::env::temp_dir().join(format!("tcpwhy-cli-{name}-{}.sock", std::process::id()));
     let bound = Bound::bind("127.0.0.1:0".parse().unwrap(), &socket).await.unwrap();
     let (feed, fake) = (Feed::default(), Arc::new(busy()));
-    let (end, ended) = oneshot::channel();
-    let source = Source { stop: oneshot::channel().0, ended: Some(ended) };
+    let (end, ended) = oneshot::channel::<anyhow::Result<()>>();
+    let source = PipelineThread::spawn(|_stopped| ended.blocking_recv()?).unwrap();
     let attached = Attached {
         names: Vec::new(),
         counters: Arc::clone(&fake) as _,

@@ -2,12 +2,13 @@
 //! the oldest events and is told how many.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent_correlate::observed::Observed;
 use agent_diagnose::Diagnosed;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::broadcast::{self};
 
@@ -70,7 +71,7 @@ impl Feed {
 
     /// Hands an event to all readers there are. Never waits.
     pub fn publish(&self, observed: Arc<Observed>) {
-        let mut recent = self.recent();
+        let mut recent = self.recent.lock();
         recent.event(&observed);
         // An error means that nobody reads.
         let _ = self.sender.send(Published::Event(observed));
@@ -78,7 +79,7 @@ impl Feed {
 
     /// Hands a diagnosis to all readers there are. Never waits.
     pub fn publish_diagnosis(&self, diagnosed: Arc<Diagnosed>) {
-        let mut recent = self.recent();
+        let mut recent = self.recent.lock();
         recent.diagnosis(&diagnosed);
         // As above.
         let _ = self.sender.send(Published::Diagnosis(diagnosed));
@@ -98,13 +99,9 @@ impl Feed {
     /// The same, but first of what is still remembered since then.
     pub fn subscribe_from(&self, since: Option<Timestamp>) -> Reader {
         // Nothing is published meanwhile: no event is told twice or not at all.
-        let recent = self.recent();
+        let recent = self.recent.lock();
         let backlog = since.map(|since| recent.since(since)).unwrap_or_default();
         Reader { backlog, receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
-    }
-
-    fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Readers at this moment.

@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 
 use super::api::{self, Api};
 use super::feed::Feed;
+use super::http::{self, Web};
 use super::listener::{self, Stop};
+use super::page;
 use super::socket::{Socket, SocketError, SocketFile};
-use super::{http, page};
 use crate::answers::why::Answers;
 use crate::metrics::Metrics;
 
@@ -100,17 +101,16 @@ impl Bound {
     /// Starts to answer, and says where the metrics are.
     pub fn serve(self, services: &Services) -> Servers {
         let Self { tcp, address, socket, page } = self;
-        let metrics = Arc::clone(&services.metrics);
         let (sender, stop) = Stop::new();
-        let api = Api::new(services.clone(), stop.clone());
-        let web = move |request: Request<Incoming>| http::handle(Arc::clone(&metrics), request);
+        let (web, api) = (Web::new(Arc::clone(&services.metrics)), Api::new(services.clone(), stop.clone()));
+        let page_api = api.clone();
+        let web = move |request: Request<Incoming>| web.clone().handle(request);
         let query = move |request: Request<Incoming>| api.clone().handle(request);
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(tcp, http::LIMITS, web, stop.clone()));
         tasks.spawn(listener::serve(socket.listener, api::LIMITS, query, stop.clone()));
         if let Some(listener) = page {
-            let api = Api::new(services.clone(), stop.clone());
-            let page = move |request: Request<Incoming>| page::handle(api.clone(), request);
+            let page = move |request: Request<Incoming>| page::handle(page_api.clone(), request);
             if let Ok(address) = listener.local_addr() {
                 log::info!("page http://{address}/, for every user of this host");
             }

@@ -59,7 +59,7 @@ fn some_alignment_of_jiffies_predicts_each_measured_life() {
     }
 }
 
-/// Where a timer may run just before or just after T(N), both outcomes are told: exact timers would pass
+/// Where a timer may run just before or just after T(N), both outcomes are predicted: exact timers would pass
 /// T(4) = 6.2 s after 6.12 s and T(8) = 7.4 s after 7.22 s, and it is the wheel that makes up the rest.
 /// Nothing else leaves more open than the wheel's 256 ms, a jiffy and the softirq's lateness.
 #[test]

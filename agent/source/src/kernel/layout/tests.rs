@@ -1,11 +1,13 @@
 //! The fields of kernels whose BTF is stored in tests/data/btf, cut down to what the agent asks. Those of
 //! other machines are there too, which no test run can boot.
 //!
-//! `TCPWHY_STORE_BTF=FOLDER cargo test -p agent --lib layout` stores every file there, each a copy of a
-//! machine's /sys/kernel/btf/vmlinux called `ARCH-RELEASE.btf`.
+//! `cargo xtask generate btf` stores them: it names a folder of whole ones in `TCPWHY_STORE_BTF`, each as a machine's
+//! /sys/kernel/btf/vmlinux has it and called `ARCH-RELEASE.btf`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use agent_model::golden;
 
 use super::super::btf::prune::{Wanted, prune};
 use super::super::probes::{Hook, PROBES, exists};
@@ -18,8 +20,11 @@ struct Stored {
     blob: Vec<u8>,
 }
 
+/// From the project's root.
+const FOLDER: &str = "agent/source/tests/data/btf";
+
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/btf")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(FOLDER)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -30,24 +35,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// All of them, new ones first stored.
 fn stored() -> Vec<Stored> {
-    if let Some(new) = std::env::var_os("TCPWHY_STORE_BTF") {
-        for file in files(Path::new(&new)) {
-            store(&file);
-        }
-    }
     let stored: Vec<_> = files(&folder()).iter().map(|file| read(file)).collect();
     assert!(!stored.is_empty());
     stored
-}
-
-fn store(file: &Path) {
-    let blob = fs::read(file).unwrap();
-    let whole = Btf::parse(&blob).unwrap();
-    let pruned = prune(&whole, &wanted());
-    assert_eq!(resolve(&Btf::parse(&pruned).unwrap()), resolve(&whole), "{}", file.display());
-    fs::write(folder().join(file.file_name().unwrap()), pruned).unwrap();
 }
 
 fn read(file: &Path) -> Stored {
@@ -74,6 +65,20 @@ fn wanted() -> Wanted<'static> {
 
 fn tracepoint(hook: Hook) -> Option<&'static str> {
     if let Hook::Tracepoint(name) = hook { Some(name) } else { None }
+}
+
+/// Of those that are to be stored, else of the stored ones, which have nothing to lose any more.
+#[test]
+fn cutting_down_loses_nothing_that_the_agent_asks() {
+    let whole = std::env::var_os("TCPWHY_STORE_BTF").map_or_else(folder, PathBuf::from);
+    for file in files(&whole) {
+        let blob = fs::read(&file).unwrap();
+        let whole = Btf::parse(&blob).unwrap();
+        let pruned = prune(&whole, &wanted());
+        assert_eq!(resolve(&Btf::parse(&pruned).unwrap()), resolve(&whole), "{}", file.display());
+        let name = file.file_name().unwrap().to_string_lossy();
+        golden::write(&format!("{FOLDER}/{name}"), &pruned);
+    }
 }
 
 #[test]

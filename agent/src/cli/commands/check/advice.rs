@@ -77,7 +77,7 @@ fn permission(Surroundings { kernel, privileges, place }: &Surroundings) -> Vec<
     advice
 }
 
-/// What no probe of this kernel tells.
+/// What no probe of this kernel reports.
 pub fn of_kernel(loss: &Loss) -> Finding {
     Finding {
         level: Level::Loss,

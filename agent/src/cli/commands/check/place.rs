@@ -12,8 +12,8 @@ use super::surroundings::read;
 const INITIAL_PID: u64 = 0xEFFF_FFFC;
 const INITIAL_CGROUP: u64 = 0xEFFF_FFFB;
 
-/// Folders where runtimes keep the layers of a container's root file system, in the order they are looked
-/// for: k3s keeps a containerd below a folder of its own.
+/// Folders where runtimes keep the layers of a container's root file system, in the order of the search: k3s
+/// keeps a containerd below a folder of its own.
 const STORES: [(&str, Runtime); 3] = [
     ("/docker/", Runtime::Docker),
     ("/containerd/", Runtime::Containerd),
@@ -62,7 +62,7 @@ pub struct Surrounding {
     pub cgroups: Cgroups,
 }
 
-/// What tells of a container.
+/// Evidence of a container.
 #[derive(Clone, Debug, Default)]
 struct Marks {
     mountinfo: String,

@@ -22,7 +22,7 @@ pub struct CheckReport {
     /// The host and this process.
     #[serde(flatten)]
     pub surroundings: Surroundings,
-    /// The table of probes; empty if the kernel refused them all together.
+    /// The table of probes; empty if the kernel refused all of them.
     pub probes: Vec<ProbeReport>,
     /// What is wrong or worth knowing.
     pub findings: Vec<Finding>,
@@ -54,7 +54,7 @@ pub struct ProbeReport {
     pub state: State,
     /// Why it is not up.
     pub error: Option<String>,
-    /// What cannot be told.
+    /// What cannot be known.
     pub lost: Vec<&'static str>,
     /// Instructions that the verifier walked; not told before 5.16.
     pub instructions: Option<u64>,
@@ -64,7 +64,7 @@ pub struct ProbeReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Attached, and tells all that it can.
+    /// Attached, and reports all that it can.
     Up,
     /// Attached; this kernel keeps a part from it.
     Degraded,
@@ -72,7 +72,7 @@ pub enum State {
     Missing,
     /// The kernel refused the program.
     Refused,
-    /// The kernel refused to look at the program.
+    /// The kernel refused the program without reading it.
     NotPermitted,
 }
 
@@ -112,7 +112,7 @@ impl CheckReport {
     }
 }
 
-/// What is not told in the table of probes.
+/// What the table of probes does not show.
 fn of_survey(survey: &Survey, surroundings: &Surroundings) -> Vec<Finding> {
     let general = survey.lost.iter().filter(|loss| loss.probe.is_none());
     let mut findings = advice::of_probes(&survey.probes, surroundings);

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Connections remembered: the two ends are told within a round trip, or a timeout, of each other.
+/// Connections remembered: the lines of the two ends come within a round trip, or a timeout, of each other.
 const REMEMBERED: usize = 4096;
 
-/// Who told of a connection first.
+/// The node whose line about a connection came first.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     first: HashMap<String, usize>,
@@ -13,7 +13,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// The other node that told of this connection before `node` does, if one did.
+    /// The other node whose line about this connection came before that of `node`, if there was one.
     pub(super) fn other(&mut self, shared_id: &str, node: usize) -> Option<usize> {
         if let Some(&first) = self.first.get(shared_id) {
             return Some(first).filter(|first| *first != node);

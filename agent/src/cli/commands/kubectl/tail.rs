@@ -28,7 +28,7 @@ use crate::filter::query::Query;
 use crate::filter::{Filter, Network};
 use crate::schema::flow::community_id;
 
-/// Nothing is said for this long: look whether anybody reads still.
+/// After so long without a line: check whether anybody still reads.
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Print events of a cluster as they happen, and why connections stalled or died.

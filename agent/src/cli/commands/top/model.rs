@@ -22,7 +22,7 @@ const PAGE: isize = 10;
 /// Something happened.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// A look at the agent.
+    /// The agent's overview.
     Top(Box<Top>),
     /// A diagnosis.
     Told(Box<Diagnosis>),
@@ -163,7 +163,7 @@ impl Model {
         Effect::None
     }
 
-    /// A connection's story that is shown grows with each look.
+    /// The story on the screen is asked for again with each overview, since it grows.
     fn look(&mut self, top: Box<Top>) -> Effect {
         self.now = top.time;
         self.past.retain(|past| top.time.duration_since(past.time) < PAST);
@@ -177,7 +177,7 @@ impl Model {
         }
     }
 
-    /// Connections that the cause ended within the last minute, as far as was looked.
+    /// Connections that the cause ended within the last minute, or since `top` started.
     pub(super) fn lately(&self, cause: Cause) -> u64 {
         let deaths = |top: Option<&Top>| {
             let causes = top.map_or(&[][..], |top| &top.overview.causes);

@@ -5,7 +5,7 @@ use std::{io, panic};
 use ratatui::crossterm::{cursor, execute};
 use ratatui::{DefaultTerminal, Frame};
 
-/// Raw mode and the alternate screen; left when dropped, and before a panic is told.
+/// Raw mode and the alternate screen; left when dropped, and before a panic is printed.
 pub(super) struct Screen(DefaultTerminal);
 
 impl Screen {

@@ -1,4 +1,4 @@
-//! What `top` knows, it knows from the agent: a look now and then, the stream of diagnoses, and `why`.
+//! What `top` gets from the agent: an overview now and then, the stream of diagnoses, and answers to `why`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub(super) struct Source {
     pub(super) messages: mpsc::Sender<Message>,
 }
 
-/// One look at the agent.
+/// Asks the agent for one overview.
 pub(super) async fn look(socket: &Path) -> anyhow::Result<Top> {
     let answer = client::ask(socket, "/v1/top").await?;
     serde_json::from_str(&answer).context("read the agent's answer")
@@ -52,7 +52,7 @@ impl Source {
         let (socket, messages) = (self.socket.clone(), self.messages.clone());
         tokio::spawn(async move {
             let mut since = Timestamp::UNIX_EPOCH;
-            // How it ended shows in the looks.
+            // The next overview shows how it ended.
             while listen(&socket, &messages, &mut since).await.is_err() && !messages.is_closed() {
                 sleep(RETRY).await;
             }
@@ -64,7 +64,7 @@ impl Source {
         let (socket, messages) = (self.socket.clone(), self.messages.clone());
         tokio::spawn(async move {
             let report = why(&socket, &connection).await.map(Box::new).map_err(|error| format!("{error:#}"));
-            // Nobody may be left to hear it.
+            // The receiver may be gone.
             let _ = messages.send(Message::Why(connection, report)).await;
         });
     }

@@ -1,4 +1,4 @@
-//! The rows of each panel: what is written, what is sorted by, what a filter looks through.
+//! The rows of each panel: their text, their sort keys, and the text that a filter searches.
 
 use std::cmp::Ordering;
 
@@ -131,7 +131,7 @@ pub(super) struct Row {
     pub(super) connection: Option<String>,
     /// One a column.
     pub(super) cells: Vec<(String, Key)>,
-    /// What a filter looks through, and below the table tells more of the selected row.
+    /// The text that a filter searches; for the selected row it also stands below the table.
     pub(super) text: String,
     /// What has come of the connection.
     pub(super) phase: Option<Phase>,

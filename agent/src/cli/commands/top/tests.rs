@@ -13,8 +13,8 @@ use super::view::{self, Theme};
 use crate::answers::top::{Memory, Top, overview};
 use crate::answers::why;
 use crate::answers::why::Wanted;
-use crate::golden;
 use crate::schema::{Diagnosis, sample};
+use agent_model::golden;
 
 const PLAIN: Theme = Theme { colour: false };
 
@@ -128,7 +128,7 @@ fn enter_asks_why_and_shows_the_story() {
     check("why", &mut model, (80, 24));
     hit(&mut model, KeyCode::End);
     assert!(text(&mut model, (80, 24)).contains("Advice"));
-    // It grows with each look, and closes.
+    // It grows with each overview, and closes.
     assert!(matches!(model.apply(look(&bench)), Effect::Why(again) if again == connection));
     hit(&mut model, KeyCode::Esc);
     assert!(model.detail.is_none());

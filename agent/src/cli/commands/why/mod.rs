@@ -109,7 +109,7 @@ fn text(report: &WhyReport) -> String {
     text::page(report, width(), printer::colour())
 }
 
-/// The story of one connection as its nodes tell it.
+/// The story of one connection from its nodes.
 pub(in crate::cli) fn told(ends: &[Told]) -> String {
     text::both(ends, width(), printer::colour())
 }

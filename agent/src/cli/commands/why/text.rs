@@ -30,7 +30,7 @@ pub(in crate::cli) fn page(report: &WhyReport, width: usize, colour: bool) -> St
     page.text
 }
 
-/// The story that two nodes tell of one connection: one timeline by their wall clocks, then each one's cause. Of a
+/// The story of one connection from two nodes: one timeline by their wall clocks, then each one's cause. Of a
 /// single node its page.
 pub(in crate::cli) fn both(ends: &[Told], width: usize, colour: bool) -> String {
     let [Told { node, report }, other] = ends else {

@@ -1,4 +1,4 @@
-//! One connection's story, as `tcpwhy why` tells it.
+//! One connection's story, as `tcpwhy why` prints it.
 
 use agent_model::escape::Escaped;
 use ratatui::Frame;

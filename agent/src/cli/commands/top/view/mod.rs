@@ -22,7 +22,7 @@ const LEAST: (u16, u16) = (40, 8);
 const CAUSES: u16 = 6;
 /// Screens with fewer rows do without the causes.
 const CAUSES_FROM: u16 = 16;
-/// Rows below the table that tell more of the selected row.
+/// Rows below the table with more about the selected row.
 const SUMMARY: u16 = 2;
 
 /// Titles and alarms.
@@ -137,7 +137,7 @@ fn panels<'a>(model: &Model) -> Line<'a> {
         format!("2 Diagnoses {}", model.told.len()),
         format!("3 Workloads {workloads}"),
     ]) {
-        // Without colour the brackets tell.
+        // Without colour the brackets mark it.
         let (text, style) =
             if panel == model.panel { (format!("[{title}]"), TITLE) } else { (format!(" {title} "), FAINT) };
         line.push_span(Span::styled(text, style));

@@ -1,0 +1,140 @@
+//! One file a signal: its type, how it is read of a record, what a timeline keeps of it and says of it, what its
+//! line has beside others, and what it answers to what the stages ask of any signal ([`Signal`]).
+//!
+//! The table is [`agent_common::signals`]: a row without its file does not compile, nor does a file without the
+//! answers of [`Recorded`]. Words that need more of a line than its sections stand in the program's text.
+
+use agent_common::{record, signal};
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{DecodeError, read_detail};
+use crate::event::{HostFacts, KernelEvent, TcpState};
+use crate::words::EventWord;
+
+mod answers;
+pub mod buf_limit_exceeded;
+pub mod packet_dropped;
+pub mod rcvqueue_full;
+mod recovered;
+pub mod reset_received;
+pub mod reset_sent;
+pub mod retransmit;
+mod sections;
+mod sock_destroyed;
+mod sock_held;
+pub mod state_changed;
+pub mod synack_retransmit;
+
+pub use self::answers::{Kept, Known, Mark, Reason, Recorded, Signal, Told, Way};
+pub use self::recovered::Recovered;
+pub use self::sections::{ListenerQueues, Sections};
+pub use self::sock_held::SockHeld;
+
+macro_rules! events {
+    (
+        events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
+        $($others:tt)*
+    ) => {
+        $(pub use self::$word::$Variant;)*
+
+        /// What only the signal of an event has to tell.
+        #[derive(Clone, Debug)]
+        #[expect(missing_docs, reason = "the types have them")]
+        pub enum Detail { $($Variant($Variant),)* }
+
+        impl Detail {
+            /// Reads the part of a `record`, of which `bytes` are all, that only its signal has.
+            pub(crate) fn decode(bytes: &[u8], record: &record::Record) -> Result<Self, DecodeError> {
+                let header = &record.header;
+                Ok(match header.signal {
+                    $(signal::$NUMBER => Self::$Variant($Variant::decode(read_detail(bytes)?, header)?),)*
+                    unknown => return Err(DecodeError::Signal(unknown)),
+                })
+            }
+
+            /// Its number, one of [`agent_common::signal`].
+            pub fn number(&self) -> u16 {
+                match self { $(Self::$Variant(_) => signal::$NUMBER,)* }
+            }
+
+            /// What answers for it.
+            pub fn as_signal(&self) -> &dyn Signal {
+                match self { $(Self::$Variant(signal) => signal,)* }
+            }
+        }
+
+        impl EventWord {
+            /// How lines and pictures mark it.
+            pub fn mark(self) -> Mark {
+                match self { $(Self::$Variant => $Variant::MARK,)* }
+            }
+
+            /// Which way it went, where its section does not say.
+            pub fn way(self) -> Way {
+                match self { $(Self::$Variant => $Variant::WAY,)* }
+            }
+        }
+
+        /// What a timeline keeps of something that happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "the types have them")]
+        pub enum What {
+            $($Variant(<$Variant as Recorded>::Kept),)*
+            Recovered(Recovered),
+        }
+
+        impl What {
+            /// From the event, whose stage is `stage`.
+            pub fn of(event: &KernelEvent, stage: Option<u32>) -> Self {
+                match &event.detail { $(Detail::$Variant(signal) => Self::$Variant(signal.keep(event, stage)),)* }
+            }
+
+            /// One for both, if `next` only continues this.
+            pub fn joined_by(&self, next: &Self) -> Option<Self> {
+                match self {
+                    $(Self::$Variant(kept) => {
+                        let Self::$Variant(next) = next else { return None };
+                        kept.joined_by(next).map(Self::$Variant)
+                    })*
+                    Self::Recovered(_) => None,
+                }
+            }
+
+            fn told(&self) -> &dyn Told {
+                match self {
+                    $(Self::$Variant(kept) => kept,)*
+                    Self::Recovered(kept) => kept,
+                }
+            }
+        }
+    };
+}
+
+agent_common::signals! { events }
+
+impl Told for What {
+    fn text(&self, host: &HostFacts) -> String {
+        self.told().text(host)
+    }
+
+    fn stage(&self) -> Option<u8> {
+        self.told().stage()
+    }
+
+    fn rto(&self) -> Option<u32> {
+        self.told().rto()
+    }
+
+    fn states(&self) -> Option<(TcpState, TcpState)> {
+        self.told().states()
+    }
+}
+
+/// At most `most`.
+fn narrow<T>(value: impl TryInto<T>, most: T) -> T {
+    value.try_into().unwrap_or(most)
+}
+
+fn errno(err: i32) -> i16 {
+    narrow(err, i16::MAX)
+}

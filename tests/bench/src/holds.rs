@@ -1,0 +1,58 @@
+//! How long questions hold the pipeline while a storm goes on: meanwhile it takes no events.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tests::netns::Netns;
+
+use crate::Subject;
+use crate::agent::{Agent, UNLIMITED};
+use crate::load;
+use crate::table::{Row, Table};
+
+/// Connects to a closed port: as many dead connections as are remembered, and more.
+const EVENTS: usize = 150_000;
+/// What is asked, in turns.
+const QUESTIONS: [&str; 4] = ["/v1/why", "/v1/top", "/v1/families", "/v1/advise"];
+
+/// Measures all.
+pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
+    let options = [UNLIMITED, &["--log", "debug"]].concat();
+    let (agent, netns) = (Agent::start(subject, &options)?, Netns::new());
+    // Something to tell.
+    load::refused(&netns, 10);
+    thread::sleep(Duration::from_millis(500));
+    let done = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        scope.spawn(|| {
+            load::refused(&netns, EVENTS);
+            done.store(true, Ordering::Relaxed);
+        });
+        ask(&agent, &done)
+    })?;
+    let holds = agent.holds()?;
+    let longest = holds.iter().map(|(_, longest)| *longest).fold(0.0, f64::max);
+    let each: Vec<_> = holds.iter().map(|(what, longest)| format!("{what} {longest:.1}")).collect();
+    table.push(Row {
+        what: format!("storm of {EVENTS} connects: longest hold of the pipeline, {asked} questions (ms)"),
+        ours: each.join(", "),
+        ratio: Some(longest),
+        ..Row::default()
+    });
+    Ok(())
+}
+
+/// Asks until `done`; how often.
+fn ask(agent: &Agent, done: &AtomicBool) -> Result<usize> {
+    let mut asked = 0;
+    while !done.load(Ordering::Relaxed) {
+        for question in QUESTIONS {
+            agent.ask(question).with_context(|| format!("ask {question}"))?;
+        }
+        agent.scrape()?;
+        asked += QUESTIONS.len() + 1;
+    }
+    Ok(asked)
+}
