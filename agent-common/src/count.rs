@@ -1,11 +1,15 @@
 //! Exact counters: per-CPU kernel maps that Prometheus's scrape reads. They never pass the ring, so
 //! they stay exact when it overflows.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::COMM_LEN;
 use crate::record::{Task, Totals};
 
 /// Key of the per-CPU hash `COUNTS`: bounded by signals times details times workloads.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CountKey {
     /// cgroup v2 id of the socket; 0 without one; [`OTHER_CGROUP`] once the map is full.
@@ -29,6 +33,7 @@ pub const OTHER_CGROUP: u64 = u64::MAX;
 
 /// Value of `COUNTS`, one per CPU: the counts of a workload, and the limit on its records.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
     /// Exact.
@@ -43,6 +48,7 @@ pub const PORTS: u32 = 1024;
 /// Value of `PORTS`: limits the records of one port of a workload. Found by a hash of key and port; if the
 /// slot is another's, the workload's [`Row`] alone decides.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Port {
     /// Whose it is.
@@ -62,6 +68,7 @@ pub struct Port {
 /// side moves them to `left`, and the daemon reports them. So nobody needs a lock. The daemon reads the members
 /// in this order, and the kernel side clears `waiting` before it raises `left`: no event is reported twice.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// When all tokens are back, ns of `CLOCK_MONOTONIC`; no event waited after that.
@@ -81,6 +88,7 @@ pub const KEPT: u64 = 10_000_000_000;
 
 /// How many records may come of one source, on one CPU.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Ns that a record costs; 0 is no limit.
@@ -91,6 +99,7 @@ pub struct Limit {
 
 /// The limits of all sources, set by the daemon before load.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Of a (signal, detail, workload, port).
@@ -123,6 +132,7 @@ impl Limit {
 
 /// What is counted of one workload on one CPU.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Events.
@@ -135,6 +145,7 @@ pub struct Count {
 
 /// Per-CPU array `HEALTH`, one row a signal: what was written and what could not be.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Records written to the ring.
@@ -153,6 +164,7 @@ pub struct Health {
 
 /// Value of the hash `SOCKETS`, keyed by the address of the `struct sock`; removed at `tcp_destroy_sock`.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Socket {
     /// Its process.
@@ -168,6 +180,7 @@ pub const SLOTS: u32 = 2048;
 /// Value of the per-CPU hash `FORKS`, keyed by the process id of a parent that listens, or of whose children a walk
 /// found sockets; removed when the parent ends.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forks {
     /// Processes it forked since it was entered; threads do not count.

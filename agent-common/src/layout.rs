@@ -5,11 +5,15 @@
 //! loads fields directly on every kernel without relocations. Offsets differ even between builds of
 //! one stable series: none is ever compiled in.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Offset of a field that this kernel does not have.
 pub const ABSENT: u16 = u16::MAX;
 
 /// A bit field of at most 8 bits inside one byte.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits {
     /// Offset of the byte, or [`ABSENT`].
@@ -53,6 +57,7 @@ macro_rules! layout {
     ) => {
         /// Offsets in bytes from the start of the named structure.
         #[repr(C)]
+        #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Layout {
             $($(#[$odoc])* #[doc = concat!("`", $obase, ".", $opath, "`")] pub $oname: u16,)*
@@ -275,6 +280,7 @@ layout! {
 
 /// What else the programs must know about the running kernel.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
     /// Offsets.
@@ -311,7 +317,8 @@ mod user {
     use super::Kernel;
     use crate::count::{Count, CountKey, Forks, Health, Limits, Port, Row, Socket};
 
-    // SAFETY: `#[repr(C)]`, integers only, without padding; every bit pattern is a value.
+    // SAFETY: `#[repr(C)]`; zerocopy's `IntoBytes` and `FromBytes` prove that it has no padding and that every
+    // bit pattern is a value.
     unsafe impl aya::Pod for Kernel {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Count {}

@@ -9,6 +9,9 @@ mod detail;
 // One type a signal: a list by hand would be a second table.
 pub use detail::*;
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::COMM_LEN;
 
 /// [`Header::flags`]: a [`Tcp`], a [`Netns`] and [`Totals`] follow.
@@ -35,6 +38,7 @@ pub const NO_STACK: i32 = -1;
 
 /// What every record starts with.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
     /// `bpf_ktime_get_ns`: nanoseconds of `CLOCK_MONOTONIC`.
@@ -50,6 +54,7 @@ pub struct Header {
 
 /// A process, as the kernel names it.
 #[repr(C, align(8))]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     /// Process id (`task_struct.tgid`) in the initial pid namespace; 0 is none.
@@ -62,6 +67,7 @@ pub struct Task {
 
 /// Whose event it is: the socket's identity, or the packet's where there is no socket.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Endpoint {
     /// Address of the `struct sock`; 0 if there is none. Reused within milliseconds after `sock_destroyed`.
@@ -92,6 +98,7 @@ pub struct Endpoint {
 
 /// A record without a full TCP socket.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy)]
 pub struct Record {
     /// When and what.
@@ -108,6 +115,7 @@ pub struct Record {
 
 /// What a full TCP socket knows at the instant of the event. Bytes unless said otherwise.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tcp {
     /// `jiffies_64` now; every field in jiffies is to be compared with it.
@@ -247,6 +255,7 @@ pub struct Tcp {
 
 /// Settings of the socket's network namespace that decide when the kernel gives up.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Netns {
     /// `tcp_keepalive_time`, jiffies.
@@ -284,6 +293,7 @@ pub struct Netns {
 /// What the kernel side has counted of one connection since it first saw it, this event included.
 /// A lost record loses a line, never a count.
 #[repr(C, align(8))]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Segments sent again, by [`crate::retransmit`] kind.
@@ -304,6 +314,7 @@ pub struct Totals {
 
 /// A record with a full TCP socket.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy)]
 pub struct TcpRecord {
     /// What every record has.
@@ -325,4 +336,9 @@ const _: () = {
     assert!(size_of::<Netns>() == 32);
     assert!(size_of::<Totals>() == 56);
     assert!(size_of::<TcpRecord>() == 528);
+    // Those with a `Detail` cannot be `IntoBytes`: its members differ in length. No padding here either.
+    let tasks = 2 * size_of::<Task>();
+    assert!(size_of::<Record>() == size_of::<Header>() + size_of::<Endpoint>() + tasks + size_of::<Detail>());
+    let tcp = size_of::<Tcp>() + size_of::<Netns>() + size_of::<Totals>();
+    assert!(size_of::<TcpRecord>() == size_of::<Record>() + tcp);
 };

@@ -1,7 +1,11 @@
 //! The part of a record that differs from signal to signal: one type each.
 
+#[cfg(feature = "user")]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Detail of [`crate::signal::RETRANSMIT`].
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct Retransmit {
     /// `TCP_SKB_CB(skb)->seq`.
@@ -23,6 +27,7 @@ pub struct Retransmit {
 
 /// Detail of [`crate::signal::SYNACK_RETRANSMIT`]. The endpoint is the request's, its `sk` the listener.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct SynackRetransmit {
     /// Retransmissions before this one (`request_sock.num_retrans`).
@@ -43,6 +48,7 @@ pub struct SynackRetransmit {
 
 /// Detail of [`crate::signal::RESET_SENT`].
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct ResetSent {
     /// `enum sk_rst_reason` of the running kernel, or [`super::NO_REASON`].
@@ -72,6 +78,7 @@ pub const OOM_VICTIM: u32 = 1 << 30;
 
 /// Detail of [`crate::signal::BUF_LIMIT_EXCEEDED`].
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct BufLimitExceeded {
     /// Kernel id of the memory cgroup that the socket is charged to (inode of its directory); 0 is none.
@@ -90,6 +97,7 @@ pub struct BufLimitExceeded {
 
 /// Detail of [`crate::signal::RCVQUEUE_FULL`].
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct RcvqueueFull {
     /// Kernel memory of the packet that did not fit, bytes (`skb->truesize`).
@@ -104,6 +112,7 @@ pub struct RcvqueueFull {
 
 /// Detail of [`crate::signal::PACKET_DROPPED`].
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct PacketDropped {
     /// `enum skb_drop_reason` of the running kernel.
@@ -118,6 +127,7 @@ pub struct PacketDropped {
 
 /// Detail of [`crate::signal::STATE_CHANGED`]; [`super::Endpoint::state`] is the old state.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct StateChanged {
     /// State before.
@@ -132,6 +142,7 @@ pub struct StateChanged {
 
 /// Detail of [`crate::signal::SOCK_HELD`]; [`super::Record::current`] is the process that holds the file.
 #[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
 #[derive(Clone, Copy, Debug)]
 pub struct SockHeld {
     /// Inode of the socket (`socket:[N]` in /proc/PID/fd).
@@ -158,6 +169,7 @@ macro_rules! details {
     })*) => {
         /// The part of one signal; [`super::Header::signal`] says which member is set.
         #[repr(C)]
+        #[cfg_attr(feature = "user", derive(FromBytes, Immutable, KnownLayout))]
         #[derive(Clone, Copy)]
         pub union Detail {
             /// As 64-bit words, for clearing.

@@ -10,6 +10,7 @@ use agent_model::cause::Cause;
 use agent_model::event::{Settings, TcpMemory, Usage};
 use agent_model::schema::VERSION;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{NetnsView, amount, plural, time};
 
@@ -18,22 +19,20 @@ const SNDBUF_LOCK: u8 = 1;
 const RCVBUF_LOCK: u8 = 2;
 
 /// All facts, as `GET /v1/advise` gives them.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gathered {
     /// Version of the schema.
     pub v: u32,
     /// How long the agent has watched, ms; absent where none did.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub watched_ms: Option<u64>,
     /// Bytes of a page.
     pub page_size: u32,
     /// Settings of the namespaces in which they could be read.
     pub settings: Vec<Settings>,
     /// TCP's memory; its counters are those of the namespace `settings[0]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<TcpMemory>,
     /// Tasks and files.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// How stalls ended, by namespace.
     #[serde(rename = "lessons")]

@@ -16,19 +16,19 @@ use agent_model::cause::Cause;
 use agent_model::event::Settings;
 use agent_model::schema::VERSION;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 pub use self::gathered::{Gathered, gather};
 
 /// One setting to change.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advice {
     /// Its name, as `sysctl` or the manual has it.
     pub setting: String,
     /// Inode of the network namespace; absent for the whole host.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
     /// Its value; absent for what programs set themselves.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
     /// The value to set.
     pub proposed: String,

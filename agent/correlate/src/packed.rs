@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use agent_common::record;
 use agent_model::event::Tcp;
+use zerocopy::transmute;
 
 /// 32-bit words of its parts, and of all.
 const RAW: usize = size_of::<record::Tcp>() / 4;
@@ -106,14 +107,8 @@ fn pack(words: &[u32; WORDS]) -> ([u32; MASK + WORDS], usize) {
 
 fn words(tcp: &Tcp) -> [u32; WORDS] {
     let Tcp { raw, netns, totals } = *tcp;
-    // SAFETY: records have no padding (`agent-common`), and any bytes are words.
-    let (raw, netns, totals) = unsafe {
-        (
-            std::mem::transmute::<record::Tcp, [u32; RAW]>(raw),
-            std::mem::transmute::<record::Netns, [u32; NETNS]>(netns),
-            std::mem::transmute::<record::Totals, [u32; TOTALS]>(totals),
-        )
-    };
+    let (raw, netns, totals): ([u32; RAW], [u32; NETNS], [u32; TOTALS]) =
+        (transmute!(raw), transmute!(netns), transmute!(totals));
     let mut words = [0; WORDS];
     let parts = raw.into_iter().chain(netns).chain(totals);
     words.iter_mut().zip(parts).for_each(|(word, part)| *word = part);
@@ -121,19 +116,10 @@ fn words(tcp: &Tcp) -> [u32; WORDS] {
 }
 
 fn tcp(words: &[u32; WORDS]) -> Tcp {
-    let part = |at: usize| words[at];
-    // SAFETY: any bytes are a record: it has integers only.
-    unsafe {
-        Tcp {
-            raw: std::mem::transmute::<[u32; RAW], record::Tcp>(std::array::from_fn(part)),
-            netns: std::mem::transmute::<[u32; NETNS], record::Netns>(std::array::from_fn(|at| {
-                part(RAW + at)
-            })),
-            totals: std::mem::transmute::<[u32; TOTALS], record::Totals>(std::array::from_fn(|at| {
-                part(RAW + NETNS + at)
-            })),
-        }
-    }
+    let raw: [u32; RAW] = std::array::from_fn(|at| words[at]);
+    let netns: [u32; NETNS] = std::array::from_fn(|at| words[RAW + at]);
+    let totals: [u32; TOTALS] = std::array::from_fn(|at| words[RAW + NETNS + at]);
+    Tcp { raw: transmute!(raw), netns: transmute!(netns), totals: transmute!(totals) }
 }
 
 #[cfg(test)]

@@ -5,22 +5,24 @@ use agent_correlate::{Correlator, families};
 use agent_model::event::{ForkCount, Process};
 use agent_model::schema::{End, VERSION};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::forecast::Forecast;
 
 /// The families of a host, those with the most memory first.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Listing {
     /// Version of the schema.
     pub v: u32,
     /// Age of what is told, ms; absent if no walk over open files was made.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
     /// Who.
     pub families: Vec<FamilyRow>,
 }
 
 /// A process and those that share its sockets.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FamilyRow {
     /// Who listens, or connects.
@@ -43,7 +45,6 @@ pub struct FamilyRow {
     /// Most connections at any walk.
     pub peak_connections: u32,
     /// Connections that it gains a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub growth_per_second: Option<f64>,
     /// Processes with sockets that were forked in the family.
     pub children: u32,
@@ -52,10 +53,8 @@ pub struct FamilyRow {
     /// It forks a child for each connection.
     pub forks_per_connection: bool,
     /// What its first process forked since it was first seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub forked: Option<u64>,
     /// Children of its first process that ended since.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exited: Option<u64>,
     /// Some of its processes.
     pub members: Vec<Member>,

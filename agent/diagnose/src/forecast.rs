@@ -7,6 +7,7 @@ use agent_correlate::Correlator;
 use agent_correlate::families::ProcessFamily;
 use agent_model::event::{Room, TcpMemory, Usage};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// A limit that connections use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ pub enum Bound {
 }
 
 /// When a limit is reached.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// Which.
@@ -48,7 +50,6 @@ pub struct Forecast {
     /// Connections that the family has when it is reached.
     pub connections: u64,
     /// When that is, s from now; absent if the family does not grow.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
 

@@ -10,6 +10,7 @@ use agent_model::cause::Cause;
 use agent_model::event::{Process, Tcp, TcpState};
 use agent_model::units::from_jiffies;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// Network namespaces with an entry of their own; on a node with more pods the first that had stalls have one.
 const NAMESPACES: usize = 256;
@@ -56,6 +57,7 @@ pub struct Recovery {
 }
 
 /// A connection that died of silence.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// Why.
@@ -69,7 +71,6 @@ pub struct Loss {
     /// From the first transmission that got no answer to the end, ms.
     pub lived_ms: u64,
     /// Whose it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
 }
 
@@ -95,12 +96,12 @@ pub struct Retries {
 }
 
 /// All that a namespace taught.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Inode of the network namespace.
     pub netns: u32,
     /// Its settings, as its sockets had them last; absent until a stall or a death was seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
     /// Stalls that recovered.
     pub recoveries: Vec<Recovery>,

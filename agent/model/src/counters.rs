@@ -7,6 +7,7 @@ use std::time::Duration;
 use agent_common::count::{Count, CountKey, Health};
 use agent_common::signal;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::event::{Snmp, TcpMemory};
 
@@ -52,6 +53,7 @@ pub struct ProgramStats {
 }
 
 /// One hook, and whether it is attached.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeHealth {
     /// The program's name, which is the signal's word.
@@ -61,7 +63,6 @@ pub struct ProbeHealth {
     /// Attached.
     pub up: bool,
     /// Why it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What is not known without it.
     pub lost_without: Cow<'static, str>,

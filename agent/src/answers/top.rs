@@ -15,6 +15,7 @@ use agent_model::event::TcpMemory;
 use agent_model::schema::End;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::why;
 use crate::schema::{Outlook, Owner, PlaceNames, timestamp};
@@ -27,6 +28,7 @@ const WORKLOADS: usize = 50;
 const NOBODY: &str = "(unknown)";
 
 /// The answer.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Top {
     /// Version of the schema.
@@ -37,7 +39,6 @@ pub struct Top {
     /// `uname -r`
     pub kernel: String,
     /// TCP's memory on this host; absent where it cannot be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
     /// What was lost, by place: 0 everywhere is as it should be.
     pub lost: BTreeMap<String, u64>,
@@ -113,6 +114,7 @@ pub struct CauseCount {
 }
 
 /// A connection whose peer does not answer.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stalled {
     /// Names the connection for the host's uptime, hexadecimal.
@@ -124,21 +126,17 @@ pub struct Stalled {
     /// The peer.
     pub remote: End,
     /// The socket's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Owner>,
     /// Where the socket lives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<PlaceNames>,
     /// Since when, as far as the agent saw.
     #[serde(with = "crate::schema::nanos")]
     pub since: Timestamp,
     /// Why.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// One line.
     pub summary: String,
     /// What comes if the peer stays silent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
 }
 

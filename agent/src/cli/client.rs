@@ -11,8 +11,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// A line that long is none of ours.
-const LINE_BYTES: usize = 1 << 20;
+use super::lines::{LINE_BYTES, LineBuffer, TooLong};
+
 /// Of an error's text that is shown.
 const ERROR_BYTES: usize = 4 << 10;
 
@@ -51,7 +51,7 @@ pub(super) enum ClientError {
 #[derive(Debug)]
 pub(super) struct Lines {
     body: Incoming,
-    rest: Vec<u8>,
+    buffer: LineBuffer,
 }
 
 /// The whole answer to `path_and_query`.
@@ -64,7 +64,7 @@ pub(super) async fn ask(socket: &Path, path_and_query: &str) -> Result<String, C
 
 /// Opens `path_and_query` of the agent at `socket`.
 pub(super) async fn open(socket: &Path, path_and_query: &str) -> Result<Lines, ClientError> {
-    Ok(Lines { body: request(socket, path_and_query).await?.into_body(), rest: Vec::new() })
+    Ok(Lines { body: request(socket, path_and_query).await?.into_body(), buffer: LineBuffer::new() })
 }
 
 async fn request(socket: &Path, path_and_query: &str) -> Result<Response<Incoming>, ClientError> {
@@ -112,15 +112,16 @@ impl Lines {
     /// Waits for whole lines, as many as came.
     pub(super) async fn next(&mut self) -> Result<Vec<String>, ClientError> {
         loop {
+            let whole = self.whole().map_err(|TooLong| ClientError::Endless)?;
+            if !whole.is_empty() {
+                return Ok(whole);
+            }
             let frame = self.body.frame().await.ok_or(ClientError::Ended)??;
-            self.rest.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
-            if let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') {
-                let whole: Vec<u8> = self.rest.drain(..=end).collect();
-                return Ok(String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect());
-            }
-            if self.rest.len() > LINE_BYTES {
-                return Err(ClientError::Endless);
-            }
+            self.buffer.push(frame.data_ref().map_or(&[], |data| &data[..]));
         }
+    }
+
+    fn whole(&mut self) -> Result<Vec<String>, TooLong> {
+        std::iter::from_fn(|| self.buffer.next().transpose()).collect()
     }
 }

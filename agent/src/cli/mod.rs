@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod flags;
+mod lines;
 mod output;
 mod printer;
 mod rights;

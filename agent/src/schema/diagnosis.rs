@@ -8,13 +8,15 @@ use agent_model::timers;
 use agent_model::timers::{Rule, Timer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{Owner, PlaceNames, json};
 
 /// Why a connection stalled or died.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
-    /// [`VERSION`].
+    /// Version of the schema.
     pub v: u32,
     /// Wall clock at the death, the timeout or the recovery, UTC, nanoseconds.
     #[serde(with = "json::nanos")]
@@ -35,18 +37,14 @@ pub struct Diagnosis {
     /// What speaks for it.
     pub evidence: Vec<Evidence>,
     /// What comes if the peer stays silent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
     /// What to change, and what that costs.
     pub advice: Vec<String>,
     /// Names the connection for the host's uptime, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
     /// What both of its hosts call it, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_id: Option<String>,
     /// The other end, if it lives on this host.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Inode of the network namespace.
     pub netns: u32,
@@ -55,13 +53,10 @@ pub struct Diagnosis {
     /// The peer.
     pub remote: End,
     /// The socket's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Owner>,
     /// The process that ended the connection.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<Process>,
     /// Where the socket lives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<PlaceNames>,
 }
 
@@ -74,6 +69,7 @@ pub enum DiagnosisWord {
 }
 
 /// What comes if the peer stays silent.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outlook {
     /// Which timer decides.
@@ -83,10 +79,8 @@ pub struct Outlook {
     /// What the timer is armed for.
     pub rto_ms: u64,
     /// What it is armed for after that.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub next_rto_ms: Option<u64>,
     /// When the kernel gives up.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
 }
 

@@ -6,11 +6,13 @@ use agent_model::event::{Fact, HostFacts};
 use agent_model::schema::VERSION;
 use agent_model::words;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// Events of a storm that are told together, or records that the ring had no room for.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// [`VERSION`].
+    /// Version of the schema.
     pub v: u32,
     /// Which of both.
     pub event: GapWord,
@@ -19,16 +21,12 @@ pub struct Gap {
     /// How many.
     pub count: u64,
     /// Inode of their network namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub netns: Option<u32>,
     /// cgroup v2 id of their sockets.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
     /// Local port; the peer's of a connect() in progress.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Kind of a retransmission, reason of a reset, or TCP state.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 

@@ -22,6 +22,7 @@ use agent_model::signals::Sections;
 use agent_model::words::EventWord;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 pub(crate) use self::diagnosis::timestamp;
 pub use self::diagnosis::{Deadline, Diagnosis, DiagnosisWord, Outlook};
@@ -44,9 +45,10 @@ pub enum Item {
 }
 
 /// A line about an event.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// [`VERSION`].
+    /// Version of the schema.
     pub v: u32,
     /// Wall clock at the event, UTC, nanoseconds.
     #[serde(with = "json::nanos")]
@@ -58,51 +60,39 @@ pub struct Line {
     /// How many events of the kind this line stands for, at least 1.
     pub stands_for: u32,
     /// Names the connection for the host's uptime, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
     /// Inode of the network namespace (`readlink /proc/PID/ns/net`).
     pub netns: u32,
     /// cgroup v2 id: the inode of the socket's directory under `/sys/fs/cgroup`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
     /// Where the socket lives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<PlaceNames>,
     /// IpVersion of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
     pub family: IpVersion,
     /// IP protocol number where it is not TCP's 6.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
     /// This host's side.
     pub local: End,
     /// The peer.
     pub remote: End,
     /// State at the event (before it, for a change of state).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<TcpState>,
     /// User id that owns the socket.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// The socket's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Owner>,
     /// The thread that worked on the socket at the event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<Thread>,
     /// What only its signal has to tell.
     #[serde(flatten)]
     pub sections: Sections,
     /// Of `synack_retransmit`, where its listener is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
     /// What a full TCP socket knew at the event.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Box<Tcp>>,
     /// Settings of its network namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
     /// What was counted of the connection, this event included.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
 }
 
@@ -141,7 +131,7 @@ pub struct Thread {
 /// A line in place of those that this reader was too slow for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missed {
-    /// [`VERSION`].
+    /// Version of the schema.
     pub v: u32,
     /// Always `missed`.
     pub event: MissedWord,

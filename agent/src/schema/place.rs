@@ -3,30 +3,25 @@
 use agent_correlate::place;
 use agent_model::event::Owned;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// Where a socket lives: what is known of it.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceNames {
     /// Namespace of the pod.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// Its UID as its cgroup carries it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_uid: Option<String>,
     /// What the pod belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<Owned>,
     /// The container's name, or the first digits of its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
     /// Its id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub container_id: Option<String>,
     /// systemd unit, outside any container.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// The event has no socket: known by the network namespace, which is one pod's own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

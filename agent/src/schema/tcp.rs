@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use agent_common::record::{self, ABSENT8, ABSENT32};
 use agent_model::{event, words};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// `SOCK_KEEPOPEN` in `skc_flags`.
 const KEEPOPEN: u64 = 1 << 3;
@@ -14,15 +15,14 @@ const LINGER: u64 = 1 << 4;
 const SEND_SHUTDOWN: u8 = 2;
 
 /// State of a TCP socket. Sizes in bytes, windows too, unless named otherwise.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tcp {
     /// Retransmission timeout.
     pub rto_ms: u64,
     /// Lower limit of the timeout.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_min_ms: Option<u64>,
     /// Upper limit of the timeout; kernel 6.15 and later.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_max_ms: Option<u64>,
     /// `TCP_USER_TIMEOUT`; 0 is unset.
     pub user_timeout_ms: u32,
@@ -31,14 +31,12 @@ pub struct Tcp {
     /// Consecutive timeouts.
     pub retransmits: u8,
     /// Timeouts in the connection's life; kernel 6.7 and later.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub total_timeouts: Option<u32>,
     /// Segments sent again in the connection's life.
     pub total_retransmits: u32,
     /// Timer that the socket waits for.
     pub timer: String,
     /// When that timer fires, from the event on; negative if it just did.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub timer_in_ms: Option<i64>,
     /// Smoothed round trip time.
     pub srtt_us: u32,
@@ -101,10 +99,8 @@ pub struct Tcp {
     /// Received while the application held the socket's lock.
     pub backlog: u32,
     /// errno that the application will see.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// errno of an ICMP error, not yet fatal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub soft_error: Option<String>,
     /// Zero-window or keepalive probes not answered.
     pub probes_out: u8,
@@ -123,13 +119,10 @@ pub struct Tcp {
     /// Since data was last sent.
     pub last_sent_ms: u64,
     /// Time spent sending.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub busy_ms: Option<u64>,
     /// Part of `busy_ms` limited by the peer's window.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rwnd_limited_ms: Option<u64>,
     /// Part of `busy_ms` limited by the send buffer.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sndbuf_limited_ms: Option<u64>,
     /// The application closed the socket; the kernel finishes alone.
     pub orphan: bool,
@@ -140,7 +133,6 @@ pub struct Tcp {
     /// `SO_KEEPALIVE`.
     pub keepalive: bool,
     /// `SO_LINGER`'s time, where the option is set.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub linger_ms: Option<u64>,
     /// `TCP_KEEPIDLE`; 0 is the namespace's.
     pub keepalive_time_ms: u64,
@@ -151,11 +143,11 @@ pub struct Tcp {
     /// `TCP_SYNCNT`; 0 is the namespace's.
     pub syn_retries: u8,
     /// A subflow of Multipath TCP.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mptcp: Option<bool>,
 }
 
 /// Settings of a network namespace that decide when the kernel gives up (`net.ipv4.tcp_*`).
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// `tcp_retries1`
@@ -169,7 +161,6 @@ pub struct Settings {
     /// `tcp_orphan_retries`
     pub orphan_retries: u8,
     /// `tcp_syn_linear_timeouts`; kernel 6.5 and later.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub syn_linear_timeouts: Option<u8>,
     /// `tcp_keepalive_time`
     pub keepalive_time_ms: u64,
@@ -184,10 +175,8 @@ pub struct Settings {
     /// `tcp_thin_linear_timeouts`
     pub thin_linear_timeouts: bool,
     /// `tcp_rmem[2]`: `SO_RCVBUF` that the kernel's own tuning ends at, bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rmem: Option<u32>,
     /// `tcp_wmem[2]`: `SO_SNDBUF` that the kernel's own tuning ends at, bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub wmem: Option<u32>,
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::link::{Family, Host, Pair};
 use crate::raw::{Forger, Segment, flags};
 use crate::tcp::{self, Side};
@@ -72,8 +74,6 @@ fn requests(host: &Host) -> usize {
 }
 
 fn monotonic() -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for the call to write.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) }, 0);
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("read the clock");
+    time.tv_sec() * 1_000_000_000 + time.tv_nsec()
 }

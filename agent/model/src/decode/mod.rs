@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use agent_common::record::{ABSENT32, HAS_TCP, OWNED, REQUEST, TIME_WAIT};
 use agent_common::{owner, record, signal};
 use thiserror::Error;
+use zerocopy::FromBytes;
 
 use crate::event::{
     Detail, Endpoint, Event, KernelEvent, Owner, OwnerSource, Process, SockHeld, Tcp, TcpState, Thread, unmap,
@@ -221,33 +222,15 @@ pub(crate) fn text(bytes: &[u8]) -> Box<str> {
 }
 
 /// Reads the signal's own part. Not through the union: its members can be read from the bytes as well.
-pub(crate) fn read_detail<T: Plain>(bytes: &[u8]) -> Result<T, DecodeError> {
+pub(crate) fn read_detail<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     const { assert!(size_of::<T>() <= size_of::<record::Detail>()) };
     read(bytes, offset_of!(record::Record, detail))
 }
 
 /// Reads a `T` at `offset`, whatever the alignment: the ring aligns to 8, a recording to nothing.
-fn read<T: Plain>(bytes: &[u8], offset: usize) -> Result<T, DecodeError> {
-    let size = DecodeError::Size { expected: offset + size_of::<T>(), actual: bytes.len() };
-    let bytes = bytes.get(offset..offset + size_of::<T>()).ok_or(size)?;
-    // SAFETY: `bytes` is as long as a `T`, and any bytes are a `T` (`Plain`).
-    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+fn read<T: FromBytes>(bytes: &[u8], offset: usize) -> Result<T, DecodeError> {
+    let found = bytes.get(offset..).and_then(|bytes| T::read_from_prefix(bytes).ok());
+    let (value, _) =
+        found.ok_or(DecodeError::Size { expected: offset + size_of::<T>(), actual: bytes.len() })?;
+    Ok(value)
 }
-
-/// Values without padding and without invalid bit patterns.
-///
-/// # Safety
-/// Every sequence of `size_of::<Self>()` bytes must be a value of `Self`.
-pub(crate) unsafe trait Plain: Copy {}
-
-macro_rules! plain {
-    ($($ty:ident)*) => {
-        // SAFETY: `#[repr(C)]` structures of integers and of such structures, see `agent_common`.
-        $(unsafe impl Plain for record::$ty {})*
-    };
-}
-
-// SAFETY: it has no bytes.
-unsafe impl Plain for () {}
-
-plain!(Record TcpRecord Retransmit SynackRetransmit ResetSent BufLimitExceeded RcvqueueFull PacketDropped StateChanged SockHeld);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{CgroupMemory, Pod, TcpMemory};
 use crate::limits::Limits;
@@ -152,21 +153,18 @@ pub struct Usage {
 }
 
 /// What is known of a process beside its sockets.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessRow {
     /// Process id.
     pub pid: u32,
     /// `None` where the kernel cannot tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forks: Option<ForkCount>,
     /// `RLIMIT_NOFILE`, soft; `None` for no limit, and if it could not be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nofile: Option<u64>,
     /// `RLIMIT_NPROC`, likewise: processes of its user; `None` also where it does not bind (root).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nproc: Option<u64>,
     /// Tasks of its cgroup; `None` without a limit, and where it could not be read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<Room>,
 }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// TCP's memory on the whole host, its limits, and what the kernel counted where it ran short.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpMemory {
     /// When it was read, ns of `CLOCK_MONOTONIC`.
@@ -31,7 +33,6 @@ pub struct TcpMemory {
     /// Counters of `/proc/net/netstat` ([`COUNTERS`]) by their names there, of the agent's network namespace.
     pub counters: BTreeMap<Box<str>, u64>,
     /// Lines of the kernel log since the agent started; `None` where it may not be read (CAP_SYSLOG).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogLines>,
 }
 
@@ -121,6 +122,7 @@ impl TcpMemory {
 }
 
 /// Socket memory of a cgroup and the limit that is nearest above it.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupMemory {
     /// When it was read, ns of `CLOCK_MONOTONIC`.
@@ -139,14 +141,11 @@ pub struct CgroupMemory {
     /// Bytes that count against the limit: `memory.current`, or (v1) as `socket`.
     pub used: u64,
     /// `memory.max`, or (v1) `memory.kmem.tcp.limit_in_bytes`; bytes; `None` is no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// Times that the limit was hit: `max` of `memory.events`, or (v1) `memory.kmem.tcp.failcnt`.
     pub hits: u64,
     /// Times that its sockets were held back: `sock_throttled` of `memory.events`; 7.1+, v2 only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled: Option<u64>,
     /// µs that tasks waited for memory: `some total` of `memory.pressure`; v2 with PSI only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled_us: Option<u64>,
 }

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// A pod of this node.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// `metadata.uid`.
     pub uid: Box<str>,
     /// Annotation `kubernetes.io/config.hash`: the UID that the cgroup of a static pod carries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<Box<str>>,
     /// Namespace.
     pub namespace: Box<str>,
     /// Name.
     pub name: Box<str>,
     /// What made it, several owner references up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<Owned>,
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

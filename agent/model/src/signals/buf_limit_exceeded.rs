@@ -2,6 +2,7 @@
 
 use agent_common::record::{self, ABSENT8};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{Kept, Known, Mark, Recorded, Sections, Signal, Told, Way, narrow};
 use crate::decode::{DecodeError, nonzero, text};
@@ -9,6 +10,7 @@ use crate::event::{Direction, HostFacts, KernelEvent};
 use crate::words;
 
 /// `sock_exceed_buf_limit`; as it stands in a line.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BufLimitExceeded {
     /// Which side of the socket.
@@ -19,10 +21,9 @@ pub struct BufLimitExceeded {
     #[serde(rename = "allocated_pages")]
     pub allocated: i64,
     /// Whether the protocol is under pressure; `None` of a protocol that knows none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pressure: Option<bool>,
     /// Kernel id of the memory cgroup that the socket is charged to; `None` if to none.
-    #[serde(rename = "cgroup", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "cgroup")]
     pub memory_cgroup: Option<u64>,
 }
 

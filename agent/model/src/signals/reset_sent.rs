@@ -3,6 +3,7 @@
 use agent_common::count::REASON_ABSENT;
 use agent_common::record::{self, EXITING, NO_REASON, NO_STACK, OOM_VICTIM, OWNED};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{Kept, Known, Mark, Reason, Recorded, Sections, Signal, Told, Way};
 use crate::decode::DecodeError;
@@ -38,44 +39,37 @@ pub struct OwnReset {
 }
 
 /// In a line.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// `enum sk_rst_reason` of the running kernel, without its prefix; a number if it has no name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// On this side's initiative, not in answer to a segment.
     pub active: bool,
     /// How the process ends that closed its sockets by ending.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<ExitSection>,
     /// Whether somebody listens on the local address and port.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub listening: Option<bool>,
     /// Bytes received that the application had not read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_bytes: Option<u32>,
     /// Bytes written that were never sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unsent_bytes: Option<u32>,
     /// Bytes sent and not acknowledged.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unacked_bytes: Option<u32>,
     /// Kernel functions that led to it, innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<Box<str>>,
     /// The segment that it answers.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<Segment>,
 }
 
 /// The end of a process, in a line.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitSection {
     /// What it gave to exit(3).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u8>,
     /// Name of the signal that ended it, as `SIGKILL`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
     /// The kernel's OOM killer chose it.
     pub oom: bool,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_common::{record, retransmit};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{Kept, Known, Mark, Recorded, Sections, Signal, Told, Way, errno, narrow};
 use crate::decode::DecodeError;
@@ -43,28 +44,24 @@ pub struct Resend {
 }
 
 /// In a line.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// Why.
     pub kind: RetransmitKind,
     /// n-th consecutive timeout of this stall, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<u32>,
     /// Retransmission timeout in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_ms: Option<u64>,
     /// 0 sent, negative errno, 1 dropped by the local queueing discipline.
     pub err: i32,
     /// Segments.
     pub segments: u16,
     /// First sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u32>,
     /// One past the last sequence number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_seq: Option<u32>,
     /// TCP flags.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<TcpFlags>,
 }
 

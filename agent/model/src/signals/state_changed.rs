@@ -2,6 +2,7 @@
 
 use agent_common::record;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{Kept, Known, ListenerQueues, Mark, Recorded, Sections, Signal, Told, Way, errno};
 use crate::decode::{DecodeError, state};
@@ -33,6 +34,7 @@ pub struct Step {
 }
 
 /// In a line.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
     /// Before.
@@ -40,7 +42,6 @@ pub struct Section {
     /// After.
     pub new: TcpState,
     /// errno that the application will see.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use agent_model::event::LogLines;
+use rustix::io::Errno;
 
 const PATH: &str = "/dev/kmsg";
 
@@ -41,7 +42,7 @@ impl KernelLog {
                 Ok(0) => break,
                 Ok(length) => count(&mut self.lines, &record[..length]),
                 // Overwritten before it was read: the next read goes on after the gap.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => (),
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::PIPE) => (),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(_) => break,
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use agent_model::event::HostFacts;
+use rustix::param::page_size;
+use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 use super::btf::Btf;
 
@@ -16,7 +18,7 @@ pub fn host(btf: &Btf<'_>) -> io::Result<HostFacts> {
         hz: hz()?,
         release: release().into(),
         reset_reasons: reset_reasons(btf),
-        page_size: page_size(),
+        page_size: page_size() as u32,
         drop_reasons: drop_reasons(btf),
     })
 }
@@ -24,37 +26,32 @@ pub fn host(btf: &Btf<'_>) -> io::Result<HostFacts> {
 /// Timer interrupts a second, exactly and without privilege: the resolution of the coarse clock is one tick
 /// (`posix_get_coarse_res` gives `KTIME_LOW_RES` = `TICK_NSEC`, kernel/time/posix-timers.c).
 pub fn hz() -> io::Result<u32> {
-    let tick = clock(libc::clock_getres, libc::CLOCK_MONOTONIC_COARSE)?;
+    let tick = nanos(clock_getres(ClockId::MonotonicCoarse));
     u32::try_from((1_000_000_000 + tick / 2) / tick.max(1)).map_err(io::Error::other)
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which is what `bpf_ktime_get_ns` reads.
 pub fn monotonic() -> io::Result<u64> {
-    clock(libc::clock_gettime, libc::CLOCK_MONOTONIC).map(i64::cast_unsigned)
+    u64::try_from(clock(ClockId::Monotonic)).map_err(io::Error::other)
 }
 
 /// What the monotonic clock showed, or will show, when the wall clock as it is set now shows `realtime`; ns. Below 0
 /// before the host began.
-pub fn monotonic_at(realtime: i64) -> io::Result<i64> {
-    Ok(realtime.saturating_sub(offset()?))
+pub fn monotonic_at(realtime: i64) -> i64 {
+    realtime.saturating_sub(offset())
 }
 
 /// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
-fn offset() -> io::Result<i64> {
-    let realtime = clock(libc::clock_gettime, libc::CLOCK_REALTIME)?;
-    Ok(realtime - clock(libc::clock_gettime, libc::CLOCK_MONOTONIC)?)
+fn offset() -> i64 {
+    clock(ClockId::Realtime) - clock(ClockId::Monotonic)
 }
 
-fn clock(
-    ask: unsafe extern "C" fn(libc::clockid_t, *mut libc::timespec) -> libc::c_int,
-    id: libc::clockid_t,
-) -> io::Result<i64> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for the call to write.
-    if unsafe { ask(id, &raw mut time) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(time.tv_sec * 1_000_000_000 + time.tv_nsec)
+fn clock(id: ClockId) -> i64 {
+    nanos(clock_gettime(id))
+}
+
+fn nanos(time: Timespec) -> i64 {
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
 /// The wall clock against the monotonic one.
@@ -65,24 +62,19 @@ pub struct Clock {
 
 impl Clock {
     /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, if it was never told or the wall clock was set since.
-    pub fn step(&mut self) -> io::Result<Option<i64>> {
-        let offset = offset()?;
+    pub fn step(&mut self) -> Option<i64> {
+        let offset = offset();
         if self.told.is_some_and(|told| told.abs_diff(offset) < CLOCK_STEP.unsigned_abs()) {
-            return Ok(None);
+            return None;
         }
         self.told = Some(offset);
-        Ok(Some(offset))
+        Some(offset)
     }
 }
 
 /// `uname -r`.
 pub fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
-}
-
-fn page_size() -> u32 {
-    // SAFETY: no preconditions.
-    u32::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// The reasons for which a packet that came to a socket is dropped for want of memory or of room. Not told are

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode, Uri};
 use tokio::time::timeout;
+use tokio_util::codec::{AnyDelimiterCodec, Decoder as _};
 
 use super::object::PodObject;
 use crate::blocking;
@@ -74,7 +75,7 @@ pub enum ApiError {
 pub struct Lines {
     body: Incoming,
     buffer: BytesMut,
-    searched: usize,
+    codec: AnyDelimiterCodec,
 }
 
 impl Api {
@@ -82,7 +83,8 @@ impl Api {
     pub async fn get(&self, path: &str) -> Result<Lines, ApiError> {
         let response = timeout(PATIENCE, self.request(path)).await.map_err(|_| ApiError::Silent)??;
         let status = response.status();
-        let mut lines = Lines { body: response.into_body(), buffer: BytesMut::new(), searched: 0 };
+        let codec = AnyDelimiterCodec::new_with_max_length(b"\n".to_vec(), Vec::new(), MAX_LINE);
+        let mut lines = Lines { body: response.into_body(), buffer: BytesMut::new(), codec };
         if status.is_success() {
             return Ok(lines);
         }
@@ -121,18 +123,14 @@ impl Api {
 
 impl Lines {
     /// The next line; `None` at the end. Cancel safe.
-    pub async fn next(&mut self) -> Result<Option<BytesMut>, ApiError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         loop {
-            if let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
-                let line = self.buffer.split_to(self.searched + end + 1);
-                self.searched = 0;
-                return Ok(Some(line));
+            let line = self.codec.decode(&mut self.buffer).map_err(|_| ApiError::TooLong)?;
+            if line.is_some() {
+                return Ok(line);
             }
-            self.searched = self.buffer.len();
-            if !self.fill(MAX_LINE).await? {
-                let rest = self.buffer.split();
-                self.searched = 0;
-                return Ok((!rest.is_empty()).then_some(rest));
+            if !self.fill().await? {
+                return self.codec.decode_eof(&mut self.buffer).map_err(|_| ApiError::TooLong);
             }
         }
     }
@@ -143,16 +141,20 @@ impl Lines {
     }
 
     async fn rest(&mut self, limit: usize) -> Result<BytesMut, ApiError> {
-        while self.fill(limit).await? {}
+        while self.fill().await? {
+            if self.buffer.len() > limit {
+                return Err(ApiError::TooLong);
+            }
+        }
         Ok(self.buffer.split())
     }
 
-    async fn fill(&mut self, limit: usize) -> Result<bool, ApiError> {
+    async fn fill(&mut self) -> Result<bool, ApiError> {
         let Some(frame) = self.body.frame().await else { return Ok(false) };
         if let Ok(data) = frame?.into_data() {
             self.buffer.extend_from_slice(&data);
         }
-        if self.buffer.len() > limit { Err(ApiError::TooLong) } else { Ok(true) }
+        Ok(true)
     }
 }
 

@@ -16,6 +16,7 @@ use agent_model::signals::Mark;
 use agent_model::words::{self, EventWord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::top::Overview;
 use crate::schema::{Diagnosis, Outlook, Owner, PlaceNames};
@@ -41,6 +42,7 @@ pub trait Answers: Send + Sync {
 }
 
 /// One connection's post-mortem.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhyReport {
     /// Version of the schema.
@@ -50,53 +52,41 @@ pub struct WhyReport {
     /// Names the connection for the host's uptime, hexadecimal.
     pub connection: String,
     /// What both of its hosts call it, hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub shared_id: Option<String>,
     /// Inode of the network namespace.
     pub netns: u32,
     /// cgroup v2 id.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
     /// Where the socket lives, or lived.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<PlaceNames>,
     /// This host's side.
     pub local: End,
     /// The peer.
     pub remote: End,
     /// Newest state.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<TcpState>,
     /// It lives.
     pub alive: bool,
     /// errno that the application was told.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The socket's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Owner>,
     /// The process that ended it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<Process>,
     /// Processes that have it open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<Holder>,
     /// Further open files that name no process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub more_holders: Option<u32>,
     /// The other end, if it lives on this host.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// What happened.
     pub timeline: Vec<Happening>,
     /// Events left out after the first ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u32>,
     /// Of a half-open connection: what comes if its client stays silent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub outlook: Option<Outlook>,
     /// Why; absent if nothing is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
 }
 
@@ -113,6 +103,7 @@ pub struct Holder {
 }
 
 /// An entry of the timeline.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Happening {
     /// Wall clock at the (first) event.
@@ -127,13 +118,10 @@ pub struct Happening {
     /// What, in words.
     pub text: String,
     /// The state before and after it changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub states: Option<(TcpState, TcpState)>,
     /// n-th consecutive timeout.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<u32>,
     /// The timeout that burnt.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub rto_ms: Option<u64>,
     /// Bytes sent and not acknowledged.
     pub unacked_bytes: u32,
@@ -142,7 +130,6 @@ pub struct Happening {
     /// Bytes received and not read.
     pub unread_bytes: u32,
     /// Window that the peer offered, bytes; 0 is a shut one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub window_bytes: Option<u32>,
 }
 

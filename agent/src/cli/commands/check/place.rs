@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::privileges::is_initial;
 use super::surroundings::read;
@@ -48,10 +49,10 @@ pub enum Cgroups {
 }
 
 /// Surroundings that decide what can be seen.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Surrounding {
     /// Who made the container, if this is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<Runtime>,
     /// A pod of Kubernetes.
     pub pod: bool,

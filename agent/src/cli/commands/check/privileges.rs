@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::surroundings::read;
 
@@ -16,6 +17,7 @@ const BPF: u32 = 39;
 const INITIAL_USER: u64 = 0xEFFF_FFFD;
 
 /// Rights, and what takes them away.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Privileges {
     /// `CAP_BPF`, or `CAP_SYS_ADMIN`, is in force: maps can be made.
@@ -31,7 +33,6 @@ pub struct Privileges {
     /// /proc/kallsyms shows addresses.
     pub symbols: bool,
     /// `kernel.kptr_restrict`: 2 hides addresses from everybody.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kptr_restrict: Option<u32>,
 }
 

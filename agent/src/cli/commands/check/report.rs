@@ -4,6 +4,7 @@ use agent_model::counters::ProgramStats;
 use agent_source::kernel::probes::{ProbeState, ProbeStatus};
 use agent_source::kernel::{LoadError, Loss, Survey};
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::advice;
 use super::surroundings::Surroundings;
@@ -14,7 +15,7 @@ const VERSION: u32 = 1;
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
 pub struct CheckReport {
-    /// [`VERSION`].
+    /// Version of the schema.
     pub v: u32,
     /// All in one word.
     pub verdict: Verdict,
@@ -40,6 +41,7 @@ pub enum Verdict {
 }
 
 /// One probe.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize)]
 pub struct ProbeReport {
     /// The signal's word.
@@ -51,12 +53,10 @@ pub struct ProbeReport {
     /// What became of it.
     pub state: State,
     /// Why it is not up.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What cannot be known.
     pub lost: Vec<&'static str>,
     /// Instructions that the verifier walked; not told before 5.16.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u64>,
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use agent_source::kernel::{KERNEL_BTF, facts};
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::place::Surrounding;
 use super::privileges::Privileges;
@@ -20,6 +21,7 @@ pub struct Surroundings {
 }
 
 /// The kernel and its settings.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Serialize)]
 pub struct KernelFacts {
     /// `uname -r`.
@@ -27,19 +29,14 @@ pub struct KernelFacts {
     /// The machine that this program was built for.
     pub arch: &'static str,
     /// Timer interrupts a second.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub hz: Option<u32>,
     /// Bytes of its BTF.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub btf_bytes: Option<u64>,
     /// Programs are compiled (`net.core.bpf_jit_enable`), unless only the initial network namespace tells.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub jit: Option<bool>,
     /// The run time of programs is measured (`kernel.bpf_stats_enabled`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub run_times: Option<bool>,
     /// `none`, `integrity` or `confidentiality`, where the kernel can be locked down.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lockdown: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! `kubectl tcpwhy tail`
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader, Write};
+use std::io::Write;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -20,6 +20,7 @@ use super::target::Target;
 use crate::cli::flags::filter::FilterArgs;
 use crate::cli::flags::since::since;
 use crate::cli::flags::style::StyleArgs;
+use crate::cli::lines::lines;
 use crate::cli::output::{Formatter, Output};
 use crate::cli::printer;
 use crate::filter::place::Where;
@@ -174,7 +175,7 @@ impl Streams {
             streams.0.push(child);
             let published = published.clone();
             thread::spawn(move || {
-                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                for line in lines(output) {
                     if published.send(FeedItem::Line(index, line)).is_err() {
                         return;
                     }

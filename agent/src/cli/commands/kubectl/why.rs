@@ -8,6 +8,7 @@ use agent_model::schema::VERSION;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use super::cluster::{Cluster, Pod};
 use super::target::Target;
@@ -49,10 +50,10 @@ pub(in crate::cli) struct Told {
 }
 
 /// The JSON form.
+#[skip_serializing_none]
 #[derive(Serialize)]
 struct Both<'a> {
     v: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
     shared_id: Option<&'a str>,
     flow: String,
     ends: &'a [Told],

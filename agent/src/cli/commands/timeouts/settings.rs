@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agent_source::kernel::facts;
+
 use super::{Rtos, Time, Timeouts};
 
 /// Where a value comes from.
@@ -35,7 +37,7 @@ pub struct Host {
 impl Host {
     /// The network namespace of this process.
     pub fn here() -> Self {
-        Self { sysctls: "/proc/sys/net/ipv4".into(), hz: hz() }
+        Self { sysctls: "/proc/sys/net/ipv4".into(), hz: facts::hz().ok() }
     }
 
     /// A machine for tests.
@@ -62,15 +64,6 @@ fn pick<T>(given: Option<T>, host: impl FnOnce() -> Option<T>, default: T) -> Va
         Some(value) => Value { value, source: Source::Host },
         None => Value { value: default, source: Source::Default },
     }
-}
-
-/// The kernel's HZ: the coarse clocks advance once a tick.
-fn hz() -> Option<u32> {
-    let mut tick = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `tick` is a valid timespec for the call to fill.
-    let failed = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut tick) };
-    let ns = u32::try_from(tick.tv_nsec).ok().filter(|&ns| failed == 0 && ns > 0)?;
-    Some((1_000_000_000 + ns / 2) / ns)
 }
 
 /// Every value, whether the schedule asked for needs it or not.
