@@ -7,7 +7,6 @@ use std::io::Write as _;
 use agent_model::counters::Counters as _;
 use agent_source::kernel::probes::{PROBES, ProbeState};
 
-
 use agent_source::kernel::probes::Probe;
 
 use tests::skip::skip;

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agent_diagnose::Certainty;
-use agent_model::cause::Cause;
 use agent_diagnose::Diagnosed;
+use agent_model::cause::Cause;
 use socket2::SockRef;
 use tests::link::{Family, Pair};
 use tests::snmp::{Meter, sockstat};

@@ -11,8 +11,9 @@ use super::{Finding, Story};
 /// The kernel enters SYN_SENT, looks for a port, and takes the state back: no port was ever set, nothing was sent.
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let connection = story.connection.filter(|_| story.is_dead() && story.error() == 0)?;
-    let took_back =
-        |what| matches!(what, What::StateChanged(Step { old: TcpState::SynSent, new: TcpState::Close, err: 0 }));
+    let took_back = |what| {
+        matches!(what, What::StateChanged(Step { old: TcpState::SynSent, new: TcpState::Close, err: 0 }))
+    };
     let only = story.entries().iter().all(|entry| took_back(entry.what));
     (connection.identity.local().port() == 0 && only).then_some(())?;
     let (who, remote) = (owner(story), connection.identity.remote());
