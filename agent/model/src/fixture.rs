@@ -58,6 +58,7 @@ impl RecordBytes {
     }
 
     /// The socket's address and cookie.
+    #[must_use]
     pub fn socket(mut self, sk: u64, cookie: u64) -> Self {
         put!(self, record.endpoint.sk, sk);
         put!(self, record.endpoint.cookie, cookie);
@@ -65,6 +66,7 @@ impl RecordBytes {
     }
 
     /// Local and remote end.
+    #[must_use]
     pub fn ends(mut self, local: &str, remote: &str) -> Self {
         let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
         put!(self, record.endpoint.family, if local.is_ipv4() { 2_u16 } else { 10 });
@@ -76,12 +78,14 @@ impl RecordBytes {
     }
 
     /// The socket's state.
+    #[must_use]
     pub fn state(mut self, state: u8) -> Self {
         put!(self, record.endpoint.state, state);
         self
     }
 
     /// Further header flags.
+    #[must_use]
     pub fn flags(mut self, flags: u16) -> Self {
         let at = offset_of!(TcpRecord, record.header.flags);
         let old = u16::from_ne_bytes([self.0[at], self.0[at + 1]]);
@@ -90,6 +94,7 @@ impl RecordBytes {
     }
 
     /// The task that runs: process, and `how` (its thread's id).
+    #[must_use]
     pub fn current(mut self, pid: u32, comm: &str) -> Self {
         put!(self, record.current.pid, pid);
         put!(self, record.current.how, pid);
@@ -98,6 +103,7 @@ impl RecordBytes {
     }
 
     /// The owner that the kernel side remembers.
+    #[must_use]
     pub fn owner(mut self, pid: u32, comm: &str, how: u32) -> Self {
         put!(self, record.owner.pid, pid);
         put!(self, record.owner.how, how);
@@ -106,6 +112,7 @@ impl RecordBytes {
     }
 
     /// Detail of a retransmission.
+    #[must_use]
     pub fn retransmit(mut self, kind: u16) -> Self {
         put!(self, record.detail.retransmit.kind, kind);
         put!(self, record.detail.retransmit.segments, 1_u16);
@@ -113,6 +120,7 @@ impl RecordBytes {
     }
 
     /// Detail of a reset.
+    #[must_use]
     pub fn reset(mut self, reason: i32, active: bool) -> Self {
         put!(self, record.detail.reset_sent.reason, reason);
         put!(self, record.detail.reset_sent.stack, NO_STACK);
@@ -121,11 +129,13 @@ impl RecordBytes {
     }
 
     /// Detail of a reset for which the kernel gives no reason.
+    #[must_use]
     pub fn reset_without_reason(self, active: bool) -> Self {
         self.reset(NO_REASON, active)
     }
 
     /// Detail of a change of state; the endpoint has the old one.
+    #[must_use]
     pub fn change(mut self, old: u8, new: u8) -> Self {
         put!(self, record.detail.state_changed.old, u32::from(old));
         put!(self, record.detail.state_changed.new, u32::from(new));
@@ -133,6 +143,7 @@ impl RecordBytes {
     }
 
     /// Detail of a held socket, and its holder.
+    #[must_use]
     pub fn held(mut self, pid: u32, comm: &str, parent: u32, fd: u32) -> Self {
         put!(self, record.detail.sock_held.inode, 7777_u64);
         put!(self, record.detail.sock_held.fd, fd);

@@ -131,7 +131,7 @@ pub struct Known<'a> {
 
 impl Known<'_> {
     /// The kernel's name of its reason, else the number.
-    pub fn reason_or(&self, number: impl ToString) -> String {
+    pub fn reason_or(&self, number: u32) -> String {
         self.reason.map_or_else(|| number.to_string(), str::to_owned)
     }
 }

@@ -98,7 +98,7 @@ impl Recorded for ResetSent {
         Ok(Self {
             reason: (reason != NO_REASON).then_some(reason),
             stack: (stack != NO_STACK).then_some(stack),
-            trigger: (active == 0).then(|| Segment { flags: TcpFlags(trigger_flags), seq, ack, len }),
+            trigger: (active == 0).then_some(Segment { flags: TcpFlags(trigger_flags), seq, ack, len }),
             exit: exits.then(|| Exit::new(exit as u16, exit & OOM_VICTIM != 0)),
         })
     }

@@ -37,9 +37,9 @@ impl SockHeld {
     pub(crate) fn decode(
         raw: record::SockHeld,
         record: &record::Record,
-        tcp: Option<Tcp>,
+        tcp: Option<&Tcp>,
     ) -> Result<Self, DecodeError> {
-        let tcp = tcp.ok_or(DecodeError::NoTcp)?;
+        let tcp = *tcp.ok_or(DecodeError::NoTcp)?;
         let record::SockHeld { inode, fd, parent, accept_queue, backlog, memory_cgroup } = raw;
         Ok(Self {
             time: record.header.time,
