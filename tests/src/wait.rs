@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// No scene takes longer, in an emulated guest of a loaded machine either: there the agent of a debug build looks for a
 /// minute through the kernel's symbols before it tells the first reset.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How often a condition is tested.
 const STEP: Duration = Duration::from_millis(1);

@@ -103,7 +103,9 @@ fn abort_many() {
     let (clients, servers): (Vec<_>, Vec<_>) = (0..MANY).map(|_| pair()).unzip();
     clients.into_iter().for_each(tcp::abort);
     // A busy kernel delivers some of the resets a little later.
-    servers.iter().for_each(|server| assert_eq!(tcp::death(server), libc::ECONNRESET));
+    for server in &servers {
+        assert_eq!(tcp::death(server), libc::ECONNRESET);
+    }
 }
 
 /// In a mount namespace of its own, on a disk of 64 KiB.

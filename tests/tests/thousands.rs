@@ -71,7 +71,7 @@ impl Scene {
     }
 
     /// Waits for a cause for each; records that the whole machine had no line for meanwhile.
-    fn wait_for_all(&self) -> f64 {
+    fn wait_for_all(&self) -> u64 {
         let start = Instant::now();
         wait::until("a cause for each", || self.deaths(None) >= CONNECTIONS);
         eprintln!("all told {:?} later", start.elapsed());
@@ -80,7 +80,7 @@ impl Scene {
         let lost = of("tcpwhy_records_lost_total", &[("stage", "ring")]);
         let coalesced = of("tcpwhy_records_coalesced_total", &[]);
         eprintln!("{lost} records lost, {coalesced} told together, of the whole machine");
-        lost + coalesced
+        (lost + coalesced) as u64
     }
 
     /// Asserts that it has not taken more memory than it may.
@@ -137,7 +137,7 @@ fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
     let asked = scene.why();
     let lineless = scene.wait_for_all();
     eprintln!("why --last: {asked:?} then, {:?} now", scene.why());
-    assert_eq!(lineless, 0.0, "an end without a line");
+    assert_eq!(lineless, 0, "an end without a line");
     let told = scene.deaths(Some("closed_with_unread_data"));
     assert!(told > CONNECTIONS / 10 * 9, "{told}");
     assert_eq!(told + scene.deaths(Some("peer_reset")), CONNECTIONS);

@@ -116,8 +116,8 @@ impl Listening {
 #[derive(Debug, Default)]
 pub struct Listeners {
     by_sk: HashMap<u64, Arc<Listener>>,
-    /// (network namespace, port, address of the `struct sock`)
-    by_port: BTreeSet<(u32, u16, u64)>,
+    /// (port, network namespace, address of the `struct sock`)
+    by_port: BTreeSet<(u16, u32, u64)>,
     evicted: u64,
 }
 
@@ -146,11 +146,19 @@ impl Listeners {
 
     /// The listener on a local address and port.
     pub fn on(&self, netns: u32, local: SocketAddr) -> Option<&Arc<Listener>> {
-        let range = (netns, local.port(), 0)..=(netns, local.port(), u64::MAX);
+        let range = (local.port(), netns, 0)..=(local.port(), netns, u64::MAX);
         let candidates = self.by_port.range(range).filter_map(|(_, _, sk)| self.by_sk.get(sk));
         candidates
             .filter(|listener| fits(listener.endpoint.local, local))
             .min_by_key(|listener| listener.endpoint.local.ip().is_unspecified())
+    }
+
+    /// The listeners bound to exactly this address and port, in any network namespace: with `SO_REUSEPORT` there are
+    /// several. A wildcard listener is none of them: whose addresses a namespace has is not known.
+    pub fn bound_to(&self, address: SocketAddr) -> impl Iterator<Item = &Arc<Listener>> {
+        let range = (address.port(), 0, 0)..=(address.port(), u32::MAX, u64::MAX);
+        let same_port = self.by_port.range(range).filter_map(|(_, _, sk)| self.by_sk.get(sk));
+        same_port.filter(move |listener| listener.endpoint.local == address)
     }
 
     /// Follows `listen()` and `close()`, and counts what happens to half-open connections.
@@ -191,7 +199,7 @@ impl Listeners {
         }
         if !self.by_sk.contains_key(&sk) {
             self.make_room();
-            self.by_port.insert((endpoint.netns, endpoint.local.port(), sk));
+            self.by_port.insert((endpoint.local.port(), endpoint.netns, sk));
         }
         let listener = self.by_sk.entry(sk).or_insert_with(|| Arc::new(Listener::new(endpoint, time)));
         let listener = Arc::make_mut(listener);
@@ -213,7 +221,7 @@ impl Listeners {
     pub fn remove(&mut self, sk: u64) {
         if let Some(listener) = self.by_sk.remove(&sk) {
             let Endpoint { netns, local, .. } = listener.endpoint;
-            self.by_port.remove(&(netns, local.port(), sk));
+            self.by_port.remove(&(local.port(), netns, sk));
         }
     }
 

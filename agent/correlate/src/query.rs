@@ -153,6 +153,15 @@ impl Correlator {
         }
     }
 
+    /// Who of this host listens where a connection was made to; on a loopback address, of its own network namespace.
+    pub fn listeners_there(&self, connection: &Connection) -> Vec<&Arc<Listener>> {
+        let Identity { netns, .. } = connection.identity;
+        let remote = connection.identity.remote();
+        let is_there =
+            |listener: &&Arc<Listener>| !remote.ip().is_loopback() || listener.endpoint.netns == netns;
+        self.listeners.bound_to(remote).filter(is_there).collect()
+    }
+
     /// Whose closed sockets were reset for want of memory.
     pub fn orphans(&self) -> &Orphans {
         &self.orphans

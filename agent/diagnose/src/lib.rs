@@ -88,9 +88,17 @@ pub struct Diagnosis {
 
 /// Says why. `None` if nothing is wrong.
 pub fn diagnose(story: &Story) -> Option<Diagnosis> {
-    let finding = causes::find(story)?;
+    Some(about(story, causes::find(story)?))
+}
+
+/// What troubled a connection while it lived, if it ended in order. `story` is told as of one that lives.
+pub fn diagnose_past(story: &Story) -> Option<Diagnosis> {
+    Some(about(story, causes::past(story)?))
+}
+
+fn about(story: &Story, finding: causes::Finding) -> Diagnosis {
     let causes::Finding { cause, summary, evidence, advice } = finding;
-    Some(Diagnosis {
+    Diagnosis {
         cause,
         phase: story.phase,
         connection: story.connection.map(|connection| connection.id),
@@ -101,5 +109,5 @@ pub fn diagnose(story: &Story) -> Option<Diagnosis> {
         evidence,
         outlook: story.outlook,
         advice,
-    })
+    }
 }

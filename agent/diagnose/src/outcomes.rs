@@ -123,11 +123,14 @@ impl Start {
     /// Of a connection that stalls.
     pub fn of(connection: &Connection, tcp: &Tcp, hz: u32) -> Self {
         let raw = &tcp.raw;
-        let waiting = match connection.state {
-            Some(TcpState::SynSent) => Waiting::Syn,
-            _ if raw.retransmits == 0 && raw.probes_out > 0 => Waiting::Probe,
-            _ if tcp.is_orphan() => Waiting::Orphan,
-            _ => Waiting::Data,
+        let waiting = if connection.state == Some(TcpState::SynSent) {
+            Waiting::Syn
+        } else if raw.retransmits == 0 && raw.probes_out > 0 {
+            Waiting::Probe
+        } else if tcp.is_orphan() {
+            Waiting::Orphan
+        } else {
+            Waiting::Data
         };
         // `icsk_rto` doubles with `icsk_backoff`, until it reaches its maximum.
         let rto = raw.rto.checked_shr(raw.backoff.into()).unwrap_or(0).max(1);

@@ -104,13 +104,17 @@ fn by_stack(story: &Story) -> Option<Path> {
 }
 
 fn by_state(story: &Story, reset: &Reset) -> Path {
-    match reset.state {
-        Some(TcpState::FinWait2) if story.is_orphan() => Path::FinWait2,
-        Some(state) if state != TcpState::Close => Path::Killed,
-        _ if story.error() == ECONNABORTED => Path::Killed,
-        _ if story.was_never_accepted() => Path::ListenerClosed,
-        _ if story.lingers_not() => Path::Linger,
-        _ => Path::Disconnect,
+    let is_closed = reset.state.is_none_or(|state| state == TcpState::Close);
+    if reset.state == Some(TcpState::FinWait2) && story.is_orphan() {
+        Path::FinWait2
+    } else if !is_closed || story.error() == ECONNABORTED {
+        Path::Killed
+    } else if story.was_never_accepted() {
+        Path::ListenerClosed
+    } else if story.lingers_not() {
+        Path::Linger
+    } else {
+        Path::Disconnect
     }
 }
 
@@ -138,7 +142,18 @@ fn active_by_stack(story: &Story) -> Option<Path> {
     by_stack(story).filter(|path| match path {
         Path::ListenerClosed | Path::Killed | Path::Disconnect => true,
         Path::Linger => story.went_through("tcp_disconnect"),
-        _ => false,
+        Path::UnreadData
+        | Path::Linger2
+        | Path::FinWait2
+        | Path::Keepalive
+        | Path::Memory
+        | Path::Data
+        | Path::TimeWait
+        | Path::NoSocket
+        | Path::Request
+        | Path::ToListener
+        | Path::Handshake
+        | Path::Other => false,
     })
 }
 
@@ -148,12 +163,20 @@ fn probes(story: &Story) -> bool {
 
 fn passive(story: &Story, reset: &Reset) -> Path {
     let time_wait = story.stray.is_some_and(|stray| stray.event.endpoint.time_wait);
-    match reset.state {
-        None => Path::NoSocket,
-        _ if time_wait => Path::TimeWait,
-        Some(TcpState::TimeWait) => Path::TimeWait,
-        Some(TcpState::Listen | TcpState::NewSynRecv) => Path::ToListener,
-        Some(TcpState::SynSent | TcpState::SynRecv) => Path::Handshake,
-        Some(_) => Path::Data,
+    let Some(state) = reset.state else { return Path::NoSocket };
+    if time_wait {
+        return Path::TimeWait;
+    }
+    match state {
+        TcpState::TimeWait => Path::TimeWait,
+        TcpState::Listen | TcpState::NewSynRecv => Path::ToListener,
+        TcpState::SynSent | TcpState::SynRecv => Path::Handshake,
+        TcpState::Established
+        | TcpState::FinWait1
+        | TcpState::FinWait2
+        | TcpState::Close
+        | TcpState::CloseWait
+        | TcpState::LastAck
+        | TcpState::Closing => Path::Data,
     }
 }

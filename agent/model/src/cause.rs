@@ -171,6 +171,16 @@ causes! {
         kin: Handshake, family: Always, holders: Never,
         alert: Critical > 10, "connections lost at a full accept queue",
     }
+    /// No local port was free for a `connect()`.
+    NoLocalPort "no_local_port" {
+        kin: Handshake, family: Never, holders: Never,
+        alert: Warning > 10, "connects without a free local port",
+    }
+    /// An ICMP message answered the SYN of a `connect()`.
+    IcmpUnreachable "icmp_unreachable" {
+        kin: Handshake, family: Never, holders: Never,
+        alert: Warning > 10, "connects that an ICMP message refused",
+    }
     /// Too many half-open connections.
     SynQueueFull "syn_queue_full" {
         kin: Handshake, family: Never, holders: Never,
@@ -180,6 +190,11 @@ causes! {
     RetransmissionTimeout "retransmission_timeout" {
         kin: SilentPeer, family: Never, holders: Never,
         alert: Warning > 5, "connections given up: the peer or the path is dead",
+    }
+    /// Long segments vanish, short ones arrive: a path MTU black hole.
+    PathMtuBlackHole "path_mtu_black_hole" {
+        kin: SilentPeer, family: Never, holders: Never,
+        alert: Warning > 5, "connections whose full-sized segments vanish (path MTU)",
     }
     /// SYNs went unanswered.
     ConnectTimeout "connect_timeout" {

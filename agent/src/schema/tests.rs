@@ -97,6 +97,27 @@ fn another_version_is_refused_by_name() {
 }
 
 #[test]
+fn a_line_says_what_it_is_in_any_place_and_spelling() {
+    for line in
+        [r#"{"count":7,"event":"missed","new":[{}],"v":1}"#, r#"{"v":1,"event":"m\u0069ssed","count":7}"#]
+    {
+        assert_eq!(Item::parse(line.as_bytes()).unwrap(), Item::missed(7), "{line}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_line_is_wrong_with_all_of_it() {
+    let error = |line: &str| match Item::parse(line.as_bytes()).unwrap_err() {
+        LineError::Json(error) => error.to_string(),
+        LineError::Version(version) => panic!("version {version}"),
+    };
+    assert_eq!(error(r#"{"v":1,"event":"missed"}"#), "missing field `count` at line 1 column 24");
+    assert_eq!(error(r#"{"v":1,"event":"missed"} x"#), "trailing characters at line 1 column 26");
+    assert_eq!(error(r#"{"v":2,"event":"missed","#), "EOF while parsing a value at line 1 column 24");
+    assert_eq!(error("[1,2]"), "invalid type: integer `2`, expected a string at line 1 column 4");
+}
+
+#[test]
 fn control_characters_are_escaped_in_json_too() {
     let mut observed = sample::timeout();
     let comm = "\u{1b}]0;x\u{7}\u{9b}\u{202e}\u{10ffff}é";

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use std::{env, ops, thread};
@@ -66,7 +67,7 @@ pub struct Agent {
     socket: PathBuf,
     metrics: SocketAddr,
     /// What it says after that.
-    said: Receiver<String>,
+    said: Mutex<Receiver<String>>,
 }
 
 impl Agent {
@@ -77,7 +78,7 @@ impl Agent {
         command.args(options);
         let mut child = command.stdout(Stdio::null()).spawn().context("start tcpwhy")?;
         let (metrics, said) = address(child.stderr.take().context("its standard error")?)?;
-        Ok(Self { child, socket, metrics, said })
+        Ok(Self { child, socket, metrics, said: Mutex::new(said) })
     }
 
     /// Its process.
@@ -119,7 +120,8 @@ impl Agent {
     pub fn holds(mut self) -> Result<Vec<(String, f64)>> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).context("end the agent")?;
         self.child.wait().context("wait for the agent's end")?;
-        let line = self.said.iter().find_map(|line| Some(line.split_once(HOLDS)?.1.to_owned()));
+        let said = self.said.get_mut().expect("nobody else listens");
+        let line = said.iter().find_map(|line| Some(line.split_once(HOLDS)?.1.to_owned()));
         let line = line.context("the agent does not tell how long its pipeline was held")?;
         let hold = |part: &str| {
             let (what, longest) = part.trim().split_once(' ').with_context(|| line.clone())?;

@@ -22,8 +22,8 @@ pub fn write(folder: &Path) -> Result<()> {
     for absent in btf::unpack(&whole)? {
         report::note("Kept", absent);
     }
-    let mut command = texts::cargo_test(folder)?;
-    command.args(["--package", "agent-source", "--lib", "--", "cutting_down"]).env("TCPWHY_STORE_BTF", whole);
+    let mut command = texts::unit_tests(folder)?;
+    command.args(["--", "cutting_down"]).env("TCPWHY_STORE_BTF", whole);
     texts::run(command)
 }
 

@@ -11,14 +11,19 @@ use crate::{process, report, workspace};
 /// Names the folder.
 pub const FOLDER: &str = "TCPWHY_GENERATE";
 
-/// Crates whose unit tests have such texts. A new text of theirs needs no more than its `golden::check`.
-const CRATES: &[&str] = &["agent-model", "agent"];
+/// Crates whose unit tests make files. A new one of theirs needs no more than its `golden::check`.
+const CRATES: &[&str] = &["agent-model", "agent-source", "agent"];
 
 /// Every such text of [`CRATES`].
 pub fn write(folder: &Path) -> Result<()> {
+    run(unit_tests(folder)?)
+}
+
+/// The unit tests of [`CRATES`]: all of them in one build, also for who then runs a few.
+pub fn unit_tests(folder: &Path) -> Result<Command> {
     let mut command = cargo_test(folder)?;
     command.args(CRATES.iter().flat_map(|name| ["--package", name])).arg("--lib");
-    run(command)
+    Ok(command)
 }
 
 /// By the test that the table in `tests/src/dashboards.rs` has.
@@ -39,7 +44,7 @@ fn deploy(folder: &Path, test: &str) -> Result<()> {
     run(command)
 }
 
-pub fn cargo_test(folder: &Path) -> Result<Command> {
+fn cargo_test(folder: &Path) -> Result<Command> {
     let mut command = process::cargo();
     command.args(["test", "--quiet"]).env(FOLDER, folder).env("PATH", workspace::search_path()?);
     Ok(command)

@@ -41,7 +41,7 @@ const OTHERS: &str = "
 No test has run on a machine that is not x86-64: only such kernels are booted here. What holds for the others
 without one: the kernel side is compiled for the byte order of the target (`bpfel` or `bpfeb`); every field that
 the agent reads is found by a test in the stored BTF of kernels for aarch64 and, big-endian, s390x
-(`agent/tests/data/btf`), the byte and the bits that it lies in included; a recording of the other byte order is
+(`agent/source/tests/data/btf`), the byte and the bits that it lies in included; a recording of the other byte order is
 refused by name. To run the tests on such a machine: `cargo xtask test --no-vm`, as on any other.
 ";
 

@@ -221,10 +221,12 @@ impl Building {
         let mut members = Vec::new();
         for (pid, share) in &shares {
             let Person { comm, parent } = people.get(pid)?;
-            let kinship = match shares.contains_key(parent) {
-                _ if *pid == root => Kinship::Root,
-                true => Kinship::Child,
-                false => Kinship::Other,
+            let kinship = if *pid == root {
+                Kinship::Root
+            } else if shares.contains_key(parent) {
+                Kinship::Child
+            } else {
+                Kinship::Other
             };
             counts.children += u32::from(kinship == Kinship::Child);
             counts.children_with_one += u32::from(kinship == Kinship::Child && share.accepted == 1);

@@ -5,9 +5,11 @@ use agent_correlate::listeners::Listener;
 use agent_model::cause::Cause;
 use agent_model::event::{Detail, TcpFlags};
 use agent_model::signals::{PacketDropped, SynackRetransmit};
-use agent_model::units::{plural, process};
+use agent_model::units::{amount, plural, process};
 
+use super::common::{left, owner};
 use super::shortage::PageSize;
+use super::silence::is_silent;
 use super::{Finding, Story};
 use crate::path::Path;
 use crate::{Certainty, backlog};
@@ -71,6 +73,42 @@ fn who(story: &Story) -> String {
 
 fn is_reset(story: &Story) -> bool {
     story.reset().is_some()
+}
+
+/// A `connect()` without an answer whose listener lives on this host, its queue full: a listener that has no room drops
+/// the SYN without a word.
+pub(super) fn seen_by_client(story: &Story) -> Option<Finding> {
+    let connection = story.connection.filter(|_| is_silent(story))?;
+    let there = &story.listeners_there;
+    let full = there.iter().find(|listener| is_full(listener))?;
+    let (accept, backlog) = (full.accept_queue, full.backlog);
+    let name = full
+        .owner
+        .as_ref()
+        .map_or_else(|| "the listening process".to_owned(), |owner| process(&owner.process));
+    let one_of =
+        if there.len() > 1 { format!(", one of {} that listen there,", there.len()) } else { String::new() };
+    let remote = connection.identity.remote();
+    let summary = format!(
+        "{name}{one_of} does not accept on {remote}: {accept} connections wait, its backlog is {backlog}; the connect() of \
+            {} has no answer to {}",
+        owner(story),
+        plural(story.stage(), "SYN")
+    );
+    let others = there.iter().filter(|listener| !is_full(listener)).count();
+    let finding = Finding::new(Cause::AcceptQueueFull, summary)
+        .saw(format!("the accept queue of {remote} on this host has {accept} of {backlog} (it is full above its limit)"))
+        .saw_if((others > 0).then(|| {
+            format!("{} on the same port (SO_REUSEPORT) have room; the kernel chooses by the client's address and port",
+                amount(others as u64, "other listener", "other listeners"))
+        }))
+        .infer("a full accept queue drops SYNs without an answer: nothing is wrong with the network")
+        .advise(format!("find what {name} does instead of accept(): gdb -p or py-spy, a lock, a slow request"));
+    Some(if story.is_dead() { finding } else { finding.saw(left(story)) })
+}
+
+fn is_full(listener: &Listener) -> bool {
+    listener.accept_queue > listener.backlog
 }
 
 /// Without the queue's length, which a reset does not tell.

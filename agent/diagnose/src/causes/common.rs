@@ -14,9 +14,11 @@ pub fn went(story: &Story, path: Path) -> Option<Certainty> {
     story.path().filter(|(way, _)| *way == path).map(|(_, certainty)| certainty)
 }
 
-/// `child[55]`, `its process`.
+/// `child[55]`, of a connection that was never accepted its listener's process, `its process`.
 pub fn closer(story: &Story) -> String {
-    story.closer().map_or_else(|| "its process".to_owned(), process)
+    let listens =
+        || story.listener().and_then(|listener| listener.owner.as_ref()).map(|owner| &owner.process);
+    story.closer().or_else(listens).map_or_else(|| "its process".to_owned(), process)
 }
 
 /// The process that owns the connection, and by what it is known.
@@ -46,8 +48,8 @@ pub fn reason(story: &Story, certainty: Certainty) -> String {
 
 /// `4096 bytes acknowledged by the peer, 1448 sent and not acknowledged, 100 never sent`.
 pub fn sent(story: &Story) -> Option<String> {
-    let tcp = story.tcp()?;
-    let (unacked, unsent) = (tcp.unacked_bytes(), tcp.unsent_bytes());
+    story.tcp()?;
+    let (unacked, unsent) = story.waiting();
     let delivered = bytes(story.delivered());
     Some(format!(
         "{delivered} acknowledged by the peer, {unacked} sent and not acknowledged, {unsent} never sent"
@@ -57,7 +59,7 @@ pub fn sent(story: &Story) -> Option<String> {
 /// What the end cost.
 pub fn lost(story: &Story) -> Option<String> {
     let lost = story.undelivered();
-    (lost > 0).then(|| format!("{} that the application wrote were not delivered for certain", bytes(lost)))
+    (lost > 0).then(|| format!("{} were never acknowledged; the peer may not have them", bytes(lost)))
 }
 
 /// Who listens there and, of a forking server, whose child closed.

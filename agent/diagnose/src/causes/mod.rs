@@ -14,12 +14,15 @@ mod data_after_close;
 mod disconnect;
 mod family;
 mod holders;
+mod icmp_unreachable;
 mod keepalive_timeout;
 mod killed;
 mod linger_abort;
 mod listener_closed;
 mod memory;
+mod no_local_port;
 mod orphan_timeout;
+mod path_mtu_black_hole;
 mod path_quality;
 mod peer_reset;
 mod shortage;
@@ -67,11 +70,17 @@ rules! {
     // Handshakes.
     accept_queue::rule => AcceptQueueFull | SynQueueFull;
     connection_refused::rule => ConnectionRefused;
+    no_local_port::rule => NoLocalPort;
+    icmp_unreachable::rule => IcmpUnreachable;
+    // Seen from the client, whose SYNs the full queue drops: before a silence.
+    accept_queue::seen_by_client => AcceptQueueFull;
     // Ends without a reset: timers. The narrower limit first.
     silence::user_timeout => UserTimeout;
     zero_window::timeout => ZeroWindowTimeout;
     silence::connect_timeout => ConnectTimeout;
     orphan_timeout::rule => OrphanTimeout;
+    // A silence that only long segments meet: before the silence.
+    path_mtu_black_hole::rule => PathMtuBlackHole;
     silence::retransmission_timeout => RetransmissionTimeout;
     peer_reset::rule => PeerReset;
     // What troubles a living connection. Memory first: it makes all the others.
@@ -120,7 +129,7 @@ pub fn find(story: &Story) -> Option<Finding> {
         Some(relatives) => family::name(finding, relatives),
         None => finding,
     };
-    let finding = holders::name(finding, story);
+    let finding = to_itself(holders::name(finding, story), story);
     let stage = story.recovered().filter(|_| story.phase == Phase::Recovered);
     let Some(stage) = stage else { return Some(finding) };
     let summary = format!("goes on after {}; {}", plural(stage, "timeout"), finding.summary);
@@ -134,6 +143,32 @@ impl Rule {
         debug_assert!(finds.contains(&finding.cause), "`RULES` has no {} for its rule", finding.cause);
         Some(finding)
     }
+}
+
+/// What troubled a connection while it lived; of one that ended in order, of which [`find`] says nothing.
+pub fn past(story: &Story) -> Option<Finding> {
+    [
+        path_quality::spurious_retransmit,
+        path_quality::reordering,
+        path_quality::tail_loss,
+        path_quality::lossy_path,
+    ]
+    .iter()
+    .find_map(|rule| rule(story))
+}
+
+/// `connect()` to a port of its own range on which nobody listens may meet itself (simultaneous open, RFC 9293 §3.5).
+fn to_itself(finding: Finding, story: &Story) -> Finding {
+    let ends = story.connection.map(|known| (known.identity.local(), known.identity.remote()));
+    let Some((own, _)) = ends.filter(|(local, remote)| local == remote) else { return finding };
+    let summary = format!("connected to itself ({own} is both ends); {}", finding.summary);
+    Finding { summary, ..finding }
+        .saw(format!("{own} is its local and its remote end: connect() was given the port that it asked for"))
+        .advise(
+            "nobody listens there: a client that tries again and again meets itself in the end. Have the service listen \
+                outside net.ipv4.ip_local_port_range (or net.ipv4.ip_local_reserved_ports), and have the client compare \
+                getsockname() with getpeername()",
+        )
 }
 
 impl Finding {

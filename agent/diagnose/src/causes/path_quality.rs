@@ -11,7 +11,8 @@ use super::{Finding, Story};
 pub(super) fn spurious_retransmit(story: &Story) -> Option<Finding> {
     let (raw, again) = (story.raw()?, again(story)?);
     let repeats = story.repeats();
-    (raw.dsack_dups > 0 && raw.dsack_dups.saturating_add(repeats) >= again).then_some(())?;
+    let reported = raw.dsack_dups.saturating_sub(needless_probes(story));
+    (reported > 0 && reported.saturating_add(repeats) >= again).then_some(())?;
     Some(
         Finding::new(
             Cause::SpuriousRetransmit,
@@ -24,7 +25,7 @@ pub(super) fn spurious_retransmit(story: &Story) -> Option<Finding> {
         .saw(format!(
             "the peer reported {} (DSACK) of {again} sent \
                 again",
-            plural(raw.dsack_dups, "duplicate")
+            plural(reported, "duplicate")
         ))
         .saw_if((repeats > 0).then(|| format!("{repeats} of them sent the same segment once more")))
         .saw(round_trip(story))
@@ -72,7 +73,7 @@ pub(super) fn reordering(story: &Story) -> Option<Finding> {
 
 pub(super) fn tail_loss(story: &Story) -> Option<Finding> {
     let again = again(story)?;
-    let probes = story.segments(Kind::TailLossProbe);
+    let probes = story.segments(Kind::TailLossProbe).saturating_sub(needless_probes(story));
     (probes > 0 && probes.saturating_mul(2) >= again).then_some(())?;
     Some(
         Finding::new(
@@ -121,9 +122,16 @@ pub(super) fn lossy_path(story: &Story) -> Option<Finding> {
     )
 }
 
+/// Segments sent again that count: a tail loss probe whose segment had arrived, as the peer reported, is how TCP asks
+/// for an ACK that is late, and no trouble.
 fn again(story: &Story) -> Option<u32> {
     let lives = !story.is_dead() && story.connection.is_some();
-    Some(story.sent_again()).filter(|again| lives && *again > 0)
+    Some(story.sent_again().saturating_sub(needless_probes(story))).filter(|again| lives && *again > 0)
+}
+
+fn needless_probes(story: &Story) -> u32 {
+    let reported = story.raw().map_or(0, |raw| raw.dsack_dups);
+    reported.min(story.segments(Kind::TailLossProbe))
 }
 
 fn round_trip(story: &Story) -> String {

@@ -1,10 +1,12 @@
 //! The peer sent a RST (`tcp_reset`): ECONNRESET, EPIPE after the peer's FIN.
 
+use std::time::Duration;
+
 use agent_correlate::connection::Connection;
 use agent_model::cause::Cause;
-use agent_model::event::Tcp;
+use agent_model::event::{Tcp, TcpState};
 use agent_model::signals::reset_received::PeerReset;
-use agent_model::units::{bytes, process, state};
+use agent_model::units::{bytes, process, state, time};
 
 use super::common::{known_for, lost, owner, sent};
 use super::{Finding, Story};
@@ -31,7 +33,7 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
         .saw_if(known_for(story));
     let finding = match story.peer {
         Some(peer) => the_peer(finding, peer),
-        None => guess(finding, story),
+        None => guess(finding, story, at),
     };
     Some(finding)
 }
@@ -49,17 +51,36 @@ fn the_peer(finding: Finding, peer: &Connection) -> Finding {
         .advise(format!("look at the other end: tcpwhy why --id {}", peer.id))
 }
 
-fn guess(finding: Finding, story: &Story) -> Finding {
-    let acknowledged = story.delivered() > 0;
-    let guess = if acknowledged {
-        "data had been acknowledged: the peer's host knew the connection, so its application closed \
-            with data unread, aborted, or died"
-    } else {
-        "no data had been acknowledged: the peer, or something between, may never have had this \
-            connection (a restart, a firewall, a full accept queue)"
+/// Who made the RST is not known here: what could have, the likeliest first, and what decides.
+fn guess(finding: Finding, story: &Story, at: Option<TcpState>) -> Finding {
+    let idle = story.since_answer().filter(|idle| *idle >= LONG_IDLE);
+    let finding =
+        finding.saw_if(idle.map(|idle| format!("nothing had come from the peer for {}", time(idle))));
+    let could = match (at, idle) {
+        (Some(TcpState::CloseWait | TcpState::LastAck | TcpState::Closing), _) => {
+            "the peer had closed its side before (its FIN had come): what was sent after that met a socket that nobody \
+                reads any more"
+        }
+        (_, Some(_)) => {
+            "likeliest first: a firewall, load balancer or address translation on the way forgot the idle connection; \
+                the peer's host restarted or its address moved to another one; the peer's application closed with data \
+                unread or aborted"
+        }
+        (_, None) if story.delivered() > 0 => {
+            "could be: the peer's application closed with data unread, aborted or died; a firewall, proxy or \
+                translation on the way, or on this host, reset it; the peer's address moved to a host that does not \
+                know the connection"
+        }
+        (_, None) => {
+            "no data had been acknowledged: the peer, or something between, may never have had this connection (a \
+                restart, a firewall, a full accept queue)"
+        }
     };
-    finding.with(Certainty::Inferred, guess).advise(
-        "the reason is known where the RST was made: run tcpwhy there, or capture there, to see \
-            whether the peer or a box between sent it",
+    finding.with(Certainty::Inferred, could).advise(
+        "what decides is where the RST was made: run tcpwhy on the peer's host (it says whether its socket sent one, \
+            or still lives), or compare TTL and IP id of the RST with the peer's other packets in a capture",
     )
 }
+
+/// Idle timers of firewalls and translations begin at some minutes; a resend is answered within seconds.
+const LONG_IDLE: Duration = Duration::from_mins(1);

@@ -8,6 +8,8 @@ use agent_model::timers::policy::hypothetical_timeout;
 use agent_model::units::{bytes, errno, jiffies, plural, time};
 
 use super::common::{left, lost, owner, sent, timeouts, unanswered};
+use super::socket_buffers::held_up;
+use super::zero_window::is_shut;
 use super::{Finding, Story};
 
 const ETIMEDOUT: i32 = 110;
@@ -34,6 +36,9 @@ fn probes_in_vain(story: &Story) -> bool {
 pub(super) fn user_timeout(story: &Story) -> Option<Finding> {
     let ms = story.raw().filter(|_| is_silent(story)).map(|raw| raw.user_timeout).filter(|ms| *ms > 0)?;
     let limit = time(std::time::Duration::from_millis(ms.into()));
+    if is_dead_of_shut_window(story) {
+        return Some(shut_window(story, &limit));
+    }
     let summary = said(story, &format!("TCP_USER_TIMEOUT of {limit}"));
     let finding = facts(Finding::new(Cause::UserTimeout, summary), story).saw(format!(
         "TCP_USER_TIMEOUT is {ms} ms: it replaces tcp_retries2, tcp_syn_retries only ends it earlier"
@@ -43,6 +48,35 @@ pub(super) fn user_timeout(story: &Story) -> Option<Finding> {
             learning later of a dead peer",
         owner(story)
     )))
+}
+
+/// The probes were answered: TCP_USER_TIMEOUT counts how long nothing could be sent all the same.
+fn is_dead_of_shut_window(story: &Story) -> bool {
+    story.is_dead() && story.stage() == 0 && is_shut(story) && story.undelivered() > 0
+}
+
+fn shut_window(story: &Story, limit: &str) -> Finding {
+    let waiting = bytes(story.undelivered());
+    let summary = format!(
+        "the peer's window was shut: its application did not read, and TCP_USER_TIMEOUT of {limit} ended the wait \
+            with {}, {waiting} not delivered",
+        errno(story.error())
+    );
+    let answer =
+        story.since_answer().map(|ago| format!("the peer's last answer came {} before the end", time(ago)));
+    Finding::new(Cause::UserTimeout, summary)
+        .saw("the window that the peer offered was 0, and no timeout was unanswered")
+        .saw_if(answer)
+        .saw_if(held_up(story))
+        .saw_if(sent(story))
+        .saw_if(lost(story))
+        .infer("the peer's host is up and nothing was lost on the way: its application did not read")
+        .advise("find why the peer's application did not read")
+        .advise(format!(
+            "in {}: TCP_USER_TIMEOUT counts a shut window too, also while the peer answers each probe; longer than \
+                {limit} waits for slower readers, at the cost of learning later of a dead peer",
+            owner(story)
+        ))
 }
 
 const NO_ANSWER: &str = "the peer is dead, or packets of one direction vanish on the way: sender and \
@@ -61,6 +95,10 @@ pub(super) fn connect_timeout(story: &Story) -> Option<Finding> {
     } else {
         said(story, &format!("connect() to {remote}"))
     };
+    let wrong = story.wrong_answers();
+    if wrong > 0 {
+        return Some(answered_wrongly(story, wrong));
+    }
     let tcp = story.tcp()?;
     let linear = tcp
         .syn_linear_timeouts()
@@ -86,6 +124,40 @@ pub(super) fn connect_timeout(story: &Story) -> Option<Finding> {
     )
 }
 
+/// The peer is there: it acknowledges something that this connection never sent, as a socket of an earlier
+/// connection with the same two ends does (RFC 9293 §3.10.7.3: such an ACK is answered with a reset).
+fn answered_wrongly(story: &Story, answers: u32) -> Finding {
+    let (local, remote) =
+        story.connection.map(|known| (known.identity.local(), known.identity.remote())).unzip();
+    let [local, remote] = [local, remote].map(|end| end.map_or_else(String::new, |end| end.to_string()));
+    let end = if story.is_dead() {
+        match story.error() {
+            0 => format!("{} gave up", owner(story)),
+            error => format!("the kernel gave up with {}", errno(error)),
+        }
+    } else {
+        left(story)
+    };
+    let summary = format!(
+        "{remote} answers the connect() with an ACK of another connection ({}): {end}",
+        plural(answers, "time")
+    );
+    facts(Finding::new(Cause::ConnectTimeout, summary), story)
+        .saw(format!(
+            "this host reset {} to its SYN, which acknowledged something else",
+            plural(answers, "answer")
+        ))
+        .infer(format!(
+            "the host is up and the way there is open: it has an old connection with {local} (in TIME_WAIT, or half \
+                open), and does not take the reset for its end (tcp_rfc1337=1 there, or the reset is lost on the way)"
+        ))
+        .advise(
+            "connect from another source port: it works at once. A client behind an address translation should not \
+                reuse a port within a minute; on the server net.ipv4.tcp_rfc1337=0 lets the reset end TIME_WAIT, at \
+                the cost of the hazards that RFC 1337 names",
+        )
+}
+
 /// The application closed while it waited.
 fn given_up(story: &Story) -> bool {
     story.is_dead() && story.error() == 0 && story.stage() > 0 && story.reset().is_none()
@@ -99,7 +171,8 @@ pub(super) fn retransmission_timeout(story: &Story) -> Option<Finding> {
         tcp.rto_max().and_then(|max| agent_model::units::from_jiffies(max, story.host.hz)),
     );
     let limit = time(hypothetical_timeout(retries, rto_max.unwrap_or(RTO_MAX)));
-    let summary = said(story, &format!("{} in flight", bytes(tcp.unacked_bytes())));
+    let (in_flight, _) = story.waiting();
+    let summary = said(story, &format!("{} in flight", bytes(in_flight)));
     Some(
         facts(Finding::new(Cause::RetransmissionTimeout, summary), story)
             .saw(format!("tcp_retries2 is {retries}: the kernel gives up at the first timeout past {limit}"))

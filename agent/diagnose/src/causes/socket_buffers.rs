@@ -160,12 +160,8 @@ pub(super) fn held_up(story: &Story) -> Option<String> {
     let known = busy != u32::MAX && (window > 0 || buffer > 0);
     let hz = story.host.hz;
     let all = busy.saturating_add(window).saturating_add(buffer);
-    known.then(|| {
-        format!(
-            "of {} with data to send it was held up {} by the peer's window and {} by its send buffer",
-            jiffies(all, hz),
-            jiffies(window, hz),
-            jiffies(buffer, hz)
-        )
-    })
+    let by = [(window, "the peer's window"), (buffer, "its send buffer")];
+    let by = by.into_iter().filter(|(time, _)| *time > 0);
+    let by: Vec<_> = by.map(|(time, what)| format!("{} by {what}", jiffies(time, hz))).collect();
+    known.then(|| format!("blocked {} of {} with data to send", by.join(" and "), jiffies(all, hz)))
 }

@@ -10,7 +10,7 @@ use super::silence::is_silent;
 use super::socket_buffers::held_up;
 use super::{Finding, Story};
 
-fn is_shut(story: &Story) -> bool {
+pub(super) fn is_shut(story: &Story) -> bool {
     let connected = |state| !matches!(state, TcpState::SynSent | TcpState::SynRecv);
     story.raw().is_some_and(|raw| raw.snd_wnd == 0) && story.live_state().is_some_and(connected)
 }

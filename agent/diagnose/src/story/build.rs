@@ -7,7 +7,7 @@ use agent_correlate::connection::Connection;
 use agent_correlate::families::ProcessFamily;
 use agent_correlate::listeners::Listening;
 use agent_correlate::observed::Observed;
-use agent_model::event::Detail;
+use agent_model::event::{Detail, TcpState};
 use agent_model::timers::{self, Era, Facts, Outlook};
 
 use super::{Relatives, Sight, Story};
@@ -24,6 +24,11 @@ impl<'a> Story<'a> {
             peer: correlator.other_end(connection),
             stray: None,
             listening: correlator.listening_for(connection),
+            listeners_there: if connection.live_state == Some(TcpState::SynSent) {
+                correlator.listeners_there(connection)
+            } else {
+                Vec::new()
+            },
             host: correlator.host(),
             stack: correlator.stack(connection.reset_stack.map(i32::from)),
             outlook: None,
@@ -38,6 +43,7 @@ impl<'a> Story<'a> {
     }
 
     /// Of a stall whose numbers were read at `sight`: what comes if the peer stays silent.
+    #[must_use]
     pub fn at(mut self, sight: Sight) -> Self {
         self.time = sight.time;
         self.outlook = self.foresee(sight);
@@ -70,6 +76,7 @@ impl<'a> Story<'a> {
             peer: correlator.sender(&observed.event.endpoint, time),
             stray: Some(observed),
             listening: observed.listener.clone(),
+            listeners_there: Vec::new(),
             host: correlator.host(),
             stack: observed.stack.clone(),
             outlook: observed.outlook,

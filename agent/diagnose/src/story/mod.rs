@@ -2,9 +2,11 @@
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_common::record;
 use agent_model::timers::{Moment, Outlook};
+use agent_model::units::from_jiffies;
 
 use crate::forecast::Forecast;
 use crate::{Certainty, Phase, path};
@@ -47,6 +49,8 @@ pub struct Story<'a> {
     pub stray: Option<&'a Observed>,
     /// Who listens on its local address and port.
     pub listening: Listening,
+    /// Who of this host listens where it wants to connect to, while it has no answer.
+    pub listeners_there: Vec<&'a Arc<Listener>>,
     /// The host.
     pub host: &'a HostFacts,
     /// Functions of the last reset's kernel stack, innermost first.
@@ -200,15 +204,47 @@ impl<'a> Story<'a> {
         !self.is_orphan() && self.raw().is_some_and(|raw| raw.has_socket == 0)
     }
 
-    /// Bytes of the application that the peer acknowledged. `bytes_acked` counts the SYN of who connected.
+    /// Bytes of the application that the peer acknowledged. `bytes_acked` counts the SYN of who connected, and
+    /// the FIN.
     pub fn delivered(&self) -> u64 {
         let connected = self.owner().is_some_and(|owner| owner.source == OwnerSource::Connect);
-        self.raw().map_or(0, |raw| raw.bytes_acked.saturating_sub(u64::from(connected)))
+        let closed = matches!(self.live_state(), Some(TcpState::FinWait2 | TcpState::TimeWait));
+        let none_is_data = u64::from(connected) + u64::from(closed);
+        self.raw().map_or(0, |raw| raw.bytes_acked.saturating_sub(none_is_data))
+    }
+
+    /// Bytes that the application wrote and the peer did not acknowledge: sent ones, and those never sent. SYN and
+    /// FIN take a sequence number each and are no data; the FIN is the last.
+    pub fn waiting(&self) -> (u32, u32) {
+        let Some(tcp) = self.tcp() else { return (0, 0) };
+        let (unacked, unsent) = (tcp.unacked_bytes(), tcp.unsent_bytes());
+        let has_syn = matches!(self.live_state(), Some(TcpState::SynSent | TcpState::SynRecv));
+        let has_fin =
+            matches!(self.live_state(), Some(TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck));
+        let unacked = unacked.saturating_sub(u32::from(has_syn) + u32::from(has_fin && unsent == 0));
+        (unacked, unsent.saturating_sub(u32::from(has_fin && unsent > 0)))
     }
 
     /// Bytes that the application wrote and the peer did not acknowledge.
     pub fn undelivered(&self) -> u32 {
-        self.tcp().map_or(0, |tcp| tcp.unacked_bytes().saturating_add(tcp.unsent_bytes()))
+        let (unacked, unsent) = self.waiting();
+        unacked.saturating_add(unsent)
+    }
+
+    /// How long before this moment the peer last acknowledged something, or told of its window (`rcv_tstamp`).
+    pub fn since_answer(&self) -> Option<Duration> {
+        let raw = self.raw().filter(|raw| raw.rcv_tstamp != 0)?;
+        let jiffies = (raw.jiffies as u32).wrapping_sub(raw.rcv_tstamp);
+        Some(from_jiffies(jiffies, self.host.hz).unwrap_or_default())
+    }
+
+    /// Resets with which this host answered the peer's answers to its SYN: they acknowledged something else.
+    pub fn wrong_answers(&self) -> u32 {
+        let wrong = |entry: &&Entry| {
+            let state = Some(TcpState::SynSent);
+            matches!(entry.what, What::ResetSent(OwnReset { active: false, state: then, .. }) if then == state)
+        };
+        self.entries().iter().filter(wrong).fold(0, |sum, entry| sum.saturating_add(entry.count))
     }
 
     /// Consecutive timeouts of the stall that ended it, or that it is in.

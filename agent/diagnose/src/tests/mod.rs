@@ -25,3 +25,9 @@ pub fn says(diagnosis: &Diagnosis, part: &str) {
         evidence.any(|text| text.contains(part)) || diagnosis.advice.iter().any(|text| text.contains(part));
     assert!(found || diagnosis.summary.contains(part), "no {part:?} in {diagnosis:#?}");
 }
+
+pub fn says_not(diagnosis: &Diagnosis, part: &str) {
+    let texts = diagnosis.evidence.iter().map(|one| &one.text).chain(&diagnosis.advice);
+    let found = texts.chain([&diagnosis.summary]).find(|text| text.contains(part));
+    assert!(found.is_none(), "{part:?} in {diagnosis:#?}");
+}

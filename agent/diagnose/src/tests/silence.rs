@@ -71,7 +71,8 @@ fn an_orphan_has_limits_of_its_own() {
     bench.push(&end);
     let told = bench.only();
     assert_eq!(told.cause, Cause::OrphanTimeout);
-    says(&told, "1548 bytes not delivered");
+    // 1548 sequence numbers, of which the last is the FIN.
+    says(&told, "1547 bytes not delivered");
 }
 
 #[test]
@@ -155,4 +156,133 @@ fn a_window_that_shut_over_data_in_flight_is_told_at_each_resend() {
     }
     let causes: Vec<_> = bench.told().into_iter().map(|told| told.cause).collect();
     assert_eq!(causes, [Cause::ZeroWindow; 2], "the first may be a loss");
+}
+
+/// Three segments of 1448 bytes are missing, 56 bytes behind them were acknowledged.
+fn black_hole(record: &mut RecordBytes) {
+    put!(record, tcp.mss, 1448_u32);
+    put!(record, tcp.packets_out, 4_u32);
+    put!(record, tcp.sacked_out, 1_u32);
+    put!(record, tcp.snd_una, 1000_u32);
+    put!(record, tcp.snd_nxt, 5400_u32);
+    put!(record, tcp.write_seq, 5400_u32);
+}
+
+#[test]
+fn long_segments_vanish_and_short_ones_arrive() {
+    let mut bench = Bench::new();
+    for stage in 1..=2 {
+        let mut record = timeout(u64::from(stage) * SECOND, stage, 51);
+        black_hole(&mut record);
+        bench.push(&record);
+    }
+    let said = bench.told();
+    assert_eq!(said[0].cause, Cause::RetransmissionTimeout, "one timeout may be chance");
+    assert_eq!(said[1].cause, Cause::PathMtuBlackHole);
+    says(&said[1], "full-sized segments (1448 bytes) are lost each time, 56 bytes behind them arrived");
+    says_not(&said[1], "no answer");
+}
+
+#[test]
+fn what_arrived_as_long_as_what_did_not_is_no_black_hole() {
+    let mut bench = Bench::new();
+    let mut record = timeout(SECOND, 3, 51);
+    black_hole(&mut record);
+    put!(record, tcp.snd_nxt, 1000_u32 + 4 * 1448);
+    bench.push(&record);
+    assert_eq!(bench.only().cause, Cause::RetransmissionTimeout);
+}
+
+#[test]
+fn a_user_timeout_over_a_shut_window_blames_who_does_not_read() {
+    let mut end = closed(SECOND, ESTABLISHED, 110);
+    put!(end, tcp.user_timeout, 3000_u32);
+    put!(end, tcp.snd_wnd, 0_u32);
+    put!(end, tcp.snd_una, 1000_u32);
+    put!(end, tcp.snd_nxt, 1000_u32);
+    put!(end, tcp.write_seq, 9000_u32);
+    put!(end, tcp.jiffies, 100_022_u64);
+    put!(end, tcp.rcv_tstamp, 100_000_u32);
+    let mut bench = Bench::new();
+    bench.push(&end);
+    let said = bench.only();
+    assert_eq!(said.cause, Cause::UserTimeout);
+    says(&said, "its application did not read");
+    says(&said, "the peer's last answer came 88ms before the end");
+    for wrong in ["no answer", "0 timeouts", "dead,", "never have left"] {
+        says_not(&said, wrong);
+    }
+}
+
+#[test]
+fn who_answers_a_syn_with_another_ack_is_not_silent() {
+    let mut bench = Bench::new();
+    let answer = record(signal::RESET_SENT, SECOND).reset(20, false).state(SYN_SENT);
+    bench.push(&answer.owner(5, "curl", owner::CONNECT));
+    bench.push(&timeout(SECOND + 15, 1, 250).retransmit(retransmit::SYN).state(SYN_SENT));
+    let said = bench.told().pop().unwrap();
+    assert_eq!(said.cause, Cause::ConnectTimeout);
+    says(&said, "10.0.0.2:5555 answers the connect() with an ACK of another connection (1 time)");
+    says_not(&said, "no answer");
+    says_not(&said, "down or unreachable");
+}
+
+#[test]
+fn no_local_port_is_told_from_a_silence() {
+    let mut bench = Bench::new();
+    let failed = closed(SECOND, SYN_SENT, 0).ends("10.0.0.1:0", "10.0.0.2:80");
+    bench.push(&failed.owner(5, "curl", owner::CONNECT));
+    let said = bench.only();
+    assert_eq!((said.cause, said.phase), (Cause::NoLocalPort, Phase::Died));
+    says(&said, "connect() of curl[5] to 10.0.0.2:80 failed with EADDRNOTAVAIL");
+    // Closed by the application before anything came: it has a port.
+    bench.push(&closed(2 * SECOND, SYN_SENT, 0).socket(SK + 64, 43));
+    assert!(bench.told().is_empty());
+}
+
+#[test]
+fn an_icmp_error_refuses_a_connect() {
+    let mut bench = Bench::new();
+    bench.push(&closed(SECOND, SYN_SENT, libc::EHOSTUNREACH).owner(5, "curl", owner::CONNECT));
+    let said = bench.only();
+    assert_eq!(said.cause, Cause::IcmpUnreachable);
+    says(&said, "refused with EHOSTUNREACH: an ICMP message answered the first SYN");
+    says_not(&said, "report it");
+}
+
+#[test]
+fn a_full_queue_of_this_host_explains_its_client() {
+    let mut bench = Bench::new();
+    for (sk, pid, waiting) in [(0x1000_u64, 100, 3_u32), (0x1040, 101, 0)] {
+        let mut listener = RecordBytes::tcp(signal::SOCK_HELD, 2).socket(sk, sk).ends(SERVER, "0.0.0.0:0");
+        put!(listener, record.detail.sock_held.accept_queue, waiting);
+        let mut listener = listener.state(LISTEN).held(pid, "worker", 1, 3);
+        put!(listener, record.detail.sock_held.backlog, 2_u32);
+        bench.push(&listener);
+    }
+    let syn = timeout(SECOND, 2, 250).retransmit(retransmit::SYN).state(SYN_SENT).ends(CLIENT, SERVER);
+    bench.push(&syn.owner(5, "curl", owner::CONNECT));
+    let said = bench.only();
+    assert_eq!(said.cause, Cause::AcceptQueueFull);
+    says(
+        &said,
+        "worker[100], one of 2 that listen there, does not accept on 10.0.0.1:80: 3 connections wait, its backlog is 2",
+    );
+    says(&said, "1 other listener on the same port");
+    for wrong in ["firewall", "down or unreachable"] {
+        says_not(&said, wrong);
+    }
+}
+
+#[test]
+fn syn_and_fin_are_no_data() {
+    let mut bench = Bench::new();
+    let mut end = closed(SECOND, FIN_WAIT1, 110);
+    silent(&mut end, 8);
+    put!(end, tcp.sock_flags, 1_u64);
+    put!(end, tcp.snd_una, 1000_u32);
+    put!(end, tcp.snd_nxt, 1100_u32);
+    put!(end, tcp.write_seq, 1100_u32);
+    bench.push(&end);
+    says(&bench.only(), "99 bytes not delivered");
 }

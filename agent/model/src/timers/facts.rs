@@ -72,10 +72,26 @@ impl Facts<'_> {
                 Limit::Syn { retries: syn_retries, linear }
             }
             TcpState::SynRecv => Limit::Syn { retries: syn_retries, linear: 0 },
-            _ if self.tcp.is_orphan() => {
-                Limit::Orphan { retries: netns.orphan_retries, soft_error: raw.err_soft != 0 }
-            }
-            _ => Limit::Retries2(netns.retries2),
+            TcpState::Established
+            | TcpState::FinWait1
+            | TcpState::FinWait2
+            | TcpState::TimeWait
+            | TcpState::Close
+            | TcpState::CloseWait
+            | TcpState::LastAck
+            | TcpState::Listen
+            | TcpState::Closing
+            | TcpState::NewSynRecv => self.limit_of_data(),
+        }
+    }
+
+    fn limit_of_data(&self) -> Limit {
+        let netns = &self.tcp.netns;
+        if self.tcp.is_orphan() {
+            let soft_error = self.tcp.raw.err_soft != 0;
+            Limit::Orphan { retries: netns.orphan_retries, soft_error }
+        } else {
+            Limit::Retries2(netns.retries2)
         }
     }
 
@@ -166,16 +182,18 @@ impl Facts<'_> {
     pub(super) fn shrunk_window(&self, policy: &Policy, clock: &Clock) -> ShrunkWindow {
         let raw = &self.tcp.raw;
         let Retransmission { rto, retransmits, stamp, fires, usec: _ } = self.retransmission(policy, clock);
-        let started = match self.moment {
-            Moment::Rest => self.tcp.timer_expires().unwrap_or(raw.jiffies).wrapping_sub(rto.into()),
-            _ => raw.jiffies.wrapping_sub(raw.rto.into()),
+        let is_armed = match self.moment {
+            Moment::Rest => true,
+            Moment::Timeout | Moment::LocalDrop | Moment::LossProbe | Moment::Recovery => false,
         };
+        let armed = is_armed.then(|| self.tcp.timer_expires().unwrap_or(raw.jiffies));
+        let started = armed.map_or_else(
+            || raw.jiffies.wrapping_sub(raw.rto.into()),
+            |expires| expires.wrapping_sub(rto.into()),
+        );
         let heard = clock.instant32(raw.rcv_tstamp);
         let answered = raw.retrans_stamp != 0 && heard >= clock.instant(started);
-        let expires = match self.moment {
-            Moment::Rest => self.tcp.timer_expires().unwrap_or(raw.jiffies),
-            _ => raw.jiffies.wrapping_add(rto.into()),
-        };
+        let expires = armed.unwrap_or_else(|| raw.jiffies.wrapping_add(rto.into()));
         ShrunkWindow {
             rto,
             retransmits,

@@ -75,10 +75,18 @@ impl Policy {
     /// The timeout after the `retransmits`-th (`tcp_retransmit_timer`). In `SYN_SENT` 6.5 to 6.11 count
     /// by `icsk_backoff`, 6.12+ by `total_rto`; both equal `icsk_retransmits` there.
     pub fn next_rto(&self, rto: u32, retransmits: u32) -> u32 {
-        match (self.limit, self.thin) {
-            (Limit::Syn { linear, .. }, _) if retransmits <= u32::from(linear) => rto,
-            (_, Some(thin)) if retransmits <= THIN_LINEAR_RETRIES => thin.min(self.rto_max),
-            _ => rto.saturating_mul(2).min(self.rto_max),
+        if self.linear().is_some_and(|linear| retransmits <= linear) {
+            return rto;
+        }
+        let thin = self.thin.filter(|_| retransmits <= THIN_LINEAR_RETRIES);
+        thin.unwrap_or(rto.saturating_mul(2)).min(self.rto_max)
+    }
+
+    /// SYNs that are sent at the same interval.
+    fn linear(&self) -> Option<u32> {
+        match self.limit {
+            Limit::Syn { linear, .. } => Some(linear.into()),
+            Limit::Retries2(_) | Limit::Orphan { .. } => None,
         }
     }
 

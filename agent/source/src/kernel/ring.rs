@@ -152,14 +152,12 @@ impl Ring {
     /// The runtime that waits first is the one that is woken: that of the thread which reads, not of the one that
     /// attached.
     fn wake_ups(&mut self) -> io::Result<&AsyncFd<OwnedFd>> {
-        let wake_ups = match self.wake_ups.take() {
-            Some(wake_ups) => wake_ups,
-            None => {
-                let events = self.events.as_fd().try_clone_to_owned()?;
-                // SAFETY: the descriptor is the value's own, and nobody changes it.
-                unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }
-                    .map_err(io::Error::from)?
-            }
+        let wake_ups = if let Some(wake_ups) = self.wake_ups.take() {
+            wake_ups
+        } else {
+            let events = self.events.as_fd().try_clone_to_owned()?;
+            // SAFETY: the descriptor is the value's own, and nobody changes it.
+            unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }.map_err(io::Error::from)?
         };
         Ok(self.wake_ups.insert(wake_ups))
     }

@@ -9,7 +9,7 @@ use agent_correlate::timeline::{Entry, What};
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
 use agent_diagnose::tracker::Tracker;
-use agent_diagnose::{Diagnosed, Phase, Story, diagnose};
+use agent_diagnose::{Diagnosed, Phase, Story, diagnose, diagnose_past};
 use agent_model::event::{Process, TcpState};
 use agent_model::schema::{End, VERSION};
 use agent_model::signals::Mark;
@@ -215,8 +215,14 @@ pub(crate) fn judge(
     {
         (story.time, story.looked) = (walked, true);
     }
-    let diagnosed = Diagnosed::new(correlator, diagnose(&story)?, None)?;
-    Some(Diagnosis::new(&diagnosed))
+    let found = diagnose(&story).or_else(|| past(correlator, connection))?;
+    Some(Diagnosis::new(&Diagnosed::new(correlator, found, None)?))
+}
+
+/// What it suffered from while it lived is still said after it closed in order.
+fn past(correlator: &Correlator, connection: &Connection) -> Option<agent_diagnose::Diagnosis> {
+    let ended = !connection.is_live() && connection.error == 0;
+    ended.then(|| diagnose_past(&Story::of(correlator, connection, Phase::Recovered)))?
 }
 
 fn plain(correlator: &Correlator, connection: &Connection) -> WhyReport {
