@@ -9,6 +9,7 @@ use agent_diagnose::tracker::Tracker;
 use agent_model::cause::Cause;
 use agent_model::event::{Settings, TcpMemory, Usage};
 use agent_model::schema::VERSION;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -20,7 +21,7 @@ const RCVBUF_LOCK: u8 = 2;
 
 /// All facts, as `GET /v1/advise` gives them.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gathered {
     /// Version of the schema.
     pub v: u32,

@@ -15,6 +15,7 @@ use agent_diagnose::outcomes::{Loss, Outcome, Recovery, Waiting};
 use agent_model::cause::Cause;
 use agent_model::event::Settings;
 use agent_model::schema::VERSION;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -22,7 +23,7 @@ pub use self::gathered::{Gathered, gather};
 
 /// One setting to change.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Advice {
     /// Its name, as `sysctl` or the manual has it.
     pub setting: String,
@@ -43,7 +44,7 @@ pub struct Advice {
 }
 
 /// All advice for a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AdviceReport {
     /// Version of the schema.
     pub v: u32,

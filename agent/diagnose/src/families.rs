@@ -4,6 +4,7 @@ use agent_correlate::families::{Counts, Kinship, ListenAddress};
 use agent_correlate::{Correlator, families};
 use agent_model::event::{ForkCount, Process};
 use agent_model::schema::{End, VERSION};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -11,7 +12,7 @@ use crate::forecast::Forecast;
 
 /// The families of a host, those with the most memory first.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// Version of the schema.
     pub v: u32,
@@ -23,7 +24,7 @@ pub struct Listing {
 
 /// A process and those that share its sockets.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FamilyRow {
     /// Who listens, or connects.
     pub process: Process,
@@ -64,7 +65,7 @@ pub struct FamilyRow {
 }
 
 /// Where a family listens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listens {
     /// Inode of the network namespace.
     pub netns: u32,
@@ -77,7 +78,7 @@ pub struct Listens {
 }
 
 /// A process of a family.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// Who.
     #[serde(flatten)]

@@ -6,11 +6,12 @@
 use agent_correlate::Correlator;
 use agent_correlate::families::ProcessFamily;
 use agent_model::event::{Room, TcpMemory, Usage};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 /// A limit that connections use up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Bound {
     /// `net.ipv4.tcp_mem`, third value: memory is refused above it. Bytes.
@@ -37,7 +38,7 @@ pub enum Bound {
 
 /// When a limit is reached.
 #[skip_serializing_none]
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Forecast {
     /// Which.
     pub bound: Bound,

@@ -6,6 +6,7 @@
 use agent_correlate::observed::ConnectionId;
 use agent_model::cause::Cause;
 use agent_model::timers::Outlook;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub mod backlog;
@@ -29,7 +30,7 @@ pub use diagnosed::Diagnosed;
 pub use story::Story;
 
 /// What has come of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// It is over.
@@ -41,7 +42,7 @@ pub enum Phase {
 }
 
 /// How sure something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Certainty {
     /// The kernel reported it.
@@ -51,7 +52,7 @@ pub enum Certainty {
 }
 
 /// One thing that speaks for the cause.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// How sure it is.
     pub certainty: Certainty,

@@ -9,6 +9,7 @@ use agent_correlate::connection::Connection;
 use agent_model::cause::Cause;
 use agent_model::event::{Process, Tcp, TcpState};
 use agent_model::units::from_jiffies;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -19,7 +20,7 @@ const NAMESPACES: usize = 256;
 const LOSSES: usize = 128;
 
 /// What a stalled connection waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Waiting {
     /// Data, or a FIN, to be acknowledged.
@@ -44,7 +45,7 @@ pub struct Start {
 }
 
 /// Stalls that recovered alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Recovery {
     /// What they waited for.
     pub waiting: Waiting,
@@ -58,7 +59,7 @@ pub struct Recovery {
 
 /// A connection that died of silence.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Loss {
     /// Why.
     pub cause: Cause,
@@ -75,7 +76,7 @@ pub struct Loss {
 }
 
 /// Settings of a namespace that decide when the kernel gives up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Retries {
     /// `tcp_retries2`
     pub retries2: u8,
@@ -97,7 +98,7 @@ pub struct Retries {
 
 /// All that a namespace taught.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// Inode of the network namespace.
     pub netns: u32,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_common::count::{Count, CountKey, Health};
 use agent_common::signal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -54,7 +55,7 @@ pub struct ProgramStats {
 
 /// One hook, and whether it is attached.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeHealth {
     /// The program's name, which is the signal's word.
     pub name: Cow<'static, str>,

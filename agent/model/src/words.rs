@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 pub use agent_common::signal::WORDS as SIGNALS;
 use agent_common::{retransmit, signal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Detail, Direction, Exit, RetransmitKind, TcpState};
@@ -15,7 +16,7 @@ macro_rules! event_words {
         $($others:tt)*
     ) => {
         /// Word of a signal that a line can tell.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum EventWord { $($(#[$doc])* $Variant,)* }
 

@@ -14,6 +14,7 @@ use agent_model::cause::Cause;
 use agent_model::event::TcpMemory;
 use agent_model::schema::End;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -29,12 +30,13 @@ const NOBODY: &str = "(unknown)";
 
 /// The answer.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Top {
     /// Version of the schema.
     pub v: u32,
     /// The agent's wall clock.
     #[serde(with = "crate::schema::nanos")]
+    #[schemars(with = "Timestamp")]
     pub time: Timestamp,
     /// `uname -r`
     pub kernel: String,
@@ -51,7 +53,7 @@ pub struct Top {
 }
 
 /// TCP's memory against its limits, of the whole host; see [`TcpMemory`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
     /// In use, pages.
     pub pages: u64,
@@ -79,7 +81,7 @@ impl Memory {
 }
 
 /// What the pipeline remembers, in short.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     /// Connections with trouble.
     pub connections: Connections,
@@ -92,7 +94,7 @@ pub struct Overview {
 }
 
 /// Connections with trouble that the agent remembers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Connections {
     /// Living ones, the stalled included.
     pub live: usize,
@@ -103,7 +105,7 @@ pub struct Connections {
 }
 
 /// How often a cause was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CauseCount {
     /// Which.
     pub cause: Cause,
@@ -115,7 +117,7 @@ pub struct CauseCount {
 
 /// A connection whose peer does not answer.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stalled {
     /// Names the connection for the host's uptime, hexadecimal.
     pub connection: String,
@@ -131,6 +133,7 @@ pub struct Stalled {
     pub place: Option<PlaceNames>,
     /// Since when, as far as the agent saw.
     #[serde(with = "crate::schema::nanos")]
+    #[schemars(with = "Timestamp")]
     pub since: Timestamp,
     /// Why.
     pub cause: Option<Cause>,
@@ -141,7 +144,7 @@ pub struct Stalled {
 }
 
 /// The connections with trouble of all pods of one workload, or outside pods of all processes of one name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Workload {
     /// `NAMESPACE/NAME` of what the pods belong to, or else the processes' name.
     pub name: String,

@@ -7,6 +7,7 @@ use agent_model::schema::{End, VERSION};
 use agent_model::timers;
 use agent_model::timers::{Rule, Timer};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -14,12 +15,13 @@ use super::{Owner, PlaceNames, json};
 
 /// Why a connection stalled or died.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnosis {
     /// Version of the schema.
     pub v: u32,
     /// Wall clock at the death, the timeout or the recovery, UTC, nanoseconds.
     #[serde(with = "json::nanos")]
+    #[schemars(with = "Timestamp")]
     pub time: Timestamp,
     /// `CLOCK_MONOTONIC` then.
     pub monotonic_ns: u64,
@@ -61,7 +63,7 @@ pub struct Diagnosis {
 }
 
 /// The one word of [`Diagnosis::event`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DiagnosisWord {
     /// `diagnosis`
@@ -70,7 +72,7 @@ pub enum DiagnosisWord {
 
 /// What comes if the peer stays silent.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outlook {
     /// Which timer decides.
     pub timer: Timer,
@@ -85,15 +87,17 @@ pub struct Outlook {
 }
 
 /// When the kernel gives up, and by which rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deadline {
     /// What ends the connection.
     pub rule: Rule,
     /// Not before.
     #[serde(with = "json::nanos")]
+    #[schemars(with = "Timestamp")]
     pub earliest: Timestamp,
     /// Not after.
     #[serde(with = "json::nanos")]
+    #[schemars(with = "Timestamp")]
     pub latest: Timestamp,
 }
 

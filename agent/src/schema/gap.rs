@@ -5,12 +5,13 @@ use agent_common::signal::{By, Probe};
 use agent_model::event::{Fact, HostFacts};
 use agent_model::schema::VERSION;
 use agent_model::words;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 /// Events of a storm that are told together, or records that the ring had no room for.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
     /// Version of the schema.
     pub v: u32,
@@ -31,7 +32,7 @@ pub struct Gap {
 }
 
 /// What became of the events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapWord {
     /// The ring had no room. The next event of the same source stands for them too.

@@ -5,6 +5,8 @@
 
 mod build;
 mod diagnosis;
+#[cfg(test)]
+pub(crate) mod file;
 pub mod flow;
 mod gap;
 mod head;
@@ -21,6 +23,7 @@ use agent_model::schema::{End, VERSION};
 use agent_model::signals::Sections;
 use agent_model::words::EventWord;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -32,7 +35,8 @@ pub use self::place::PlaceNames;
 pub use self::tcp::{Settings, Tcp, Totals};
 
 /// What one line of the stream may be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(untagged)]
 pub enum Item {
     /// An event.
     Event(Box<Line>),
@@ -46,12 +50,13 @@ pub enum Item {
 
 /// A line about an event.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// Version of the schema.
     pub v: u32,
     /// Wall clock at the event, UTC, nanoseconds.
     #[serde(with = "json::nanos")]
+    #[schemars(with = "Timestamp")]
     pub time: Timestamp,
     /// `CLOCK_MONOTONIC` at the event.
     pub monotonic_ns: u64,
@@ -67,7 +72,7 @@ pub struct Line {
     pub cgroup: Option<u64>,
     /// Where the socket lives.
     pub place: Option<PlaceNames>,
-    /// IpVersion of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
+    /// Family of the addresses; an IPv6 socket that talks IPv4 is `ipv4`.
     pub family: IpVersion,
     /// IP protocol number where it is not TCP's 6.
     pub protocol: Option<u8>,
@@ -97,7 +102,7 @@ pub struct Line {
 }
 
 /// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IpVersion {
     /// IPv4.
@@ -107,7 +112,7 @@ pub enum IpVersion {
 }
 
 /// A process and how it was learnt that the socket is its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owner {
     /// Process id in the initial pid namespace.
     pub pid: u32,
@@ -118,7 +123,7 @@ pub struct Owner {
 }
 
 /// A running thread.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Thread {
     /// Its process.
     pub pid: u32,
@@ -129,7 +134,7 @@ pub struct Thread {
 }
 
 /// A line in place of those that this reader was too slow for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missed {
     /// Version of the schema.
     pub v: u32,
@@ -140,7 +145,7 @@ pub struct Missed {
 }
 
 /// The one word of [`Missed::event`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MissedWord {
     /// `missed`

@@ -2,12 +2,13 @@
 
 use agent_correlate::place;
 use agent_model::event::Owned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 /// Where a socket lives: what is known of it.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlaceNames {
     /// Namespace of the pod.
     pub namespace: Option<String>,

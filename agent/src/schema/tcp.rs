@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agent_common::record::{self, ABSENT8, ABSENT32};
 use agent_model::{event, words};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -16,7 +17,7 @@ const SEND_SHUTDOWN: u8 = 2;
 
 /// State of a TCP socket. Sizes in bytes, windows too, unless named otherwise.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tcp {
     /// Retransmission timeout.
     pub rto_ms: u64,
@@ -148,7 +149,7 @@ pub struct Tcp {
 
 /// Settings of a network namespace that decide when the kernel gives up (`net.ipv4.tcp_*`).
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// `tcp_retries1`
     pub retries1: u8,
@@ -181,7 +182,7 @@ pub struct Settings {
 }
 
 /// What was counted of one connection since it was first seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Segments sent again by kind; kinds without any are left out.
     pub segments: BTreeMap<String, u32>,

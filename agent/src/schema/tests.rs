@@ -7,7 +7,7 @@ use agent_model::words::EventWord;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{Item, Line, LineError, sample};
+use super::{Item, Line, LineError, file, sample};
 
 const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md"));
 
@@ -218,6 +218,11 @@ fn what_has_no_line_is_told() {
 
 fn missed() -> super::Missed {
     super::Missed { v: super::VERSION, event: super::MissedWord::Missed, count: 1 }
+}
+
+#[test]
+fn the_schema_file_is_that_of_the_types() {
+    file::check::<Item>("events");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! A Python of the project's own, for what only Python has: the strict `OpenMetrics` parser, and CycloneDX's schemas
-//! with a validator.
+//! with a validator of JSON Schema, which reads docs/schema too.
 
 use std::path::PathBuf;
 use std::process::Command;

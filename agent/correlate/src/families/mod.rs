@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agent_model::event::{ForkCount, Process, ProcessRow, Room, SockHeld};
 use agent_model::limits::{FAMILIES, FAMILY_LISTENERS, HOLDERS, PROCESSES};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::census::Census;
@@ -81,7 +82,7 @@ pub struct Member {
 }
 
 /// What a member of a family is to the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kinship {
     /// The family is called after it.

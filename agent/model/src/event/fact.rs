@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -118,7 +119,7 @@ pub enum Fact {
 }
 
 /// Settings of the kernel, by names as `sysctl` has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// Inode of the network namespace in which they were read: where the agent runs.
     pub netns: u32,
@@ -134,7 +135,7 @@ impl Settings {
 }
 
 /// What the whole host uses of the limits on tasks and files; 0 where it can't be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// When it was read, ns of `CLOCK_MONOTONIC`.
     pub time: u64,

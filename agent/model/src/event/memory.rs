@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 /// TCP's memory on the whole host, its limits, and what the kernel counted where it ran short.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TcpMemory {
     /// When it was read, ns of `CLOCK_MONOTONIC`.
     pub time: u64,
@@ -61,7 +62,7 @@ pub const COUNTERS: &[&str] = &[
 ];
 
 /// Settings that bound a socket's buffers and queues. Bytes, but for the last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Buffers {
     /// `net.ipv4.tcp_rmem`: guaranteed, at first, most that autotuning gives.
     pub tcp_rmem: [u64; 3],
@@ -76,7 +77,7 @@ pub struct Buffers {
 }
 
 /// Lines of `tcp_check_oom`, ten in 5 s at most (`net_ratelimit`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLines {
     /// "TCP: out of memory -- consider tuning tcp_mem".
     pub out_of_memory: u64,

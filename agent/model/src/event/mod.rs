@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod fact;
@@ -137,7 +138,7 @@ impl Exit {
 }
 
 /// A process. `comm` may hold any character: escape it wherever it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// Process id in the initial pid namespace.
     pub pid: u32,
@@ -156,7 +157,7 @@ pub struct Owner {
 }
 
 /// How an owner was learnt, in rising order of trust.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnerSource {
     /// Nobody better is known: the process that listens on the connection's port.
@@ -172,7 +173,7 @@ pub enum OwnerSource {
 }
 
 /// RFC 9293 §3.3.2, with the kernel's names (`include/net/tcp_states.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[repr(u8)]
 pub enum TcpState {
@@ -203,7 +204,7 @@ pub enum TcpState {
 }
 
 /// Why a segment was sent again; words of OpenTelemetry's `network.tcp.retransmit.type` where it has them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[repr(u16)]
 pub enum RetransmitKind {
@@ -226,7 +227,7 @@ pub enum RetransmitKind {
 }
 
 /// A received segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Segment {
     /// TCP flags.
     pub flags: TcpFlags,
@@ -239,7 +240,7 @@ pub struct Segment {
 }
 
 /// Which side of a socket's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// `SK_MEM_SEND`

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -28,7 +29,7 @@ pub struct Pod {
 }
 
 /// A workload: what a pod belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Owned {
     /// `Deployment`, `StatefulSet`, `DaemonSet`, `CronJob`, ...
     pub kind: Box<str>,

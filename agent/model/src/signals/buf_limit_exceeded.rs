@@ -1,6 +1,7 @@
 //! Memory for a socket was refused.
 
 use agent_common::record::{self, ABSENT8};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -11,7 +12,7 @@ use crate::words;
 
 /// `sock_exceed_buf_limit`; as it stands in a line.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BufLimitExceeded {
     /// Which side of the socket.
     pub direction: Direction,

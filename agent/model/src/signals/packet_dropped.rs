@@ -1,6 +1,7 @@
 //! A received packet was dropped for want of memory or of room in a socket's queue.
 
 use agent_common::record;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kept, Known, ListenerQueues, Mark, Reason, Recorded, Sections, Signal, Told, Way, narrow};
@@ -28,7 +29,8 @@ pub struct Dropped {
 }
 
 /// In a line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PacketDrop")]
 pub struct Section {
     /// The kernel's reason without its prefix; its number where the kernel does not name it.
     pub reason: String,

@@ -1,6 +1,7 @@
 //! A datagram did not fit SO_RCVBUF. Never TCP's receive path.
 
 use agent_common::record;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Kept, Known, Mark, Recorded, Sections, Signal, Told, Way};
@@ -8,7 +9,7 @@ use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent};
 
 /// `sock_rcvqueue_full`; as it stands in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RcvqueueFull {
     /// Receive memory in use, bytes.
     pub rmem_alloc: u32,

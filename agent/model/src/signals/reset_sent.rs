@@ -2,6 +2,7 @@
 
 use agent_common::count::REASON_ABSENT;
 use agent_common::record::{self, EXITING, NO_REASON, NO_STACK, OOM_VICTIM, OWNED};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -40,7 +41,8 @@ pub struct OwnReset {
 
 /// In a line.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Reset")]
 pub struct Section {
     /// `enum sk_rst_reason` of the running kernel, without its prefix; a number if it has no name.
     pub reason: Option<String>,
@@ -65,7 +67,8 @@ pub struct Section {
 
 /// The end of a process, in a line.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Exit")]
 pub struct ExitSection {
     /// What it gave to exit(3).
     pub status: Option<u8>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agent_common::{record, retransmit};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -45,7 +46,8 @@ pub struct Resend {
 
 /// In a line.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Retransmit")]
 pub struct Section {
     /// Why.
     pub kind: RetransmitKind,

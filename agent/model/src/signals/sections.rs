@@ -1,5 +1,6 @@
 //! What the lines of some signals have beside all others.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -7,7 +8,7 @@ use super::{BufLimitExceeded, RcvqueueFull, packet_dropped, reset_sent, retransm
 
 /// The sections, each under its name; those that a signal does not have are left out.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sections {
     /// Of `retransmit` and `synack_retransmit`.
     pub retransmit: Option<retransmit::Section>,
@@ -27,7 +28,7 @@ pub struct Sections {
 
 /// Queues of a listener.
 #[skip_serializing_none]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerQueues {
     /// Half-open connections.
     pub syn_queue: Option<u32>,

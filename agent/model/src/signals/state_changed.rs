@@ -1,6 +1,7 @@
 //! A TCP socket is about to change state.
 
 use agent_common::record;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -35,7 +36,8 @@ pub struct Step {
 
 /// In a line.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StateChange")]
 pub struct Section {
     /// Before.
     pub old: TcpState,

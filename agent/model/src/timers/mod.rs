@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use clock::{Clock, Window};
 use life::Life;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Tcp, TcpState};
@@ -36,7 +37,7 @@ pub mod synack;
 mod tests;
 
 /// What ends a connection whose peer is silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// `tcp_retries2`, through the time T(N) that N retransmissions would take.
@@ -77,7 +78,7 @@ impl Rule {
 }
 
 /// Which of the connection's timers decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Timer {
     /// `ICSK_TIME_RETRANS`.

@@ -15,6 +15,7 @@ use agent_model::schema::{End, VERSION};
 use agent_model::signals::Mark;
 use agent_model::words::{self, EventWord};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
@@ -43,7 +44,7 @@ pub trait Answers: Send + Sync {
 
 /// One connection's post-mortem.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WhyReport {
     /// Version of the schema.
     pub v: u32,
@@ -91,7 +92,7 @@ pub struct WhyReport {
 }
 
 /// A process that has the socket open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// Who.
     #[serde(flatten)]
@@ -104,10 +105,11 @@ pub struct Holder {
 
 /// An entry of the timeline.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Happening {
     /// Wall clock at the (first) event.
     #[serde(with = "crate::schema::nanos")]
+    #[schemars(with = "Timestamp")]
     pub time: Timestamp,
     /// Time since the first entry, ms.
     pub after_ms: u64,
@@ -139,7 +141,7 @@ macro_rules! kinds {
         $($others:tt)*
     ) => {
         /// What sort of event an entry of the timeline is: the words of the stream, and `recovered`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum HappeningKind {
             $($(#[$doc])* $Variant,)*

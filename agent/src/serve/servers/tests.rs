@@ -4,14 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_advise::Gathered;
+use agent_diagnose::families::Listing;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::{Bound, Servers, Services};
+use crate::answers::top::Top;
+use crate::answers::why::WhyReport;
 use crate::metrics::Metrics;
 use crate::metrics::tests::{busy, host};
-use crate::schema::sample;
+use crate::schema::{file, sample};
 use crate::serve::api::Status;
 use crate::serve::feed::Feed;
 
@@ -231,4 +235,13 @@ async fn a_busy_port_is_named() {
     let error = Bound::bind(address, &scratch.socket()).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("listen on {address}: another program uses this port")), "{error}");
     assert!(!scratch.socket().exists());
+}
+
+#[test]
+fn the_schema_files_are_those_of_the_answers() {
+    file::check::<Gathered>("advise");
+    file::check::<Listing>("families");
+    file::check::<Status>("status");
+    file::check::<Top>("top");
+    file::check::<WhyReport>("why");
 }

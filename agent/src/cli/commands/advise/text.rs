@@ -76,4 +76,9 @@ mod tests {
         let nothing = AdviceReport { advice: Vec::new(), ..report };
         assert_eq!(super::page(&nothing, 60, false), "Nothing to change.\n\nLooked at\n  - history\n");
     }
+
+    #[test]
+    fn the_schema_file_is_that_of_the_report() {
+        crate::schema::file::check::<AdviceReport>("advice");
+    }
 }

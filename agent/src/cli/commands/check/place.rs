@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
@@ -21,7 +22,7 @@ const STORES: [(&str, Runtime); 3] = [
 ];
 
 /// Who made a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Runtime {
     /// Docker.
@@ -37,7 +38,7 @@ pub enum Runtime {
 }
 
 /// How the kernel groups processes here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cgroups {
     /// One hierarchy.
@@ -50,7 +51,7 @@ pub enum Cgroups {
 
 /// Surroundings that decide what can be seen.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Surrounding {
     /// Who made the container, if this is one.
     pub container: Option<Runtime>,

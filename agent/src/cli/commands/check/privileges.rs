@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
@@ -18,7 +19,7 @@ const INITIAL_USER: u64 = 0xEFFF_FFFD;
 
 /// Rights, and what takes them away.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Privileges {
     /// `CAP_BPF`, or `CAP_SYS_ADMIN`, is in force: maps can be made.
     pub cap_bpf: bool,

@@ -3,6 +3,7 @@
 use agent_model::counters::ProgramStats;
 use agent_source::kernel::probes::{ProbeState, ProbeStatus};
 use agent_source::kernel::{LoadError, Loss, Survey};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
@@ -13,7 +14,7 @@ use super::surroundings::Surroundings;
 const VERSION: u32 = 1;
 
 /// Everything.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CheckReport {
     /// Version of the schema.
     pub v: u32,
@@ -29,7 +30,7 @@ pub struct CheckReport {
 }
 
 /// Whether the agent can do its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// All of it.
@@ -42,7 +43,7 @@ pub enum Verdict {
 
 /// One probe.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ProbeReport {
     /// The signal's word.
     pub name: &'static str,
@@ -61,7 +62,7 @@ pub struct ProbeReport {
 }
 
 /// What became of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Attached, and reports all that it can.
@@ -77,7 +78,7 @@ pub enum State {
 }
 
 /// Something that is not as it should be, or costs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// How much it matters.
     pub level: Level,
@@ -88,7 +89,7 @@ pub struct Finding {
 }
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// The agent cannot run.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use agent_source::kernel::{KERNEL_BTF, facts};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
@@ -10,7 +11,7 @@ use super::place::Surrounding;
 use super::privileges::Privileges;
 
 /// What runs here, with which rights, and where.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Surroundings {
     /// The kernel.
     pub kernel: KernelFacts,
@@ -22,7 +23,7 @@ pub struct Surroundings {
 
 /// The kernel and its settings.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct KernelFacts {
     /// `uname -r`.
     pub release: String,

@@ -12,7 +12,7 @@ use super::privileges::Privileges;
 use super::report::{CheckReport, Level, State, Verdict};
 use super::surroundings::{KernelFacts, Surroundings};
 use super::text;
-use crate::schema::json_line;
+use crate::schema::{file, json_line};
 
 const SCHEMA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schema.md"));
 
@@ -200,4 +200,9 @@ fn the_schema_page_names_every_field() {
     let told = chapter.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let told: BTreeSet<String> = told.map(|(path, _)| path.to_owned()).collect();
     assert_eq!(told, written);
+}
+
+#[test]
+fn the_schema_file_is_that_of_the_report() {
+    file::check::<CheckReport>("check");
 }
