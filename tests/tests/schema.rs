@@ -53,9 +53,9 @@ fn complaints(values: &[(&str, &str)]) -> Vec<String> {
     validator.args(["-c", VALIDATE, SCHEMAS]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = validator.spawn().expect("start the validator");
     let mut stdin = child.stdin.take().expect("its standard input");
-    let input: String = values.iter().map(|(name, value)| format!("{name} {}\n", value.trim())).collect();
+    let lines: Vec<_> = values.iter().map(|(name, value)| format!("{name} {}", value.trim())).collect();
     // Its answers fit a pipe: nobody waits for anybody.
-    stdin.write_all(input.as_bytes()).expect("feed it");
+    writeln!(stdin, "{}", lines.join("\n")).expect("feed it");
     drop(stdin);
     let output = child.wait_with_output().expect("wait for it");
     assert!(output.status.success(), "{output:?}");
@@ -99,13 +99,13 @@ fn lines_that_are_not_of_the_schema_are_refused() {
         |line| line["event"] = json!("unheard_of"),
         |line| line["connection"] = Value::Null,
     ];
-    let changed = changes.map(|change| {
+    let wrong = changes.map(|change| {
         let mut line = line.clone();
         change(&mut line);
         line.to_string()
     });
-    let complaints = complaints(&changed.each_ref().map(|line| ("events", line.as_str())));
-    for (line, complaint) in changed.iter().zip(complaints) {
+    let complaints = complaints(&wrong.each_ref().map(|line| ("events", line.as_str())));
+    for (line, complaint) in wrong.iter().zip(complaints) {
         assert_ne!(complaint, "", "{line}");
     }
 }

@@ -53,6 +53,12 @@ impl Verdicts for Kept {
 #[derive(Debug)]
 pub struct Bench(pub Judge, Kept);
 
+impl Default for Bench {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Bench {
     /// A kernel that names its reasons.
     pub fn new() -> Self {

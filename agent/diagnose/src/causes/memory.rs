@@ -15,7 +15,7 @@ use crate::Certainty;
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let refusal = refused(story).filter(|_| !story.is_dead())?;
     let refusals = plural(story.connection?.totals().buf_limit_exceeded.max(1), "refusal");
-    let (cause, certainty, why) = limit(story, &refusal);
+    let (cause, certainty, why) = limit(story, refusal);
     let word = agent_model::words::direction(refusal.direction);
     let queues = story.raw().map(|raw| {
         format!(
@@ -55,14 +55,14 @@ fn effect(direction: Direction) -> &'static str {
     }
 }
 
-fn limit(story: &Story, refusal: &Refusal) -> (Cause, Certainty, String) {
+fn limit(story: &Story, refusal: Refusal) -> (Cause, Certainty, String) {
     let Some(memory) = story.memory.filter(|memory| memory.tcp_mem().is_some()) else {
         let why = "host under TCP memory pressure, tcp_mem exceeded, or the cgroup's limit: the host's \
             limits were not told"
             .to_owned();
         return (Cause::MemoryPressure, Certainty::Inferred, why);
     };
-    let Refusal { direction: _, allocated, pressure, in_cgroup } = *refusal;
+    let Refusal { direction: _, allocated, pressure, in_cgroup } = refusal;
     let pages = u64::from(allocated);
     let [low, _, high] = memory.limits;
     let told = tcp_mem(pages, memory);

@@ -23,9 +23,10 @@ struct Flight {
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     (is_silent(story) && story.stage() >= TIMEOUTS).then_some(())?;
     let Flight { missing, arrived, mss } = flight(story)?;
-    let end = match story.is_dead() {
-        true => format!("the kernel gave up with {}", errno(story.error())),
-        false => left(story),
+    let end = if story.is_dead() {
+        format!("the kernel gave up with {}", errno(story.error()))
+    } else {
+        left(story)
     };
     let summary = format!(
         "full-sized segments ({mss} bytes) are lost each time, {} behind them arrived: a path MTU black hole; {end}",

@@ -95,7 +95,7 @@ fn kernel(bytes: &[u8]) -> Result<Event, DecodeError> {
     let record: record::Record = read(bytes, 0)?;
     let tcp = tcp(bytes, &record)?;
     if record.header.signal == signal::SOCK_HELD {
-        let held = SockHeld::decode(read_detail(bytes)?, &record, tcp)?;
+        let held = SockHeld::decode(read_detail(bytes)?, &record, tcp.as_ref())?;
         return Ok(Event::SockHeld(Box::new(held)));
     }
     Ok(Event::Kernel(Box::new(KernelEvent {

@@ -24,8 +24,12 @@ impl Counted {
     pub fn take(&mut self, frame: &Frame) {
         let Frame::Fact(fact) = frame else { return };
         if let Fact::Counts { time: _, rows, health } = &**fact {
-            rows.iter().for_each(|row| self.count(row));
-            health.iter().for_each(|row| self.health(row));
+            for row in rows {
+                self.count(row);
+            }
+            for row in health {
+                self.health(row);
+            }
         } else if let Fact::TcpMemory(memory) = &**fact {
             self.tcp_memory = Some(memory.clone());
         }

@@ -211,7 +211,7 @@ fn follow(published: &Receiver<FeedItem>, print: &mut Print, questions: &[Questi
                 merge.put(time, Instant::now(), (index, name, line));
             }
             Ok(FeedItem::End(index)) => {
-                log::warn!("the stream of node {} ended", questions[index].agent.node())
+                log::warn!("the stream of node {} ended", questions[index].agent.node());
             }
             Err(RecvTimeoutError::Timeout) => (),
             Err(RecvTimeoutError::Disconnected) => break,
