@@ -178,7 +178,9 @@ impl Tracker {
         let connection = correlator.connection_by_id(id)?;
         let (died, told) = (connection.died()?, connection.verdict.is_some());
         let stall = self.end(connection, died);
-        let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Died)).filter(|_| !told);
+        let mut story = Story::of(correlator, connection, Phase::Died);
+        story.known_cause = story.known_cause.or(stall.and_then(|stall| stall.cause));
+        let diagnosis = diagnose(&story).filter(|_| !told);
         let Identity { cgroup, netns, .. } = connection.identity;
         let counted = diagnosis.as_ref().filter(|_| !is_twin(correlator, connection));
         let fate =

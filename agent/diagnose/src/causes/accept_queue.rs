@@ -9,7 +9,7 @@ use agent_model::units::{amount, plural, process};
 
 use super::common::{left, owner};
 use super::shortage::PageSize;
-use super::silence::is_silent;
+use super::silence::{given_up, is_silent};
 use super::{Finding, Story};
 use crate::path::Path;
 use crate::{Certainty, backlog};
@@ -78,7 +78,7 @@ fn is_reset(story: &Story) -> bool {
 /// A `connect()` without an answer whose listener lives on this host, its queue full: a listener that has no room drops
 /// the SYN without a word.
 pub(super) fn seen_by_client(story: &Story) -> Option<Finding> {
-    let connection = story.connection.filter(|_| is_silent(story))?;
+    let connection = story.connection.filter(|_| is_silent(story) || given_up(story))?;
     let there = &story.listeners_there;
     let full = there.iter().find(|listener| is_full(listener))?;
     let (accept, backlog) = (full.accept_queue, full.backlog);

@@ -22,6 +22,9 @@ struct Flight {
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     (is_silent(story) && story.stage() >= TIMEOUTS).then_some(())?;
+    if story.is_dead() && story.known_cause == Some(Cause::PathMtuBlackHole) {
+        return Some(ended(story));
+    }
     let Flight { missing, arrived, mss } = flight(story)?;
     let end = if story.is_dead() {
         format!("the kernel gave up with {}", errno(story.error()))
@@ -58,6 +61,25 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
             )
             .saw_if(story.owner().map(|_| format!("it is {}'s", owner(story)))),
     )
+}
+
+/// The end has emptied the socket; what was seen while it was stalled holds.
+fn ended(story: &Story) -> Finding {
+    let summary = format!(
+        "full-sized segments were lost each time while shorter ones arrived: a path MTU black hole; the kernel gave up \
+            with {}",
+        errno(story.error())
+    );
+    Finding::new(Cause::PathMtuBlackHole, summary)
+        .saw("while it was stalled the peer acknowledged shorter segments behind the missing ones (SACK)")
+        .saw_if(timeouts(story))
+        .saw_if(sent(story))
+        .infer(
+            "the peer lives and the way there is open for short packets; a link on it has a smaller MTU, and the ICMP \
+                message that would say so does not come through",
+        )
+        .advise("let ICMP type 3 code 4 (ICMPv6 type 2) through every firewall on the way, both hosts' own included")
+        .advise("or net.ipv4.tcp_mtu_probing=1, or the MSS clamped where the narrow link begins")
 }
 
 /// All that is missing is as long as a segment can be, and what arrived is shorter than a segment.

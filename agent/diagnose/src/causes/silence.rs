@@ -159,7 +159,7 @@ fn answered_wrongly(story: &Story, answers: u32) -> Finding {
 }
 
 /// The application closed while it waited.
-fn given_up(story: &Story) -> bool {
+pub(super) fn given_up(story: &Story) -> bool {
     story.is_dead() && story.error() == 0 && story.stage() > 0 && story.reset().is_none()
 }
 

@@ -31,6 +31,7 @@ impl<'a> Story<'a> {
             },
             host: correlator.host(),
             stack: correlator.stack(connection.reset_stack.map(i32::from)),
+            known_cause: connection.verdict,
             outlook: None,
             memory: correlator.tcp_memory(),
             family: correlator.family_of(connection).map(|family| relatives(correlator, family)),
@@ -79,6 +80,7 @@ impl<'a> Story<'a> {
             listeners_there: Vec::new(),
             host: correlator.host(),
             stack: observed.stack.clone(),
+            known_cause: None,
             outlook: observed.outlook,
             memory: correlator.tcp_memory(),
             family: family_listening(correlator, &observed.listener)

@@ -19,6 +19,7 @@ use agent_correlate::listeners::{Listener, Listening};
 use agent_correlate::observed::Observed;
 use agent_correlate::orphans::Orphans;
 use agent_correlate::timeline::{Entry, What};
+use agent_model::cause::Cause;
 use agent_model::event::{
     CgroupMemory, Detail, Exit, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
     TcpMemory, TcpState,
@@ -55,6 +56,8 @@ pub struct Story<'a> {
     pub host: &'a HostFacts,
     /// Functions of the last reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
+    /// Why it was stalled until it died, or why it died as judged before: the end empties the socket of what tells.
+    pub known_cause: Option<Cause>,
     /// What comes, of a stall.
     pub outlook: Option<Outlook>,
     /// The host's TCP memory; `None` if it is not known.

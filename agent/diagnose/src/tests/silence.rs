@@ -181,6 +181,13 @@ fn long_segments_vanish_and_short_ones_arrive() {
     assert_eq!(said[1].cause, Cause::PathMtuBlackHole);
     says(&said[1], "full-sized segments (1448 bytes) are lost each time, 56 bytes behind them arrived");
     says_not(&said[1], "no answer");
+    // The end empties the socket.
+    let mut end = closed(9 * SECOND, ESTABLISHED, 110);
+    put!(end, tcp.retransmits, 4_u8);
+    bench.push(&end);
+    let said = bench.only();
+    assert_eq!((said.cause, said.phase), (Cause::PathMtuBlackHole, Phase::Died));
+    says(&said, "the kernel gave up with ETIMEDOUT");
 }
 
 #[test]
