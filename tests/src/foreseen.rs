@@ -111,6 +111,10 @@ fn ends(event: &Event) -> bool {
         || event.find("/state_change/new").is_some_and(|state| state == "CLOSE")
 }
 
+/// Ns by which a death may come before the prediction: two timers begin their work at different times after their ticks,
+/// and the prediction takes the first one's for the tick itself. One death was seen 2.5 µs early.
+const EARLY: i64 = 200_000;
+
 /// That the kernel gave up at `end` as was foreseen at a sight, by `rule`.
 fn assert_holds(stall: &Event, rule: &str, end: i64) {
     assert_eq!(stall.text("/outlook/deadline/rule"), rule, "{stall:#?}");
@@ -118,7 +122,8 @@ fn assert_holds(stall: &Event, rule: &str, end: i64) {
     let width = Duration::from_nanos((latest - earliest).unsigned_abs());
     let stage = stall.number("/outlook/stage");
     eprintln!("{rule} stage {stage}: died {} µs of {width:?}", (end - earliest) / 1000);
-    assert!((earliest..=latest + LATE).contains(&end), "died at {end}, stage {stage}: {stall:#?}");
+    let lasts = earliest - EARLY..=latest + LATE;
+    assert!(lasts.contains(&end), "died at {end}, stage {stage}: {stall:#?}");
     assert!(width <= WIDTH, "{width:?} at stage {stage}");
 }
 
