@@ -204,7 +204,7 @@ fn a_reset_from_the_peer_says_what_was_lost_here() {
 
 /// Bytes that the evidence calls not delivered.
 fn lost(diagnosis: &Event) -> usize {
-    number_before(&evidence(diagnosis), " bytes that the application wrote were not delivered")
+    number_before(&evidence(diagnosis), " bytes were never acknowledged")
 }
 
 /// Bytes that the evidence calls acknowledged.
