@@ -80,10 +80,7 @@ impl Live {
             tokio::select! {
                 () = &mut stop => return self.end().await,
                 () = self.names.next(&mut self.ahead) => (),
-                result = self.ring.next(&mut self.frames) => {
-                    result.context("read the ring")?;
-                    self.losses.note(facts::monotonic()?);
-                }
+                result = self.ring.next(&mut self.frames) => result.context("read the ring")?,
                 () = pause(&self.shared, self.walked, self.asked, self.losses.due())? => (),
                 () = self.shared.walks().asked() => self.asked = true,
                 () = tick(self.tap.as_ref()) => self.tell_counters()?,
@@ -91,8 +88,8 @@ impl Live {
             self.put_names_ahead();
             let now = facts::monotonic()?;
             self.losses.tell(now, &mut self.frames)?;
-            self.push();
-            self.settle(now);
+            self.push()?;
+            self.settle(now)?;
             if self.wants_walk()? {
                 self.walk()?;
             }
@@ -118,7 +115,10 @@ impl Live {
 
     /// Hands on what has come, and what comes meanwhile: the pipeline takes longer over a record than a storm
     /// takes to fill the ring's room for it. Between two pieces, whoever asks the pipeline has an answer.
-    fn push(&mut self) {
+    fn push(&mut self) -> anyhow::Result<()> {
+        if self.frames.is_empty() {
+            return Ok(());
+        }
         let mut done = 0;
         while done < self.frames.len() {
             let piece = &self.frames[done..self.frames.len().min(done + PIECE)];
@@ -131,10 +131,13 @@ impl Live {
             MutexGuard::unlock_fair(pipeline);
             self.take_more();
         }
+        // However they came: by waiting for them, or meanwhile.
+        self.losses.note(facts::monotonic()?);
         match &mut self.tap {
             Some(tap) => tap.take(std::mem::take(&mut self.frames)),
             None => self.frames.clear(),
         }
+        Ok(())
     }
 
     /// Appends what is in the ring by now, after the names that it needs.
@@ -150,11 +153,12 @@ impl Live {
     }
 
     /// Only as a fact of the stream, so that a replay judges at the same place.
-    fn settle(&mut self, now: u64) {
+    fn settle(&mut self, now: u64) -> anyhow::Result<()> {
         if settle_due(&self.shared).is_some_and(|due| due <= now) {
             self.tell(Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
-            self.push();
+            self.push()?;
         }
+        Ok(())
     }
 
     fn wants_walk(&self) -> anyhow::Result<bool> {
@@ -172,10 +176,10 @@ impl Live {
                 // What a socket told before the walk came by is told before that sight.
                 self.ring.drain(&mut self.frames);
                 self.frames.append(&mut held);
-                self.push();
+                self.push()?;
             }
             self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
-            self.push();
+            self.push()?;
         }
         self.shared.walks().done(began);
         self.walked = facts::monotonic()?;
@@ -197,14 +201,14 @@ impl Live {
             && let Ok(result) = timeout(LAST_RECORDS, self.ring.next(&mut self.frames)).await
         {
             result.context("read the ring")?;
-            self.push();
+            self.push()?;
         }
         self.tell(Fact::Settle { time: u64::MAX });
         self.losses.tell_all(&mut self.frames)?;
         if let Some(tap) = &mut self.tap {
             tap.tell_all(&mut self.frames)?;
         }
-        self.push();
+        self.push()?;
         self.shared.log_holds();
         Ok(())
     }
