@@ -24,8 +24,15 @@ pub fn walk(ctx: &BtfTracePointContext) -> i32 {
     if !is_due() {
         return NO_STACK;
     }
+    // A stack whose place in the map is another's has its own without the topmost frame, which is this
+    // program's trampoline.
+    get(ctx, 0).or_else(|| get(ctx, 1)).unwrap_or(NO_STACK)
+}
+
+#[inline(always)]
+fn get(ctx: &BtfTracePointContext, skipped: u64) -> Option<i32> {
     // SAFETY: `ctx` is this program's context, `STACKS` a stack map.
-    ctx.get_stackid(&STACKS, 0).unwrap_or(i64::from(NO_STACK)) as i32
+    ctx.get_stackid(&STACKS, skipped).ok().map(|id| id as i32)
 }
 
 #[inline(always)]
