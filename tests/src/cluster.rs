@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::agent::{self, Agent};
 use crate::link::{Family, Pair};
+use crate::witness::Witnesses;
 
 /// Two nodes with an agent each, and a pod on each.
 #[derive(Debug)]
@@ -90,6 +91,12 @@ impl Cluster {
 fn agents() -> &'static [Agent; 2] {
     static AGENTS: OnceLock<[Agent; 2]> = OnceLock::new();
     AGENTS.get_or_init(|| ["node-a", "node-b"].map(|node| Agent::start(node, &[])))
+}
+
+/// Of both agents.
+pub fn witnesses() -> &'static Witnesses {
+    static WITNESSES: OnceLock<Witnesses> = OnceLock::new();
+    WITNESSES.get_or_init(|| Witnesses::of(&agents().each_ref().map(Agent::pid)))
 }
 
 fn pod(namespace: &str, name: &str, node: &str, address: IpAddr) -> Value {

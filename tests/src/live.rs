@@ -6,9 +6,8 @@ use crate::agent::agent;
 use crate::agent::event::Event;
 use crate::agent::tail::Tail;
 use crate::link::{Family, Pair};
-use crate::skip::skip;
 use crate::tcp::{self, Side};
-use crate::witness::Witness;
+use crate::witness;
 
 /// A [`Pair`] with one reader of the agent's events for each host.
 #[derive(Debug)]
@@ -61,18 +60,16 @@ impl Watched {
 #[derive(Debug)]
 pub struct Silent;
 
-/// Tests what timers do. Silence is a failure, unless the kernel is seen to have run no program for an event
-/// ([`Witness`]): then the scene proves nothing, and the test is skipped, so that a rise in such accidents is seen.
+/// Tests what timers do. Silence and whatever else fails is a failure, unless the kernel is seen to have run no program
+/// for an event ([`Witnesses::insist`](crate::witness::Witnesses::insist)).
 pub fn insist(test: impl FnOnce() -> Result<(), Silent>) {
-    let witness = Witness::begin();
-    if let Err(Silent) = test() {
-        assert!(witness.saw_a_miss(), "untold, though the kernel ran the programs for every event");
-        skip(&name(), "the kernel came by a tracepoint and ran no program there");
-    }
+    witness::of_agent().insist(&name(), || {
+        test().unwrap_or_else(|Silent| panic!("untold, though the kernel ran the programs for every event"));
+    });
 }
 
 /// The test's name, which the harness gives to its thread.
-fn name() -> String {
+pub fn name() -> String {
     thread::current().name().unwrap_or("a test").to_owned()
 }
 

@@ -9,7 +9,8 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::FromRawFd as _;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -20,6 +21,7 @@ use aya::sys::{Stats, enable_stats};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::agent::{agent, folder};
+use crate::skip::skip;
 use crate::wait;
 
 /// The programs of which a timer's events are told, as the kernel shortens their names, and their tracepoints.
@@ -46,31 +48,63 @@ struct Attributes {
 const PERF_TYPE_TRACEPOINT: u32 = 2;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
-/// One program of the agent, and perf's counters of its tracepoint.
+/// One program, and perf's counters of its tracepoint.
 struct Watched {
     program: u32,
     passes: Vec<File>,
 }
 
-/// How far each program was behind its tracepoint at a moment.
-pub struct Witness(Vec<i64>);
+/// How far each program was behind its tracepoint at a moment; what the numbers were then does not matter.
+pub struct Witness<'a> {
+    watched: &'a [Watched],
+    behind: Vec<i64>,
+}
 
-impl Witness {
-    /// From now on.
-    pub fn begin() -> Self {
-        Self(behind())
+/// The programs of some processes, and their tracepoints.
+pub struct Witnesses(Vec<Watched>);
+
+impl Witnesses {
+    /// Of the programs that these processes have loaded.
+    pub fn of(processes: &[u32]) -> Self {
+        Self(watch(processes))
     }
 
-    /// Whether the kernel came by any of the tracepoints without running the program.
-    pub fn saw_a_miss(&self) -> bool {
-        behind().iter().zip(&self.0).any(|(now, before)| now > before)
+    /// From now on.
+    pub fn begin(&self) -> Witness<'_> {
+        Witness { watched: &self.0, behind: behind(&self.0) }
+    }
+
+    /// Tests what timers do. What fails is a failure, unless the kernel is seen to have run no program for an event:
+    /// then the scene proves nothing, and `test` is skipped by its name, so that a rise in such accidents is seen.
+    pub fn insist(&self, test: &str, scene: impl FnOnce()) {
+        let witness = self.begin();
+        // Whatever the scene leaves behind, nothing of it is looked at again.
+        let Err(failure) = catch_unwind(AssertUnwindSafe(scene)) else { return };
+        if !witness.saw_a_miss() {
+            resume_unwind(failure);
+        }
+        skip(test, MISSED);
     }
 }
 
-/// Of each program; what the numbers were at the start does not matter.
-fn behind() -> Vec<i64> {
-    static WATCHED: OnceLock<Vec<Watched>> = OnceLock::new();
-    WATCHED.get_or_init(watch).iter().map(Watched::behind).collect()
+impl Witness<'_> {
+    /// Whether the kernel came by any of the tracepoints without running the program.
+    pub fn saw_a_miss(&self) -> bool {
+        behind(self.watched).iter().zip(&self.behind).any(|(now, before)| now > before)
+    }
+}
+
+/// Why a test that failed proves nothing.
+pub const MISSED: &str = "the kernel came by a tracepoint and ran no program there";
+
+/// Those of the agent that the tests of one file share.
+pub fn of_agent() -> &'static Witnesses {
+    static WITNESSES: OnceLock<Witnesses> = OnceLock::new();
+    WITNESSES.get_or_init(|| Witnesses::of(&[agent().pid()]))
+}
+
+fn behind(watched: &[Watched]) -> Vec<i64> {
+    watched.iter().map(Watched::behind).collect()
 }
 
 impl Watched {
@@ -98,10 +132,16 @@ fn runs(program: u32) -> u64 {
     all.filter(|info| info.id() == program).map(|info| info.run_count()).sum()
 }
 
-fn watch() -> Vec<Watched> {
+fn watch(processes: &[u32]) -> Vec<Watched> {
     // For as long as this process lives, which keeps the descriptor.
-    std::mem::forget(enable_stats(Stats::RunTime).expect("have the kernel count the runs of programs"));
-    let (own, tracepoints) = (programs(), tracepoints());
+    static STATS: OnceLock<OwnedFd> = OnceLock::new();
+    STATS.get_or_init(|| enable_stats(Stats::RunTime).expect("have the kernel count the runs of programs"));
+    let tracepoints = tracepoints();
+    processes.iter().flat_map(|&process| watch_one(process, tracepoints)).collect()
+}
+
+fn watch_one(process: u32, tracepoints: [u64; PROGRAMS.len()]) -> Vec<Watched> {
+    let own = programs(process);
     let infos: Vec<_> =
         loaded_programs().filter_map(Result::ok).filter(|info| own.contains(&info.id())).collect();
     let watched = PROGRAMS.iter().zip(tracepoints).map(|((name, _), tracepoint)| {
@@ -112,9 +152,9 @@ fn watch() -> Vec<Watched> {
     watched.collect()
 }
 
-/// Ids of the agent's programs.
-fn programs() -> BTreeSet<u32> {
-    let files = fs::read_dir(format!("/proc/{}/fdinfo", agent().pid())).expect("list the agent's files");
+/// Ids of the programs of a process.
+fn programs(process: u32) -> BTreeSet<u32> {
+    let files = fs::read_dir(format!("/proc/{process}/fdinfo")).expect("list a process's files");
     let texts = files.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
     let id = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
     texts.filter_map(id).collect()
@@ -156,8 +196,14 @@ fn range(text: &str) -> std::ops::RangeInclusive<libc::c_int> {
     first.parse().expect("a processor")..=last.parse().expect("a processor")
 }
 
-/// Numbers of the tracepoints of [`PROGRAMS`], read where nobody else sees the mount that it takes.
+/// Numbers of the tracepoints of [`PROGRAMS`].
 fn tracepoints() -> [u64; PROGRAMS.len()] {
+    static NUMBERS: OnceLock<[u64; PROGRAMS.len()]> = OnceLock::new();
+    *NUMBERS.get_or_init(read_tracepoints)
+}
+
+/// Reads them where nobody else sees the mount that it takes.
+fn read_tracepoints() -> [u64; PROGRAMS.len()] {
     let place = folder().join("tracing");
     fs::create_dir_all(&place).expect("create a folder");
     let read = thread::spawn(move || {

@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 
 use tests::agent::event::Event;
 use tests::agent::{command::Running, program};
-use tests::cluster::Cluster;
+use tests::cluster::{self, Cluster};
 use tests::link::{Family, Pair};
 use tests::scenes::reset::{self, Reset};
 use tests::tcp::{self, Connection};
-use tests::wait;
+use tests::{live, wait};
 
 /// Its first word is the plugin's name, as kubectl starts it.
 fn run(cluster: &Cluster, arguments: &[&str]) -> Output {
@@ -114,10 +114,13 @@ fn both_ends_have_one_name_however_it_ended() {
     let mut names = Vec::new();
     for (word, end) in ends {
         for family in Family::ALL {
-            let reset = end(&cluster.pair, family);
-            let told = both_ends(&cluster, word, &reset.receiver.expect("who was reset").local.to_string());
-            assert!(!names.contains(&told.text("/shared_id").to_owned()), "{word}: a name of before");
-            names.push(told.text("/shared_id").to_owned());
+            cluster::witnesses().insist(&live::name(), || {
+                let reset = end(&cluster.pair, family);
+                let told =
+                    both_ends(&cluster, word, &reset.receiver.expect("who was reset").local.to_string());
+                assert!(!names.contains(&told.text("/shared_id").to_owned()), "{word}: a name of before");
+                names.push(told.text("/shared_id").to_owned());
+            });
         }
     }
 }

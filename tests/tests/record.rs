@@ -7,9 +7,10 @@ use nix::sys::signal::Signal;
 use tests::agent::command::{self, Running};
 use tests::agent::event::Event;
 use tests::link::{Family, Pair};
-use tests::live::named;
+use tests::live::{self, named};
 use tests::scenes::{reset, retransmit};
 use tests::wait;
+use tests::witness::Witnesses;
 
 /// `tcpwhy record` of both hosts of a pair; it has attached when this returns.
 fn record(pair: &Pair, file: &str) -> Running {
@@ -52,12 +53,18 @@ fn clear(file: &str) {
 fn a_recording_replays_what_happened() {
     let (pair, file) = (Pair::without_probes(), file("scenes"));
     let recording = record(&pair, &file);
-    let refused = reset::no_socket(&pair, Family::V4);
-    let resent = retransmit::timeouts(&pair, Family::V4, 2);
-    let aborted = reset::abort_on_close(&pair, Family::V6, 1000);
+    let witnesses = Witnesses::of(&[recording.pid()]);
+    witnesses.insist(&live::name(), || scenes_replay(&pair, &file, recording));
+    clear(&file);
+}
+
+fn scenes_replay(pair: &Pair, file: &str, recording: Running) {
+    let refused = reset::no_socket(pair, Family::V4);
+    let resent = retransmit::timeouts(pair, Family::V4, 2);
+    let aborted = reset::abort_on_close(pair, Family::V6, 1000);
     let told = end(recording);
     assert!(told.contains("lost: 0 on the way from the kernel, 0 on the way to the file"), "{told}");
-    let events = replay(&file);
+    let events = replay(file);
     for reset in [&refused, &aborted] {
         let sent: Vec<_> = events.iter().filter(|event| event.is("reset_sent", reset.sender)).collect();
         assert_eq!(sent.len(), 1, "{sent:#?}");
@@ -70,8 +77,7 @@ fn a_recording_replays_what_happened() {
         !event.netns().is_some_and(|it| [pair.client.inode(), pair.server.inode()].contains(&it))
     };
     assert_eq!(events.iter().filter(foreign).count(), 0);
-    assert_metrics(&file, resent.total());
-    clear(&file);
+    assert_metrics(file, resent.total());
 }
 
 /// The kernel's exact counters are in the recording too.

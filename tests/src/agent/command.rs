@@ -88,9 +88,14 @@ impl Running {
         rest
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("signal a running command");
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("signal a running command");
     }
 
     /// Waits for its end; what it said on its standard error.

@@ -69,8 +69,11 @@ fn a_close_with_unread_data_says_how_much() {
         // Of this process, or of a child that another test forks at this instant and that closes last.
         assert!(event.current.is_some(), "close() holds the lock");
         let (_, stack, _) = sent(&event).expect("reset_sent");
-        let stack = watch().stack(stack.expect("a stack"));
-        assert!(stack.iter().any(|name| &**name == "tcp_close"), "{stack:?}");
+        match stack.map(|id| watch().stack(id)) {
+            Some(stack) => assert!(stack.iter().any(|name| &**name == "tcp_close"), "{stack:?}"),
+            // Only the first few of a tick have one, whoever's they are.
+            None => assert!(watch().resets_beside(&event) >= 2, "{event:?}"),
+        }
         let at_client = watch().some(&pair.client, "reset_received", received);
         assert_eq!(at_client.endpoint.state, Some(TcpState::Established));
     });

@@ -5,7 +5,6 @@ use agent_model::event::{Detail, KernelEvent, OwnerSource, RetransmitKind, TcpSt
 use agent_model::signals::{Retransmit, SynackRetransmit};
 
 use agent_common::signal;
-use tests::link::Family;
 use tests::netns::Netns;
 use tests::scenes::retransmit;
 use tests::scenes::retransmit::Resent;
@@ -23,7 +22,7 @@ fn of_kind(netns: &Netns, wanted: RetransmitKind) -> Vec<KernelEvent> {
 /// fired, not the next one.
 #[test]
 fn timeouts_double() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair_without_probes();
         let resent = retransmit::timeouts(&pair, family, 3);
         let events = of_kind(&pair.client, RetransmitKind::Timeout);
@@ -48,7 +47,7 @@ fn timeouts_double() {
 
 #[test]
 fn a_lost_syn_is_sent_again() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let resent = retransmit::syn(&pair, family);
         let events = of_kind(&pair.client, RetransmitKind::Syn);
@@ -64,7 +63,7 @@ fn a_lost_syn_is_sent_again() {
 
 #[test]
 fn a_lost_handshake_repeats_the_synack() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let resent = retransmit::synack(&pair, family);
         let event = watch().some(&pair.server, "synack_retransmit", |event| {
@@ -84,7 +83,7 @@ fn a_lost_handshake_repeats_the_synack() {
 
 #[test]
 fn one_lost_segment_is_sent_again_fast() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         assert_kinds(&pair.client, &retransmit::fast(&pair, family));
     });
@@ -92,7 +91,7 @@ fn one_lost_segment_is_sent_again_fast() {
 
 #[test]
 fn the_last_segment_is_probed() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         assert_kinds(&pair.client, &retransmit::tail_loss_probe(&pair, family));
     });
@@ -100,7 +99,7 @@ fn the_last_segment_is_probed() {
 
 #[test]
 fn a_lost_window_restarts_slowly() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair_without_probes();
         assert_kinds(&pair.client, &retransmit::slow_start(&pair, family));
     });
@@ -132,7 +131,7 @@ fn assert_kinds(netns: &Netns, resent: &Resent) {
 /// Segments counted in the kernel map, segments told through the ring, and the kernel's own count agree.
 #[test]
 fn what_is_counted_is_what_was_told() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let before = counted(&pair.client);
         let resent = retransmit::lossy_transfer(&pair, family);

@@ -18,9 +18,10 @@ use agent_model::signals::Retransmit;
 use agent_source::kernel;
 use agent_source::kernel::ring::Ring;
 use agent_source::kernel::{Counters, Options, facts};
-use tests::link::Pair;
+use tests::link::{Family, Pair};
 use tests::netns::Netns;
-use tests::wait;
+use tests::witness::Witnesses;
+use tests::{live, wait};
 use tokio::sync::{mpsc, oneshot};
 
 /// Keeps what is said of connections.
@@ -76,6 +77,14 @@ pub fn pair() -> Pair {
 /// The same without tail loss probes.
 pub fn pair_without_probes() -> Pair {
     watch().since_now(Pair::without_probes)
+}
+
+/// Tests what timers do, for both families at the same time ([`Witnesses::insist`]).
+pub fn each(test: impl Fn(Family) + Sync) {
+    watch();
+    static WITNESSES: OnceLock<Witnesses> = OnceLock::new();
+    let witnesses = WITNESSES.get_or_init(|| Witnesses::of(&[std::process::id()]));
+    Family::each(|family| witnesses.insist(&live::name(), || test(family)));
 }
 
 impl Watch {
@@ -171,6 +180,15 @@ impl Watch {
     /// The kernel's word for why a reset was sent.
     pub fn reason(&self, number: i32) -> Box<str> {
         self.host().reset_reasons.get(&number).expect("a reason that BTF names").clone()
+    }
+
+    /// Other resets that were sent in the same tick, on the whole host.
+    pub fn resets_beside(&self, event: &KernelEvent) -> usize {
+        let tick = 1_000_000_000 / u64::from(self.host().hz);
+        let heard = self.heard();
+        let resets =
+            heard.events.values().flatten().filter(|other| matches!(other.detail, Detail::ResetSent(_)));
+        resets.filter(|other| other.time.abs_diff(event.time) <= tick).count() - 1
     }
 
     /// Waits for the functions of a stack.
