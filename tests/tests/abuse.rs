@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use aya::programs::loaded_programs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -20,17 +21,25 @@ use tests::wait;
 
 /// What a process holds of the host.
 #[derive(Clone, Copy, Debug)]
-struct SockHeld {
+struct Held {
     files: usize,
     /// KiB.
     memory: u64,
 }
 
-fn held(agent: &Agent) -> SockHeld {
+fn held(agent: &Agent) -> Held {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("read an agent's status");
     let files = fs::read_dir(format!("/proc/{}/fd", agent.pid())).expect("list an agent's files").count();
     let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    SockHeld { files, memory: memory.expect("its memory").parse().expect("KiB") }
+    Held { files, memory: memory.expect("its memory").parse().expect("KiB") }
+}
+
+/// Held by a test that weighs an agent, alone: every agent sees what all tests do. The others share it.
+static SCALES: RwLock<()> = RwLock::new(());
+
+/// Not while an agent is weighed.
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    SCALES.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ids of the programs that a process holds.
@@ -57,6 +66,7 @@ fn refuse(count: usize) {
 
 #[test]
 fn a_killed_agent_leaves_nothing_attached() {
+    let _beside_others = beside_others();
     let agent = Agent::start("kill", &[]);
     let held = programs(agent.pid());
     assert!(held.len() >= 9, "{held:?}");
@@ -68,6 +78,7 @@ fn a_killed_agent_leaves_nothing_attached() {
 
 #[test]
 fn a_stopped_agent_goes_on_where_it_was() {
+    let _beside_others = beside_others();
     let agent = Agent::start("stop", &[]);
     let signal = |it| signal(&agent, it);
     let resets = || agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]);
@@ -82,6 +93,7 @@ fn a_stopped_agent_goes_on_where_it_was() {
 /// Sockets that are not remembered lose their owner, not their count.
 #[test]
 fn a_full_table_of_sockets_is_counted() {
+    let _beside_others = beside_others();
     let agent = Agent::start("small", &["--max-sockets", "64"]);
     Netns::new().run(abort_many);
     let metrics = agent.metrics();
@@ -111,6 +123,7 @@ fn abort_many() {
 /// In a mount namespace of its own, on a disk of 64 KiB.
 #[test]
 fn a_full_disk_ends_a_recording_with_its_name() {
+    let _beside_others = beside_others();
     let disk = folder().join("disk");
     fs::create_dir_all(&disk).expect("make a folder");
     let script =
@@ -136,6 +149,7 @@ fn a_full_disk_ends_a_recording_with_its_name() {
 
 #[test]
 fn a_reader_that_goes_and_comes_leaves_no_place_taken() {
+    let _beside_others = beside_others();
     let agent = Agent::start("readers", &[]);
     for _ in 0..200 {
         drop(UnixStream::connect(agent.socket()).expect("connect to the agent's socket"));
@@ -151,6 +165,7 @@ fn pinned() -> BTreeSet<PathBuf> {
 
 #[test]
 fn after_a_kill_another_begins_anew_in_its_place() {
+    let _beside_others = beside_others();
     let (netns, before) = (Netns::new(), pinned());
     let first = Agent::start_in(&netns, "again", &[]);
     netns.run(|| refuse(500));
@@ -189,6 +204,7 @@ fn front_page(page: SocketAddr) -> String {
 
 #[test]
 fn half_open_clients_keep_nobody_out() {
+    let _alone = SCALES.write().unwrap_or_else(PoisonError::into_inner);
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("read a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("raise a limit");
     let agent = Agent::start("crowd", &["--page", "127.0.0.1:0"]);
@@ -202,7 +218,6 @@ fn half_open_clients_keep_nobody_out() {
     let now = held(&agent);
     // As many places as all listeners have together, and one at each door.
     assert!(now.files <= before.files + 32 + 64 + 64 + 3, "{before:?} {now:?}");
-    // The other tests' events, which this agent sees too, take some.
     assert!(now.memory < before.memory + (32 << 10), "{before:?} {now:?}");
     drop((metrics, pages, queries));
     wait::until("their places to be free", || held(&agent).files <= before.files + 3);
@@ -210,6 +225,7 @@ fn half_open_clients_keep_nobody_out() {
 
 #[test]
 fn a_reader_that_sleeps_holds_up_nobody() {
+    let _beside_others = beside_others();
     let agent = Agent::start("sleeper", &["--storm-rate", "0"]);
     let resets = || agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]);
     let records = || agent.metrics().count("tcpwhy_records_total", &[("signal", "reset_received")]);

@@ -53,6 +53,14 @@ impl Setting {
         fs::write(path, value).unwrap_or_else(|error| panic!("write {path}: {error}"));
         Self { path, before }
     }
+
+    /// A limit of TCP's. The agent reads those once a second at most, and only in trouble, so that a reading of before
+    /// is too old by then.
+    fn limit(path: &'static str, value: &str) -> Self {
+        let setting = Self::set(path, value);
+        thread::sleep(Duration::from_secs(1));
+        setting
+    }
 }
 
 impl Drop for Setting {
@@ -88,9 +96,7 @@ fn names_this_process(told: &Diagnosed) {
     assert!(share.is_some_and(|line| line.contains(&pid) && line.starts_with("Inferred")), "{text}");
 }
 
-/// Goes on making trouble until `cause` is said at the client's side with `text` among its evidence. The agent reads
-/// the host's numbers once a second at most: trouble of the first second may be judged by numbers from before, when
-/// other tests had their limits.
+/// Goes on making trouble until `cause` is said at the client's side with `text` among its evidence.
 fn cause(pair: &Pair, cause: Cause, text: &str, mut trouble: impl FnMut()) -> Diagnosed {
     let wanted = |told: &Diagnosed| {
         let says = told.diagnosis.evidence.iter().any(|one| one.text.contains(text));
@@ -143,7 +149,7 @@ fn above_high_it_is_tcp_that_is_out_of_memory() {
     }
     let _alone = alone();
     let pair = watch::pair();
-    let _limits = Setting::set(TCP_MEM, "1000 2000 3000");
+    let _limits = Setting::limit(TCP_MEM, "1000 2000 3000");
     let connections = senders(&pair, 60);
     let meter = Meter::new(&pair.client);
     // The last ones are above high, and refused whenever they write.
@@ -173,7 +179,7 @@ fn under_pressure_a_socket_beyond_its_share_is_refused() {
     let pair = watch::pair();
     let connections = senders(&pair, 60);
     // The share of each of some 120 sockets is below pressure, which the greedy one alone passes.
-    let _limits = Setting::set(TCP_MEM, "1000 3000 300000");
+    let _limits = Setting::limit(TCP_MEM, "1000 3000 300000");
     let greedy = &connections[0].client;
     tcp::force_send_buffer(greedy, 64 << 20);
     let text = "tcp_mem is 1000 3000 300000: under pressure, and this socket has more than its share";
@@ -190,7 +196,7 @@ fn orphans_above_their_limit_are_reset() {
     }
     let _alone = alone();
     let pair = watch::pair();
-    let _limit = Setting::set(MAX_ORPHANS, "4");
+    let _limit = Setting::limit(MAX_ORPHANS, "4");
     let meter = Meter::new(&pair.client);
     let mut servers = Vec::new();
     // The kernel counts its orphans every 100 ms (`tcp_orphan_update`).
