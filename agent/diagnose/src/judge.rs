@@ -66,11 +66,13 @@ impl Judge {
     }
 
     fn fact(&mut self, fact: Fact, to: &mut impl Verdicts) {
-        match &fact {
-            Fact::Settle { time } => self.settle(*time, to),
-            Fact::WalkDone { .. } => self.tracker.prune(&self.correlator),
-            other => self.tracker.follow_fact(other),
+        if let Fact::Settle { time } = fact {
+            self.settle(time, to);
         }
+        if matches!(fact, Fact::WalkDone { .. }) {
+            self.tracker.prune(&self.correlator);
+        }
+        self.tracker.follow_fact(&fact);
         let ends = matches!(fact, Fact::CgroupGone { .. });
         self.correlator.apply(Event::Fact(fact));
         if ends {

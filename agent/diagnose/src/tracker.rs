@@ -130,13 +130,11 @@ impl Tracker {
             self.count(group, None);
             return self.follow_living(correlator, id, observed).into_iter().collect();
         }
-        match observed.event.detail {
-            Detail::ResetReceived(_) => {
-                self.hold(Subject::Connection(id, group), observed.event.time);
-                Vec::new()
-            }
-            _ => self.death(correlator, id, group).into_iter().collect(),
+        if matches!(observed.event.detail, Detail::ResetReceived(_)) {
+            self.hold(Subject::Connection(id, group), observed.event.time);
+            return Vec::new();
         }
+        self.death(correlator, id, group).into_iter().collect()
     }
 
     fn hold(&mut self, of: Subject, time: u64) {
@@ -152,7 +150,12 @@ impl Tracker {
             Detail::SynackRetransmit(_) | Detail::PacketDropped(_) => {
                 self.stray(correlator, observed).into_iter().collect()
             }
-            _ => Vec::new(),
+            Detail::Retransmit(_)
+            | Detail::ResetReceived(_)
+            | Detail::BufLimitExceeded(_)
+            | Detail::RcvqueueFull(_)
+            | Detail::StateChanged(_)
+            | Detail::SockDestroyed(_) => Vec::new(),
         }
     }
 

@@ -90,7 +90,14 @@ impl Text {
             Field::Time => format!("{:12}", self.watch.title()),
             // Room for the arrow between the two ends.
             Field::Local if self.has_arrow() => self.padded(field, "LOCAL") + "   ",
-            field => self.padded(field, &Field::WORDS[field as usize].to_uppercase()),
+            Field::Event
+            | Field::Local
+            | Field::Remote
+            | Field::Process
+            | Field::What
+            | Field::Connection
+            | Field::Netns
+            | Field::State => self.padded(field, &Field::WORDS[field as usize].to_uppercase()),
         };
         self.paint(BOLD, row(self.fields.iter().map(title)).trim_end()) + "\n"
     }
@@ -135,10 +142,12 @@ impl Text {
             Field::State => line.state.map_or("-", words::state).to_owned(),
         };
         let cell = self.padded(field, &text);
-        match field {
-            Field::Event => self.paint(style(line), &cell),
-            Field::Local if self.has_arrow() => format!("{cell} {}", arrow(line)),
-            _ => cell,
+        if field == Field::Event {
+            self.paint(style(line), &cell)
+        } else if field == Field::Local && self.has_arrow() {
+            format!("{cell} {}", arrow(line))
+        } else {
+            cell
         }
     }
 

@@ -55,7 +55,13 @@ fn queues(story: &Story) -> Option<Queues> {
             let request = matches!(story.path(), Some((Path::Request | Path::ToListener, _)));
             story.listener().filter(|_| request).map(|listener| of(listener))
         }
-        _ => None,
+        Detail::PacketDropped(_)
+        | Detail::Retransmit(_)
+        | Detail::ResetReceived(_)
+        | Detail::BufLimitExceeded(_)
+        | Detail::RcvqueueFull(_)
+        | Detail::StateChanged(_)
+        | Detail::SockDestroyed(_) => None,
     }
 }
 

@@ -40,10 +40,11 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
 
 /// The last refusal of a connection.
 fn refused(story: &Story) -> Option<Refusal> {
-    story.entries().iter().rev().find_map(|entry| match entry.what {
-        What::BufLimitExceeded(refusal) => Some(refusal),
-        _ => None,
-    })
+    story
+        .entries()
+        .iter()
+        .rev()
+        .find_map(|entry| if let What::BufLimitExceeded(refusal) = entry.what { Some(refusal) } else { None })
 }
 
 fn effect(direction: Direction) -> &'static str {
@@ -100,15 +101,16 @@ fn has_its_share_only(story: &Story, memory: &TcpMemory) -> bool {
     memory.limits[2] > memory.sockets.saturating_mul(pages)
 }
 
+/// `cause` is one of those of [`limit`].
 fn advice(finding: Finding, story: &Story, cause: Cause) -> Finding {
-    match cause {
-        Cause::CgroupMemoryLimit => finding
+    if cause == Cause::CgroupMemoryLimit {
+        finding
             .advise(raise_cgroup(story.cgroup))
-            .advise("or have the program keep less in its sockets: their buffers count against the limit"),
-        Cause::OutOfTcpMemory | Cause::MemoryPressure => finding.advise(raise_tcp_mem(story)).advise(
+            .advise("or have the program keep less in its sockets: their buffers count against the limit")
+    } else {
+        finding.advise(raise_tcp_mem(story)).advise(
             "or fewer connections, or smaller tcp_rmem[2] and tcp_wmem[2]: less throughput on long paths",
-        ),
-        _ => finding,
+        )
     }
 }
 

@@ -19,11 +19,10 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     let certainty = went(story, Path::Memory)?;
     let queued = story.raw().map_or(0, |raw| raw.wmem_queued);
     let (cause, sure, why) = which(story, queued);
-    let summary = match cause {
-        Cause::OutOfTcpMemory => {
-            format!("TCP's memory is used up: a closed socket with {queued} bytes of memory was reset")
-        }
-        _ => "too many closed sockets: this one was reset".to_owned(),
+    let summary = if cause == Cause::OutOfTcpMemory {
+        format!("TCP's memory is used up: a closed socket with {queued} bytes of memory was reset")
+    } else {
+        "too many closed sockets: this one was reset".to_owned()
     };
     Some(
         Finding::new(cause, summary)

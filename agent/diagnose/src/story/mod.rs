@@ -260,15 +260,13 @@ impl<'a> Story<'a> {
     pub fn timeouts(&self) -> Vec<(u32, u32)> {
         let mut burnt = Vec::new();
         for entry in self.entries() {
-            match entry.what {
-                What::Retransmit(Resend { stage, rto, .. }) if stage > 0 => {
-                    if burnt.last().is_some_and(|(last, _)| *last >= u32::from(stage)) {
-                        burnt.clear();
-                    }
-                    burnt.push((stage.into(), rto));
+            if let What::Retransmit(Resend { stage: stage @ 1.., rto, .. }) = entry.what {
+                if burnt.last().is_some_and(|(last, _)| *last >= u32::from(stage)) {
+                    burnt.clear();
                 }
-                What::Recovered(_) => burnt.clear(),
-                _ => (),
+                burnt.push((stage.into(), rto));
+            } else if matches!(entry.what, What::Recovered(_)) {
+                burnt.clear();
             }
         }
         burnt
@@ -276,9 +274,8 @@ impl<'a> Story<'a> {
 
     /// Consecutive timeouts of the last stall that ended well.
     pub fn recovered(&self) -> Option<u8> {
-        self.entries().iter().rev().find_map(|entry| match entry.what {
-            What::Recovered(Recovered { stage }) => Some(stage),
-            _ => None,
+        self.entries().iter().rev().find_map(|entry| {
+            if let What::Recovered(Recovered { stage }) = entry.what { Some(stage) } else { None }
         })
     }
 

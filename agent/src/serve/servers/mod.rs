@@ -84,11 +84,12 @@ impl Bound {
     /// Opens both. The socket first: of two agents the second is told about the first, not about its port.
     pub async fn bind(listen: SocketAddr, socket: &Path) -> Result<Self, BindError> {
         let socket = Socket::bind(socket).await?;
-        let tcp = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::PortTaken(listen),
-            _ => BindError::Listen { address: listen, source },
+        let failed = |source| BindError::Listen { address: listen, source };
+        let is_taken = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+        let tcp = TcpListener::bind(listen).await.map_err(|source| {
+            if is_taken(&source) { BindError::PortTaken(listen) } else { failed(source) }
         })?;
-        let address = tcp.local_addr().map_err(|source| BindError::Listen { address: listen, source })?;
+        let address = tcp.local_addr().map_err(failed)?;
         Ok(Self { tcp, address, socket, page: None })
     }
 

@@ -131,11 +131,13 @@ impl Model {
                 }
                 Effect::None
             }
-            news if self.paused => {
-                self.wait(news);
-                Effect::None
+            news @ (Message::Top(_) | Message::Told(_) | Message::Down(_) | Message::Tick(_)) => {
+                if self.paused {
+                    self.wait(news);
+                    return Effect::None;
+                }
+                self.news(news)
             }
-            news => self.news(news),
         }
     }
 
@@ -227,6 +229,7 @@ impl Model {
         self.command(key.code)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keys are crossterm's, and many")]
     fn edit(&mut self, code: KeyCode) -> Effect {
         match code {
             KeyCode::Char(c) => self.filter.push(c),
@@ -238,6 +241,7 @@ impl Model {
         Effect::None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keys are crossterm's, and many")]
     fn read(&mut self, code: KeyCode) -> Effect {
         let Some(detail) = &mut self.detail else { return Effect::None };
         let scroll = &mut detail.scroll;
@@ -256,6 +260,7 @@ impl Model {
         Effect::None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keys are crossterm's, and many")]
     fn command(&mut self, code: KeyCode) -> Effect {
         match code {
             KeyCode::Char('q') => return Effect::Quit,
