@@ -101,7 +101,7 @@ pub struct Deadline {
     pub latest: Timestamp,
 }
 
-/// A daemon from before storms were counted tells each by itself.
+/// A daemon from before storms were counted reports each by itself.
 fn one() -> u32 {
     1
 }

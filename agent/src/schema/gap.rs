@@ -42,7 +42,7 @@ pub enum GapWord {
 }
 
 impl Gap {
-    /// What a fact tells of events without a line; `None` if nothing.
+    /// What a fact says of events without a line; `None` if nothing.
     pub fn of(fact: &Fact, host: &HostFacts) -> Option<Self> {
         match fact {
             Fact::Lost { signal, count } => Some(Self::new(GapWord::Lost, signal, *count)),

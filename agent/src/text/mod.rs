@@ -46,7 +46,7 @@ const PLAIN: Style = Style::new();
 /// How lines look.
 #[derive(Clone, Debug)]
 pub struct LineStyle {
-    /// How times are told.
+    /// How times are printed.
     pub clock: Clock,
     /// The columns.
     pub fields: Vec<Field>,
@@ -77,9 +77,9 @@ pub struct Text {
 }
 
 impl Text {
-    /// Lines that look as `look` says.
-    pub fn new(look: LineStyle) -> Self {
-        let LineStyle { clock, fields, resolve, colour } = look;
+    /// Lines in this style.
+    pub fn new(style: LineStyle) -> Self {
+        let LineStyle { clock, fields, resolve, colour } = style;
         let names = resolve.then(Names::start);
         Self { watch: Watch::new(clock), fields, names, colour, event: 34, end: 21, process: 20 }
     }
@@ -127,7 +127,7 @@ impl Text {
     fn cell(&mut self, field: Field, line: &Line) -> String {
         let text = match field {
             Field::Time => {
-                let time = self.watch.tell(line.time);
+                let time = self.watch.print(line.time);
                 return self.paint(DIM, &time);
             }
             Field::Event => fit(&mut self.event, EVENT_MAX, event::words(line)),

@@ -66,24 +66,24 @@ fn limit(story: &Story, refusal: Refusal) -> (Cause, Certainty, String) {
     let Refusal { direction: _, allocated, pressure, in_cgroup } = refusal;
     let pages = u64::from(allocated);
     let [low, _, high] = memory.limits;
-    let told = tcp_mem(pages, memory);
+    let at = tcp_mem(pages, memory);
     if pages > high {
-        (Cause::OutOfTcpMemory, Certainty::Observed, format!("{told}: above high"))
+        (Cause::OutOfTcpMemory, Certainty::Observed, format!("{at}: above high"))
     } else if !in_cgroup {
         let why =
-            format!("{told}: under pressure, and this socket has more than its share; it is in no cgroup");
+            format!("{at}: under pressure, and this socket has more than its share; it is in no cgroup");
         (Cause::MemoryPressure, Certainty::Observed, why)
     } else if pages <= low {
-        let why = format!("{told}: not above low, where only a cgroup's limit refuses");
+        let why = format!("{at}: not above low, where only a cgroup's limit refuses");
         (Cause::CgroupMemoryLimit, Certainty::Inferred, why)
     } else if pressure == Some(false) {
-        let why = format!("{told}: TCP is not under pressure, so a cgroup's limit refused");
+        let why = format!("{at}: TCP is not under pressure, so a cgroup's limit refused");
         (Cause::CgroupMemoryLimit, Certainty::Inferred, why)
     } else if has_its_share_only(story, memory) {
-        let why = format!("{told}: this socket has no more than its share, so a cgroup's limit refused");
+        let why = format!("{at}: this socket has no more than its share, so a cgroup's limit refused");
         (Cause::CgroupMemoryLimit, Certainty::Inferred, why)
     } else {
-        let why = format!("{told}: under pressure, and this socket has more than its share");
+        let why = format!("{at}: under pressure, and this socket has more than its share");
         (Cause::MemoryPressure, Certainty::Inferred, why)
     }
 }

@@ -51,9 +51,9 @@ fn whose(story: &Story, cause: Cause) -> Option<String> {
     let others = story.orphans.others() + rest.iter().map(|(_, count)| count).sum::<u64>();
     let others = (others > 0).then(|| format!("{others} of others"));
     let named = named.iter().map(|(name, count)| format!("{count} of {}", escaped(name)));
-    let told = named.chain(others).collect::<Vec<_>>().join(", ");
-    let known = cause == Cause::TooManyOrphans && !told.is_empty();
-    known.then(|| format!("closed sockets reset for it since the agent's start: {told}"))
+    let owners = named.chain(others).collect::<Vec<_>>().join(", ");
+    let known = cause == Cause::TooManyOrphans && !owners.is_empty();
+    known.then(|| format!("closed sockets reset for it since the agent's start: {owners}"))
 }
 
 fn raise(story: &Story, cause: Cause) -> String {
@@ -72,7 +72,7 @@ fn raise(story: &Story, cause: Cause) -> String {
     )
 }
 
-/// The kernel told its reason after it had reset as many as it took: there may be few orphans now, but TCP's memory
+/// The kernel gave its reason after it had reset as many as it took: there may be few orphans now, but TCP's memory
 /// does not fall as fast, and its log names the limit.
 fn which(story: &Story, queued: u32) -> (Cause, Certainty, String) {
     let (cause, why) = match story.memory {

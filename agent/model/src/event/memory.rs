@@ -1,4 +1,4 @@
-//! Facts about TCP's memory: what `/proc` and the cgroups told at one moment.
+//! Facts about TCP's memory: what `/proc` and the cgroups showed at one moment.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub struct TcpMemory {
     pub log: Option<LogLines>,
 }
 
-/// The counters of `TcpExt` that tell of memory and queues. A kernel that lacks one does not tell it.
+/// The counters of `TcpExt` of memory and queues. One that the kernel lacks is left out.
 pub const COUNTERS: &[&str] = &[
     "ListenDrops",
     "ListenOverflows",

@@ -1,5 +1,5 @@
 //! Both listeners: bound before anything is attached, so that a busy port or a second agent ends the
-//! program at once; served once there is something to tell.
+//! program at once; served once there is something to show.
 
 use std::io;
 use std::net::SocketAddr;
@@ -81,7 +81,7 @@ pub struct Services {
 }
 
 impl Bound {
-    /// Opens both. The socket first: of two agents the second is told about the first, not about its port.
+    /// Opens both. The socket first: of two agents the second fails for the first's socket, not for its port.
     pub async fn bind(listen: SocketAddr, socket: &Path) -> Result<Self, BindError> {
         let socket = Socket::bind(socket).await?;
         let failed = |source| BindError::Listen { address: listen, source };
