@@ -57,7 +57,7 @@ impl Watched {
     }
 }
 
-/// The kernel counted what nobody told.
+/// The kernel counted what nobody reported.
 #[derive(Debug)]
 pub struct Silent;
 
