@@ -68,7 +68,7 @@ pub struct WhyReport {
     pub state: Option<TcpState>,
     /// It lives.
     pub alive: bool,
-    /// errno that the application was told.
+    /// errno that the application got.
     pub error: Option<String>,
     /// The socket's process.
     pub process: Option<Owner>,
