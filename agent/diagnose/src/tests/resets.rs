@@ -130,9 +130,9 @@ fn keepalive_and_memory_resets() {
     let mut end = closed(SECOND + 1, ESTABLISHED, 110);
     put!(end, tcp.probes_out, 9_u8);
     bench.push(&end);
-    let diagnoses = bench.diagnoses();
-    assert_eq!(diagnoses.last().unwrap().cause, Cause::KeepaliveTimeout);
-    says(diagnoses.last().unwrap(), "did not answer 9 keepalive probes");
+    let all = bench.diagnoses();
+    assert_eq!(all.last().unwrap().cause, Cause::KeepaliveTimeout);
+    says(all.last().unwrap(), "did not answer 9 keepalive probes");
     for (queued, cause) in [(4000_u32, Cause::TooManyOrphans), (400_000, Cause::OutOfTcpMemory)] {
         let mut bench = Bench::new();
         let mut record = reset(SECOND, 13);

@@ -186,7 +186,7 @@ fn paths(prefix: &str, value: &Value, to: &mut BTreeSet<String>) {
             list.iter().filter(|value| value.is_object()).for_each(|value| paths(prefix, value, to));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            _ = to.insert(prefix.to_owned())
+            to.insert(prefix.to_owned());
         }
     }
 }
