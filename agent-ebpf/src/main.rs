@@ -1,7 +1,7 @@
 //! The kernel side: one program per hook, one record per event.
 //!
 //! A program counts the event (`count`), brings the socket's totals and owner up to date
-//! (`socket`), asks whether it may be told (`storm`), fills a record in place in the ring (`snapshot`) and
+//! (`socket`), asks whether it may be sent (`storm`), fills a record in place in the ring (`snapshot`) and
 //! submits it (`emit`).
 //! Each hook's file says which kernel function it sits in and what it does not see.
 #![no_std]

@@ -14,7 +14,7 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static COUNTS: PerCpuHashMap<CountKey, Row> = PerCpuHashMap::with_max_entries(4096, 0);
 
-/// How much may be told of each port.
+/// How much each port may send.
 #[map]
 pub static PORTS: PerCpuArray<Port> = PerCpuArray::with_max_entries(count::PORTS, 0);
 

@@ -284,7 +284,7 @@ fn odd_ones(to: *mut Tcp, full: Full) {
     }
 }
 
-/// As `tcp_get_info_chrono_stats` tells them: with the one that runs.
+/// As `tcp_get_info_chrono_stats` has them: with the one that runs.
 #[inline(always)]
 fn chrono(tp: *const u8) -> [u32; 3] {
     let at = fact!(layout.tcp_chrono_stat);

@@ -73,7 +73,7 @@ pub fn found(sk: *const u8, holder: Task) {
     let mut socket = MaybeUninit::uninit();
     // SAFETY: a whole owner is written.
     let found = unsafe { without_totals(&mut socket, |owner| owner.write(holder)) };
-    // Refused if it became known meanwhile; a full map is told by sockets that have trouble.
+    // Refused if it became known meanwhile; a full map is reported by sockets that have trouble.
     let _ = SOCKETS.insert(sk as u64, found, u64::from(BPF_NOEXIST));
 }
 

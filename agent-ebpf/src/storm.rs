@@ -1,4 +1,4 @@
-//! Storm control: what comes by the thousand is told by samples that say how many they stand for, so that
+//! Storm control: what comes by the thousand is sent as samples that say how many they stand for, so that
 //! one noisy workload blinds nobody, and nothing is read for a record that is not written.
 //!
 //! Buckets are each CPU's own: nothing is shared, and what they hold is exact.
@@ -26,7 +26,7 @@ pub struct Counted {
     pub row: Option<&'static mut Row>,
 }
 
-/// An event that may be told.
+/// An event that may be sent.
 pub struct Permit {
     time: u64,
     signal: u16,
@@ -62,7 +62,7 @@ impl Permit {
     }
 }
 
-/// Leave to tell the event, or `None` if its workload or port has told enough; then it is kept in mind.
+/// Leave to send the event, or `None` if its workload or port has sent enough; then it is counted as waiting.
 #[inline(always)]
 pub fn admit(counted: Counted, port: u16) -> Option<Permit> {
     let Counted { key, row } = counted;
@@ -141,7 +141,7 @@ fn keep(bucket: &mut Bucket, now: u64, signal: u16) -> Option<Permit> {
     None
 }
 
-/// A record takes along what waits, unless that is the daemon's to tell by now.
+/// A record takes along what waits, unless that is the daemon's to report by now.
 #[inline(always)]
 fn permit(bucket: &'static mut Bucket, limit: &Limit, now: u64, signal: u16) -> Permit {
     let waiting = bucket.waiting;

@@ -60,6 +60,6 @@ fn there_is_a_manual_page_for_each_command() {
     std::fs::remove_dir_all(&directory).expect("remove the pages");
     let nowhere = tcpwhy(&["man", "/nonexistent"]);
     assert_eq!(nowhere.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&nowhere.stderr);
-    assert!(told.starts_with("tcpwhy: write the manual pages into /nonexistent"), "{told}");
+    let printed = String::from_utf8_lossy(&nowhere.stderr);
+    assert!(printed.starts_with("tcpwhy: write the manual pages into /nonexistent"), "{printed}");
 }

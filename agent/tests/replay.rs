@@ -36,9 +36,9 @@ fn words(line: &Value) -> String {
 #[test]
 fn a_recording_tells_what_happened() {
     let lines = lines(&["-o", "json", "--no-diagnoses", RECORDING]);
-    let told: Vec<_> = lines.iter().filter(|line| line["event"] != "state_changed").map(words).collect();
+    let printed: Vec<_> = lines.iter().filter(|line| line["event"] != "state_changed").map(words).collect();
     assert_eq!(
-        told,
+        printed,
         [
             "reset_sent 198.51.100.2 - NO_SOCKET -",
             "reset_received 198.51.100.1 - - -",
@@ -146,8 +146,8 @@ fn what_is_wrong_with_a_file_is_said() {
         ("short", &sound[..40], "ends after 40 bytes, before its first block"),
         ("empty", b"", "ends after 0 bytes"),
     ] {
-        let told = Scratch::new(name, bytes).refused();
-        assert!(told.contains(words), "{name}: {told}");
+        let printed = Scratch::new(name, bytes).refused();
+        assert!(printed.contains(words), "{name}: {printed}");
     }
     let absent = replay(&["/nonexistent.rec"]);
     assert!(String::from_utf8(absent.stderr).unwrap().contains("read /nonexistent.rec: No such file"));

@@ -35,14 +35,14 @@ impl Foreseen {
     /// Lets `scene` happen, waits for the cause and keeps what was said before.
     pub fn new(pair: Pair, scene: impl FnOnce(&Pair) -> Death, cause: &str) -> Result<Self, Silent> {
         let watched = Watched::new(pair);
-        // The peer lives until the cause is told: its end meets no socket any more, and the reset for it would be the
+        // The peer lives until the cause is reported: its end meets no socket any more, and the reset for it would be the
         // cause of a death that was not judged yet.
         let Death { side, peer: _peer, .. } = scene(&watched.pair);
         let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
-        let events = watched.tail(side).told(died)?;
+        let events = watched.tail(side).try_until(died)?;
         let of_side: Vec<Event> = events.into_iter().filter(|event| event.is_of(side)).collect();
-        let told = of_side.last().expect("the diagnosis");
-        assert_eq!(told.text("/cause"), cause, "{told:#?}");
+        let diagnosis = of_side.last().expect("the diagnosis");
+        assert_eq!(diagnosis.text("/cause"), cause, "{diagnosis:#?}");
         let closes = |event: &&Event| event.find("/state_change/new").is_some_and(|state| state == "CLOSE");
         let end = of_side.iter().find(closes).ok_or(Silent)?.clone();
         let resends =
@@ -58,8 +58,8 @@ impl Foreseen {
             return Err(Silent);
         }
         for resend in &self.resends {
-            let told = self.stalls.iter().any(|stall| stall.number("/monotonic_ns") == *resend);
-            assert!(told, "nothing foreseen at {resend}: {:#?}", self.stalls);
+            let is_foreseen = self.stalls.iter().any(|stall| stall.number("/monotonic_ns") == *resend);
+            assert!(is_foreseen, "nothing foreseen at {resend}: {:#?}", self.stalls);
         }
         let end = self.end.number("/monotonic_ns").cast_signed();
         for stall in &self.stalls {
@@ -81,13 +81,13 @@ pub fn assert_probes_foreseen(
     let Probed { side, client, peer: _peer } = scene(&watched.pair);
     let mut sights = Vec::new();
     wait::until("the end", || {
-        let told = command::run(&["why", "-o", "json", "--socket", &socket(), &side.local.to_string()]);
-        let report = told.status.success().then(|| Event::parse(&String::from_utf8_lossy(&told.stdout)));
+        let answer = command::run(&["why", "-o", "json", "--socket", &socket(), &side.local.to_string()]);
+        let report = answer.status.success().then(|| Event::parse(&String::from_utf8_lossy(&answer.stdout)));
         sights.extend(report.and_then(|report| report.part("/diagnosis")));
         tcp::state(&client) == tcp::CLOSE
     });
     let died = |event: &Event| event.is("diagnosis", side) && event.text("/phase") == "died";
-    let events = watched.tail(side).told(died)?;
+    let events = watched.tail(side).try_until(died)?;
     let of_side: Vec<Event> = events.into_iter().filter(|event| event.is_of(side)).collect();
     assert_eq!(of_side.last().expect("the diagnosis").text("/cause"), cause, "{of_side:#?}");
     let end = of_side.iter().find(|event| ends(event)).ok_or(Silent)?.number("/monotonic_ns").cast_signed();

@@ -56,7 +56,7 @@ impl Watched {
     }
 }
 
-/// The kernel counted what nobody told.
+/// The kernel counted what nobody reported.
 #[derive(Debug)]
 pub struct Silent;
 

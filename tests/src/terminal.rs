@@ -64,7 +64,7 @@ impl Terminal {
     }
 
     /// The same of what a timer is to cause, soon after its scene.
-    pub fn told(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
+    pub fn try_wait_for(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
         self.within(wait::PATIENCE, &wanted).ok_or(Silent)
     }
 

@@ -24,7 +24,7 @@ use crate::agent::{agent, folder};
 use crate::skip::skip;
 use crate::wait;
 
-/// The programs of which a timer's events are told, as the kernel shortens their names, and their tracepoints.
+/// The programs of which a timer's events are printed, as the kernel shortens their names, and their tracepoints.
 const PROGRAMS: [(&str, &str); 6] = [
     ("retransmit", "tcp/tcp_retransmit_skb"),
     ("synack_retransm", "tcp/tcp_retransmit_synack"),

@@ -234,8 +234,8 @@ fn a_reader_that_sleeps_holds_up_nobody() {
     let asleep = http::get(stream, "/v1/events");
     Netns::new().run(|| refuse(30_000));
     assert!(resets() - before.0 >= 30_000 && records() > before.1);
-    let told = BufReader::new(asleep).lines().map(|line| line.expect("a line"));
-    let missed = told.map(|line| Event::parse(&line)).find(|event| event.name() == "missed");
+    let lines = BufReader::new(asleep).lines().map(|line| line.expect("a line"));
+    let missed = lines.map(|line| Event::parse(&line)).find(|event| event.name() == "missed");
     assert!(missed.expect("a line about the rest").number("/count") > 0);
     assert!(agent.metrics().count("tcpwhy_tail_missed_total", &[]) > 0);
 }

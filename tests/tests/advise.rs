@@ -12,9 +12,9 @@ use tests::scenes::{death, retransmit};
 fn advise(netns: u64, output: &str) -> String {
     let socket = agent().socket().to_str().expect("a path of plain text");
     let netns = netns.to_string();
-    let told = command::run(&["advise", "--socket", socket, "--netns", &netns, "-o", output]);
-    assert!(told.status.success(), "{told:?}");
-    String::from_utf8(told.stdout).expect("plain text")
+    let answer = command::run(&["advise", "--socket", socket, "--netns", &netns, "-o", output]);
+    assert!(answer.status.success(), "{answer:?}");
+    String::from_utf8(answer.stdout).expect("plain text")
 }
 
 fn report(netns: u64) -> Value {
@@ -36,20 +36,20 @@ fn a_namespace_whose_lowered_retries_killed_is_advised_to_raise_them() {
         drop(recovered);
         let died = death::silence(&pair, Family::V4, 2);
         let netns = pair.client.inode();
-        let told = report(netns);
-        let looked_at = told["looked_at"].to_string();
+        let answer = report(netns);
+        let looked_at = answer["looked_at"].to_string();
         if !looked_at.contains("1 recovered stall, 1 death") {
             return Err(live::Silent);
         }
-        let advice = of_namespace(&told);
-        let [advice] = advice[..] else { panic!("{told:#}") };
+        let advice = of_namespace(&answer);
+        let [advice] = advice[..] else { panic!("{answer:#}") };
         assert_eq!((&advice["setting"], &advice["netns"]), (&"net.ipv4.tcp_retries2".into(), &netns.into()));
         assert_eq!((&advice["now"], &advice["proposed"]), (&"2".into(), &"8".into()));
         let text = |field: &str| advice[field].as_str().expect("a text").to_owned();
         // The kernel's own time, to a tenth of a second or two.
         let lived = seconds_after(&text("observation"), "after ");
         let truth = died.after.as_secs_f64();
-        assert!((lived - truth).abs() < 0.5, "{lived} s told, {truth} s in truth: {advice:#}");
+        assert!((lived - truth).abs() < 0.5, "{lived} s reported, {truth} s in truth: {advice:#}");
         // From an RTO of 204 ms, or a little more: the first timeout past T(8).
         let would = seconds_after(&text("effect"), "given the peers ");
         assert!((102.0..120.0).contains(&would), "{advice:#}");
@@ -79,9 +79,9 @@ fn a_recording_of_an_agent_advises_as_the_agent_did() {
         let _died = death::silence(&pair, Family::V4, 2);
         let netns = pair.client.inode().to_string();
         let ask = |more: &[&str]| {
-            let told = command::run(&[&["advise", "--netns", &netns, "-o", "json"], more].concat());
-            assert!(told.status.success(), "{told:?}");
-            serde_json::from_slice::<Value>(&told.stdout).expect("a report")
+            let answer = command::run(&[&["advise", "--netns", &netns, "-o", "json"], more].concat());
+            assert!(answer.status.success(), "{answer:?}");
+            serde_json::from_slice::<Value>(&answer.stdout).expect("a report")
         };
         let live = ask(&["--socket", own.socket().to_str().expect("a path of plain text")]);
         assert!(own.end().success());
@@ -89,11 +89,11 @@ fn a_recording_of_an_agent_advises_as_the_agent_did() {
         if !live["looked_at"].to_string().contains("1 recovered stall, 1 death") {
             return Err(live::Silent);
         }
-        let [told, again] = [&live, &replayed].map(|report| of_namespace(report)[0]);
+        let [answer, again] = [&live, &replayed].map(|report| of_namespace(report)[0]);
         for field in ["setting", "now", "proposed", "observation", "effect", "risk"] {
-            assert_eq!(told[field], again[field], "{field}");
+            assert_eq!(answer[field], again[field], "{field}");
         }
-        assert_eq!(told["setting"], "net.ipv4.tcp_retries2");
+        assert_eq!(answer["setting"], "net.ipv4.tcp_retries2");
         Ok(())
     });
 }
@@ -104,16 +104,16 @@ fn nothing_to_change_is_said_where_it_is_so() {
     let pair = Pair::new();
     let mut command = Command::new(program());
     command.args(["advise"]).env_remove("TCPWHY_SOCKET").env("XDG_RUNTIME_DIR", folder());
-    let told = pair.client.start(command.stdout(Stdio::piped())).wait_with_output().expect("run advise");
-    let text = String::from_utf8(told.stdout).expect("plain text");
-    assert!(told.status.success() && text.starts_with("Nothing to change."), "{text}");
+    let answer = pair.client.start(command.stdout(Stdio::piped())).wait_with_output().expect("run advise");
+    let text = String::from_utf8(answer.stdout).expect("plain text");
+    assert!(answer.status.success() && text.starts_with("Nothing to change."), "{text}");
     assert!(text.contains("no history"), "{text}");
 }
 
 #[test]
 fn an_untouched_namespace_has_nothing_to_change() {
     let pair = Pair::new();
-    let told = report(pair.client.inode());
-    assert!(of_namespace(&told).is_empty(), "{told:#}");
-    assert!(told["looked_at"].to_string().contains("of history"), "{told:#}");
+    let answer = report(pair.client.inode());
+    assert!(of_namespace(&answer).is_empty(), "{answer:#}");
+    assert!(answer["looked_at"].to_string().contains("of history"), "{answer:#}");
 }

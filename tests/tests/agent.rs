@@ -83,20 +83,20 @@ fn a_tail_that_follows_goes_on_with_the_next_agent() {
     let (socket, netns) = (path.to_str().expect("plain text"), pair.server.inode().to_string());
     let tail = Running::start(&["tail", "--follow", "--socket", socket, "--netns", &netns]);
     tail.wait_for("header", |line| line.starts_with("TIME"));
-    let told = |tail: &Running| {
+    let events_of = |tail: &Running| {
         let reset = reset::no_socket(&pair, Family::V4);
         let port = format!("{} ", reset.sender.remote);
         tail.wait_for("the reset", |line| line.contains(&port) && line.contains("reset sent"));
         port
     };
-    let before = told(&tail);
+    let before = events_of(&tail);
     first.signal(Signal::SIGKILL);
     assert_eq!(first.end().0.code(), None);
     let next = start(&path);
     // Its socket is there before its probes are; whoever is answered comes after both.
     drop(self::tail(&path));
-    // The next agent takes the reader in within a second or two, and tells it what it saw meanwhile.
-    let after = told(&tail);
+    // The next agent takes the reader in within a second or two, and sends it what it saw meanwhile.
+    let after = events_of(&tail);
     tail.signal(Signal::SIGINT);
     next.signal(Signal::SIGTERM);
     assert_eq!(next.end().0.code(), Some(0));

@@ -26,9 +26,9 @@ fn findings<'a>(report: &'a Value, level: &str) -> Vec<&'a str> {
 fn every_probe_is_tried() {
     let (output, report) = check(&[]);
     let names: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
-    let told = report["probes"].as_array().expect("probes").clone();
-    assert_eq!(told.iter().map(|probe| probe["name"].as_str().expect("a name")).collect::<Vec<_>>(), names);
-    for probe in &told {
+    let probes = report["probes"].as_array().expect("probes").clone();
+    assert_eq!(probes.iter().map(|probe| probe["name"].as_str().expect("a name")).collect::<Vec<_>>(), names);
+    for probe in &probes {
         // Every other test on this kernel needs them all.
         assert!(["up", "degraded"].contains(&probe["state"].as_str().expect("a state")), "{probe}");
     }

@@ -180,7 +180,7 @@ fn hostile_names_of_processes_break_no_line() {
     assert!(comm.starts_with("a\"\\\n}\u{1b}[31m"), "{comm:?}");
     let agent_socket = agent.socket().to_str().expect("plain text");
     let text = run(&["why", "--socket", agent_socket, "--netns", &netns.inode().to_string()]);
-    wait::until("its family to be told", || {
+    wait::until("its family to be reported", || {
         let page = agent.get("/metrics");
         assert!(page.lines().all(|line| line.starts_with("tcpwhy_") || line.starts_with('#')), "{page}");
         assert!(!page.contains('\u{1b}'), "an escape in the metrics");

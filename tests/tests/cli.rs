@@ -33,7 +33,7 @@ fn tail_prints_one_line_for_each_resend_with_stage_and_rto() {
         let tail = tail(pair.client.inode(), &["--event", "retransmit"]);
         let resent = retransmit::timeouts(&pair, family, 1);
         for (stage, rto) in [("#1", "rto 204ms"), ("#2", "rto 408ms")] {
-            let line = tail.told(|line| line.contains(stage))?;
+            let line = tail.try_wait_for(|line| line.contains(stage))?;
             for word in ["retransmit timeout", rto] {
                 assert!(line.contains(word), "no {word:?} in {line:?}");
             }
@@ -62,7 +62,7 @@ fn tail_as_json_speaks_the_schema() {
         let tail = tail(pair.client.inode(), &["--output", "json", "--kind", "timeout"]);
         // JSON has no header: until the command is connected, resends are not seen, so let there be several.
         let resent = retransmit::timeouts(&pair, Family::V6, 3);
-        let event = Event::parse(&tail.told(|line| !line.is_empty())?);
+        let event = Event::parse(&tail.try_wait_for(|line| !line.is_empty())?);
         assert!(event.is("retransmit", resent.side), "{event:?}");
         assert_eq!(event.text("/retransmit/kind"), "timeout");
         Ok(())
@@ -77,7 +77,7 @@ fn tail_filters_by_process() {
         let tail = tail(pair.client.inode(), &["--pid", &actors.client.pid().to_string()]);
         retransmit::tail_loss_probe(&pair, Family::V4);
         actors.client_resends(&pair);
-        let first = tail.told(|line| line.contains("retransmit"))?;
+        let first = tail.try_wait_for(|line| line.contains("retransmit"))?;
         assert!(first.contains("lab-actor"), "a line of another process passed: {first:?}");
         Ok(())
     });
@@ -94,7 +94,7 @@ fn a_name_with_control_characters_stays_harmless() {
         actor.address("connected");
         pair.server.drop_incoming(&Loss::data().first(1));
         actor.order("send 1000");
-        let line = tail.told(|line| line.contains("evil"))?;
+        let line = tail.try_wait_for(|line| line.contains("evil"))?;
         assert!(line.contains("retransmit"), "the name broke the line: {line:?}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
         Ok(())
@@ -133,7 +133,7 @@ fn standalone_needs_no_agent() {
         let tail = Running::start(&["tail", "--standalone", "--netns", &netns]);
         tail.wait_for("header", |line| line.to_lowercase().contains("time"));
         let resent = retransmit::timeouts(&pair, Family::V4, 1);
-        let line = tail.told(|line| line.contains("retransmit timeout"))?;
+        let line = tail.try_wait_for(|line| line.contains("retransmit timeout"))?;
         assert!(line.contains(&resent.side.local.to_string()), "{line:?}");
         tail.signal(Signal::SIGINT);
         assert_eq!(tail.end().0.code(), Some(0));

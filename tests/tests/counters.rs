@@ -123,8 +123,8 @@ fn a_burst_of_resets_is_counted_to_the_last() {
     let burst = reset::burst(&watched.pair, Family::V4, 2000);
     let events = watched.so_far(burst.sender);
     let sent = named(&events, "reset_sent");
-    let told: u64 = sent.iter().map(|event| event.stands_for()).sum();
-    assert_eq!(told, burst.snmp.get("TcpOutRsts"), "lines stand for every reset, coalesced or not");
+    let reported: u64 = sent.iter().map(|event| event.stands_for()).sum();
+    assert_eq!(reported, burst.snmp.get("TcpOutRsts"), "lines stand for every reset, coalesced or not");
 }
 
 #[test]

@@ -121,21 +121,21 @@ fn half_open(scene: impl FnOnce(&Pair) -> Unanswered) -> Result<(), Silent> {
 
 /// `why` knows a half-open connection by its ends, as long as the kernel does.
 #[test]
-fn a_half_open_connection_is_told_by_why() {
+fn a_half_open_connection_is_explained_by_why() {
     let pair = Pair::new();
     let tail = agent().tail(&pair.server);
     let why = |client: SocketAddr| {
         let socket = agent().socket().to_str().expect("a path of plain text");
-        let told = command::run(&["why", "-o", "json", "--socket", socket, &client.to_string()]);
-        told.status.success().then(|| Event::parse(&String::from_utf8_lossy(&told.stdout)))
+        let answer = command::run(&["why", "-o", "json", "--socket", socket, &client.to_string()]);
+        answer.status.success().then(|| Event::parse(&String::from_utf8_lossy(&answer.stdout)))
     };
     let request = thread::scope(|scope| {
         let scene = scope.spawn(|| request::unanswered(&pair, Family::V4, 2));
         let resend = tail.wait_for("a SYN-ACK sent again", |event| event.name() == "synack_retransmit");
-        let told = why(resend.address("/remote").expect("the client")).expect("the half-open connection");
-        assert_eq!(told.text("/state"), "NEW_SYN_RECV");
-        assert_eq!(told.text("/process/source"), "listener");
-        assert_eq!(told.text("/outlook/deadline/rule"), "tcp_synack_retries");
+        let answer = why(resend.address("/remote").expect("the client")).expect("the half-open connection");
+        assert_eq!(answer.text("/state"), "NEW_SYN_RECV");
+        assert_eq!(answer.text("/process/source"), "listener");
+        assert_eq!(answer.text("/outlook/deadline/rule"), "tcp_synack_retries");
         scene.join().expect("the scene")
     });
     wait::until("it to be forgotten", || why(request.side.remote).is_none());

@@ -7,9 +7,9 @@ use tests::link::{Family, Pair};
 use tests::live::{self, Silent, Watched, named};
 use tests::scenes::death::{self, Death};
 
-/// Lets `scene` happen and returns the line of the end, with the scene; as many resends were told as the
+/// Lets `scene` happen and returns the line of the end, with the scene; as many resends have a line as the
 /// kernel counted.
-fn told(pair: Pair, scene: impl FnOnce(&Pair) -> Death) -> Result<(Event, Death), Silent> {
+fn end_of(pair: Pair, scene: impl FnOnce(&Pair) -> Death) -> Result<(Event, Death), Silent> {
     let watched = Watched::new(pair);
     let death = scene(&watched.pair);
     let events = watched.of(death.side);
@@ -30,7 +30,7 @@ fn told(pair: Pair, scene: impl FnOnce(&Pair) -> Death) -> Result<(Event, Death)
 #[test]
 fn silence() {
     live::each(|family| {
-        let (end, _) = told(Pair::without_probes(), |pair| death::silence(pair, family, 1))?;
+        let (end, _) = end_of(Pair::without_probes(), |pair| death::silence(pair, family, 1))?;
         assert_eq!(end.number("/tcp/retransmits"), 2);
         Ok(())
     });
@@ -40,7 +40,7 @@ fn silence() {
 fn user_timeout() {
     live::each(|family| {
         let timeout = Duration::from_secs(1);
-        let (end, _) = told(Pair::without_probes(), |pair| death::user_timeout(pair, family, timeout))?;
+        let (end, _) = end_of(Pair::without_probes(), |pair| death::user_timeout(pair, family, timeout))?;
         assert_eq!(end.number("/tcp/user_timeout_ms"), 1000);
         Ok(())
     });
@@ -49,7 +49,7 @@ fn user_timeout() {
 #[test]
 fn connect() {
     live::each(|family| {
-        let (end, _) = told(Pair::new(), |pair| death::connect(pair, family, 1))?;
+        let (end, _) = end_of(Pair::new(), |pair| death::connect(pair, family, 1))?;
         assert_eq!(end.number("/settings/syn_retries"), 1);
         Ok(())
     });
@@ -58,7 +58,7 @@ fn connect() {
 #[test]
 fn orphan() {
     live::each(|family| {
-        let (end, _) = told(Pair::without_probes(), |pair| death::orphan(pair, family, 1))?;
+        let (end, _) = end_of(Pair::without_probes(), |pair| death::orphan(pair, family, 1))?;
         assert_eq!(end.find("/tcp/orphan"), Some(&true.into()), "{end:?}");
         Ok(())
     });
@@ -67,7 +67,7 @@ fn orphan() {
 #[test]
 fn own_device_down_shows_no_resend() {
     live::insist(|| {
-        let (_, death) = told(Pair::new(), |pair| death::own_device_down(pair, Family::V4, 1))?;
+        let (_, death) = end_of(Pair::new(), |pair| death::own_device_down(pair, Family::V4, 1))?;
         assert_eq!(death.snmp.get("TcpRetransSegs"), 0);
         Ok(())
     });

@@ -7,7 +7,7 @@ use tests::agent::{command, folder, program};
 use tests::demo::ACTS;
 use tests::live::{Silent, insist};
 
-/// What the demo prints, and whether all scenes were told.
+/// What the demo prints, and whether all scenes were seen.
 fn play(file: &str) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
     command.args(["--record", file, "--overwrite"]).env("TCPWHY_BIN", program()).stdin(Stdio::null());
@@ -23,7 +23,7 @@ const HINT: &str = "    tcpwhy ";
 const NEXT: &str = "    cargo xtask run";
 
 /// The agent's lines, without the demo's own.
-fn told(text: &str) -> Vec<&str> {
+fn lines(text: &str) -> Vec<&str> {
     let own = |line: &str| line.starts_with('#') || line.starts_with(HINT) || line == NEXT || line.is_empty();
     text.lines().filter(|line| !own(line)).collect()
 }
@@ -35,7 +35,7 @@ fn hint(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_scene_is_told_and_replays() {
+fn every_scene_is_printed_and_replays() {
     let file: PathBuf = folder().join("demo.rec");
     let file = file.to_str().expect("a path of plain text");
     insist(|| {
@@ -43,25 +43,25 @@ fn every_scene_is_told_and_replays() {
         if !is_complete {
             return Err(Silent);
         }
-        assert_told_and_replayed(&text);
+        assert_printed_and_replayed(&text);
         Ok(())
     });
 }
 
-fn assert_told_and_replayed(text: &str) {
+fn assert_printed_and_replayed(text: &str) {
     for act in &ACTS {
         let (_, scene) = text.split_once(act.title).expect("its heading");
         let scene = scene.split_once("\n\n").map_or(scene, |(scene, _)| scene);
         for word in act.says {
-            let told = told(scene).into_iter().any(|line| line.contains(word));
-            assert!(told, "no {word:?} in {scene}");
+            let is_said = lines(scene).into_iter().any(|line| line.contains(word));
+            assert!(is_said, "no {word:?} in {scene}");
         }
     }
     let replay = command::run(&hint(text));
     assert!(replay.status.success(), "{replay:?}");
     let replayed = String::from_utf8(replay.stdout).expect("text");
     // The recording begins before the first scene, and a namespace's number may have been another's until then.
-    let (live, mut replayed) = (told(text), told(&replayed));
+    let (live, mut replayed) = (lines(text), lines(&replayed));
     let before = replayed.iter().skip(1).take_while(|line| Some(*line) != live.get(1)).count();
     replayed.drain(1..=before);
     assert_eq!(live, replayed);

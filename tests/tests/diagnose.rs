@@ -59,23 +59,23 @@ fn a_child_that_closes_with_unread_data_is_named_with_every_byte() {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         let served = server::fork_per_connection(&watched.pair, family, PAYLOAD);
-        let told = death_of(&watched, served.reset.sender);
-        assert_eq!(told.text("/cause"), "closed_with_unread_data");
+        let diagnosis = death_of(&watched, served.reset.sender);
+        assert_eq!(diagnosis.text("/cause"), "closed_with_unread_data");
         let (unread, lost) = (served.unread, served.unacknowledged);
         assert_eq!(served.delivered, PAYLOAD - lost, "what the client read and TIOCOUTQ are all");
         let closed = format!("{CHILD_NAME}[{}] exited with status 0, {unread} bytes unread", served.child);
-        assert_says(told.text("/summary"), &[&closed, &format!("{lost} bytes lost to the peer")]);
+        assert_says(diagnosis.text("/summary"), &[&closed, &format!("{lost} bytes lost to the peer")]);
         let delivered = format!("observed: {} bytes acknowledged by the peer", served.delivered);
         let listener = format!("lab-actor[{}]", served.parent);
-        assert_says(&evidence(&told), &["TCP_ABORT_ON_CLOSE", &delivered, &listener]);
-        assert_says(&texts(told.find("/advice").expect("advice")), &["shutdown", "read until 0"]);
-        assert_eq!(told.number("/ended_by/pid"), u64::from(served.child));
-        assert_eq!(told.text("/ended_by/comm"), CHILD_NAME);
+        assert_says(&evidence(&diagnosis), &["TCP_ABORT_ON_CLOSE", &delivered, &listener]);
+        assert_says(&texts(diagnosis.find("/advice").expect("advice")), &["shutdown", "read until 0"]);
+        assert_eq!(diagnosis.number("/ended_by/pid"), u64::from(served.child));
+        assert_eq!(diagnosis.text("/ended_by/comm"), CHILD_NAME);
     });
 }
 
 #[test]
-fn unread_data_is_told_apart_at_the_two_ends() {
+fn unread_data_is_named_for_what_it_is_at_both_ends() {
     causes(|pair, family| reset::abort_on_close(pair, family, 1000), "closed_with_unread_data", "peer_reset");
 }
 
@@ -114,10 +114,10 @@ fn a_killed_connection_names_the_killer() {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         let reset = reset::killed(&watched.pair, family);
-        let told = death_of(&watched, reset.sender);
-        assert_eq!(told.text("/cause"), "killed");
-        assert_eq!(told.text("/ended_by/comm"), "ss");
-        assert_says(&evidence(&told), &["observed: the socket's error is ECONNABORTED"]);
+        let diagnosis = death_of(&watched, reset.sender);
+        assert_eq!(diagnosis.text("/cause"), "killed");
+        assert_eq!(diagnosis.text("/ended_by/comm"), "ss");
+        assert_says(&evidence(&diagnosis), &["observed: the socket's error is ECONNABORTED"]);
         let receiver = reset.receiver.expect("the client");
         assert_eq!(death_of(&watched, receiver).text("/cause"), "peer_reset");
     });
@@ -137,13 +137,13 @@ fn a_closed_listener_is_the_cause_for_each_of_its_queue() {
 }
 
 #[test]
-fn a_refused_connect_is_told_once_of_the_client() {
+fn a_refused_connect_is_reported_once_of_the_client() {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         let reset = reset::no_socket(&watched.pair, family);
-        let told = death_of(&watched, reset.receiver.expect("the client"));
-        assert_eq!(told.text("/cause"), "connection_refused");
-        assert_eq!(told.number("/process/pid"), u64::from(std::process::id()));
+        let diagnosis = death_of(&watched, reset.receiver.expect("the client"));
+        assert_eq!(diagnosis.text("/cause"), "connection_refused");
+        assert_eq!(diagnosis.number("/process/pid"), u64::from(std::process::id()));
         let at_the_server = watched.so_far(reset.sender);
         assert!(named(&at_the_server, "diagnosis").is_empty(), "{at_the_server:#?}");
     });
@@ -160,9 +160,9 @@ fn a_full_accept_queue_that_drops_in_silence_is_named_at_each_syn_ack() {
         });
         let events = watched.of(side);
         named(&events, "synack_retransmit").first().ok_or(Silent)?;
-        let told = named(&events, "diagnosis");
-        assert!(told.iter().all(|told| told.text("/cause") == "accept_queue_full"), "{told:#?}");
-        let all: String = told.into_iter().map(evidence).collect();
+        let diagnoses = named(&events, "diagnosis");
+        assert!(diagnoses.iter().all(|one| one.text("/cause") == "accept_queue_full"), "{diagnoses:#?}");
+        let all: String = diagnoses.into_iter().map(evidence).collect();
         assert_says(&all, &["was sent again 1 time", "the accept queue has 2 of 1"]);
         Ok(())
     });
@@ -175,9 +175,9 @@ fn a_full_accept_queue_refuses_nobody() {
         let reset = reset::accept_queue_overflow(&watched.pair, family);
         let receiver = reset.receiver.expect("the client");
         assert_eq!(death_of(&watched, receiver).text("/cause"), "peer_reset");
-        let told = death_of(&watched, reset.sender);
-        assert_eq!(told.text("/cause"), "accept_queue_full", "{told:#?}");
-        assert_says(&evidence(&told), &["tcp_abort_on_overflow", "its backlog is 1"]);
+        let diagnosis = death_of(&watched, reset.sender);
+        assert_eq!(diagnosis.text("/cause"), "accept_queue_full", "{diagnosis:#?}");
+        assert_says(&evidence(&diagnosis), &["tcp_abort_on_overflow", "its backlog is 1"]);
     });
 }
 
@@ -228,7 +228,7 @@ fn a_recovery_clears_the_stall() {
         if named(&events, "retransmit").len() < 3 {
             return Err(Silent);
         }
-        let phases = named(&events, "diagnosis").into_iter().map(|told| told.text("/phase"));
+        let phases = named(&events, "diagnosis").into_iter().map(|one| one.text("/phase"));
         assert_eq!(phases.collect::<Vec<_>>(), ["stalled", "stalled", "stalled", "recovered"], "{events:#?}");
         let recovered = named(&events, "diagnosis")[3];
         assert_eq!(recovered.find("/outlook"), None);

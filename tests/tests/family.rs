@@ -15,10 +15,10 @@ const CHILDREN: usize = 500;
 /// What the agent says of the family of a process.
 fn family(pid: u32) -> Value {
     let text = agent().query("/v1/families");
-    let told: Value = serde_json::from_str(&text).expect("JSON");
-    let families = told["families"].as_array().expect("families");
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let families = report["families"].as_array().expect("families");
     let found = families.iter().find(|family| family["process"]["pid"] == pid);
-    found.unwrap_or_else(|| panic!("no family of {pid} in {told:#}")).clone()
+    found.unwrap_or_else(|| panic!("no family of {pid} in {report:#}")).clone()
 }
 
 fn number(family: &Value, name: &str) -> u64 {
@@ -33,20 +33,20 @@ fn a_server_with_500_children_is_a_family_with_the_memory_that_ss_shows() {
     let mut server = Forking::start(pair, Family::V4);
     server.serve(pair, CHILDREN);
     server.send_all(pair, 10_000);
-    let told = family(server.pid());
-    let count = |name: &str| number(&told, name);
-    assert_eq!((count("connections"), count("children"), count("forked")), (500, 500, 500), "{told:#}");
+    let report = family(server.pid());
+    let count = |name: &str| number(&report, name);
+    assert_eq!((count("connections"), count("children"), count("forked")), (500, 500, 500), "{report:#}");
     // The listener is inherited, a connection is closed by the parent.
-    assert_eq!((count("sockets"), count("shared_sockets"), count("others")), (501, 1, 0), "{told:#}");
-    assert_eq!(told["forks_per_connection"], true);
-    assert_eq!(told["process"]["comm"], "lab-actor");
+    assert_eq!((count("sockets"), count("shared_sockets"), count("others")), (501, 1, 0), "{report:#}");
+    assert_eq!(report["forks_per_connection"], true);
+    assert_eq!(report["process"]["comm"], "lab-actor");
     let port = server.address().port();
-    assert_eq!(told["listens"][0]["local"]["port"], port);
+    assert_eq!(report["listens"][0]["local"]["port"], port);
     let shown: u64 = ['r', 'w', 'f'].into_iter().map(|letter| skmem(pair, port, letter)).sum();
     assert_eq!(count("memory_bytes"), shown, "receive queues, send queues and what is charged ahead");
     assert!(shown > 500 * 10_000, "{shown}");
-    let first = &told["forecast"][0];
-    assert!(first["connections"].as_u64().expect("a forecast") > 500, "{told:#}");
+    let first = &report["forecast"][0];
+    assert!(first["connections"].as_u64().expect("a forecast") > 500, "{report:#}");
 
     let side = server.side(pair, 0);
     server.hang_up(1);
@@ -95,15 +95,15 @@ fn a_connection_that_was_passed_has_two_holders_of_whom_none_was_forked() {
         taker.answer("waiting");
         actors.server.order(&format!("pass {path}"));
         taker.answer("taken");
-        let told = family(actors.server.pid());
-        let count = |name: &str| number(&told, name);
-        assert_eq!((count("children"), count("others"), count("shared_sockets")), (0, 1, 1), "{told:#}");
+        let report = family(actors.server.pid());
+        let count = |name: &str| number(&report, name);
+        assert_eq!((count("children"), count("others"), count("shared_sockets")), (0, 1, 1), "{report:#}");
         assert_eq!(count("connections"), 1);
-        assert_eq!(told["forks_per_connection"], false);
-        let members = told["members"].as_array().expect("members");
+        assert_eq!(report["forks_per_connection"], false);
+        let members = report["members"].as_array().expect("members");
         let kinship = |pid: u32| {
             let member = members.iter().find(|member| member["pid"] == pid);
-            member.unwrap_or_else(|| panic!("no {pid} in {told:#}"))["kinship"].clone()
+            member.unwrap_or_else(|| panic!("no {pid} in {report:#}"))["kinship"].clone()
         };
         assert_eq!((kinship(actors.server.pid()), kinship(taker.pid())), ("root".into(), "other".into()));
     });

@@ -94,9 +94,9 @@ fn the_bill_of_materials_is_as_cyclonedx_has_it_and_whole() {
         let entries = bill[of].as_array().expect("a list").iter();
         entries.map(|entry| entry[name].as_str().expect("a name").to_owned()).collect()
     };
-    let (parts, told) = (all("components", "bom-ref"), all("dependencies", "ref"));
+    let (parts, listed) = (all("components", "bom-ref"), all("dependencies", "ref"));
     let program = bill["metadata"]["component"]["bom-ref"].as_str().expect("the program").to_owned();
-    assert_eq!(told, parts.into_iter().chain([program]).collect(), "what each part is made of is told");
+    assert_eq!(listed, parts.into_iter().chain([program]).collect(), "what each part is made of is listed");
     assert!(bill["components"].as_array().expect("a list").iter().all(|one| one.get("licenses").is_some()));
 }
 

@@ -78,19 +78,20 @@ fn a_pod_is_asked_of_its_nodes_agent_alone_unless_all_shall_tell() {
     alone.wait_for("a header without nodes", |line| line.starts_with("TIME"));
 }
 
-/// Both stories of the connection with this end, once both agents have read them: one name is told thrice.
+/// Both stories of the connection with this end, once both agents have read them: one name is in three places.
 fn both_ends(cluster: &Cluster, how: &str, end: &str) -> Event {
-    let told = wait::some(&format!("both ends: {how}"), || {
+    let report = wait::some(&format!("both ends: {how}"), || {
         let output = run(cluster, &["why", end, "-o", "json"]);
-        let told = output.status.success().then(|| Event::parse(&String::from_utf8_lossy(&output.stdout)))?;
-        told.find("/ends/1").is_some().then_some(told)
+        let report =
+            output.status.success().then(|| Event::parse(&String::from_utf8_lossy(&output.stdout)))?;
+        report.find("/ends/1").is_some().then_some(report)
     });
-    let name = told.text("/shared_id");
-    assert_eq!(name.len(), 16, "{told:?}");
+    let name = report.text("/shared_id");
+    assert_eq!(name.len(), 16, "{report:?}");
     for end in ["/ends/0/report/shared_id", "/ends/1/report/shared_id"] {
-        assert_eq!(told.text(end), name, "{told:?}");
+        assert_eq!(report.text(end), name, "{report:?}");
     }
-    told
+    report
 }
 
 /// How a connection ended.
@@ -116,10 +117,10 @@ fn both_ends_have_one_name_however_it_ended() {
         for family in Family::ALL {
             cluster::witnesses().insist(&live::name(), || {
                 let reset = end(&cluster.pair, family);
-                let told =
+                let report =
                     both_ends(&cluster, word, &reset.receiver.expect("who was reset").local.to_string());
-                assert!(!names.contains(&told.text("/shared_id").to_owned()), "{word}: a name of before");
-                names.push(told.text("/shared_id").to_owned());
+                assert!(!names.contains(&report.text("/shared_id").to_owned()), "{word}: a name of before");
+                names.push(report.text("/shared_id").to_owned());
             });
         }
     }
@@ -140,10 +141,10 @@ fn the_other_end_is_found_behind_a_translated_address() {
     tcp::readable(&connection.server, 100);
     drop(connection.server);
     assert_eq!(tcp::death(&connection.client), libc::ECONNRESET);
-    let told = both_ends(&cluster, "translated", &connection.client_side.local.to_string());
-    let port = |end: usize, side: &str| told.number(&format!("/ends/{end}/report/{side}/port"));
+    let report = both_ends(&cluster, "translated", &connection.client_side.local.to_string());
+    let port = |end: usize, side: &str| report.number(&format!("/ends/{end}/report/{side}/port"));
     let (translated, real) = (u64::from(service.port()), u64::from(connection.server_side.local.port()));
-    let (client, server) = if told.text("/ends/0/node") == "node-a" { (0, 1) } else { (1, 0) };
+    let (client, server) = if report.text("/ends/0/node") == "node-a" { (0, 1) } else { (1, 0) };
     assert_eq!((port(client, "remote"), port(server, "local")), (translated, real));
 }
 
@@ -160,7 +161,7 @@ fn of_two_diagnoses_of_one_connection_the_second_says_so() {
 }
 
 #[test]
-fn the_story_is_told_from_both_ends() {
+fn the_story_comes_from_both_ends() {
     let cluster = Cluster::start();
     let reset = aborted(&cluster);
     let end = reset.receiver.expect("the client").local.to_string();

@@ -15,9 +15,9 @@ fn an_unread_ping_socket_overflows_once_a_packet() {
         let watched = Watched::new(Pair::new());
         let full = memory::rcvqueue_full(&watched.pair, family);
         let events = watched.so_far(full.side);
-        let told: Vec<&Event> = events.iter().filter(|event| event.name() == "rcvqueue_full").collect();
-        assert_eq!(told.iter().map(|event| event.stands_for()).sum::<u64>(), full.refused, "{events:#?}");
-        for event in told {
+        let refusals: Vec<&Event> = events.iter().filter(|event| event.name() == "rcvqueue_full").collect();
+        assert_eq!(refusals.iter().map(|event| event.stands_for()).sum::<u64>(), full.refused, "{events:#?}");
+        for event in refusals {
             assert_eq!(event.text("/family"), family.name());
             assert_eq!(event.number("/queue/rcvbuf"), full.rcvbuf);
             assert!(event.number("/queue/rmem_alloc") >= full.rcvbuf, "the reason it did not fit");
@@ -28,19 +28,23 @@ fn an_unread_ping_socket_overflows_once_a_packet() {
 
 /// Asserts a refusal of a side's memory.
 fn refused(watched: &Watched, side: Side, direction: &str) {
-    let told = watched.tail(side).wait_for("a refusal", |event| event.is("buf_limit_exceeded", side));
-    assert_eq!(told.text("/memory/direction"), direction);
-    assert_eq!(told.text("/memory/protocol"), if side.local.is_ipv4() { "TCP" } else { "TCPv6" });
-    assert!(told.number("/totals/buf_limit_exceeded") >= 1);
-    owned_by_this_process(&told);
+    let event = watched.tail(side).wait_for("a refusal", |event| event.is("buf_limit_exceeded", side));
+    assert_eq!(event.text("/memory/direction"), direction);
+    assert_eq!(event.text("/memory/protocol"), if side.local.is_ipv4() { "TCP" } else { "TCPv6" });
+    assert!(event.number("/totals/buf_limit_exceeded") >= 1);
+    owned_by_this_process(&event);
 }
 
 /// Asserts that the cgroup's limit is named, with the numbers of its files.
 fn limited_by(watched: &Watched, side: Side, cgroup: &MemoryCgroup) {
-    let told = watched.tail(side).wait_for("the limit that refused", |event| event.is("diagnosis", side));
-    assert_eq!((told.text("/cause"), told.text("/phase")), ("cgroup_memory_limit", "stalled"), "{told:#?}");
+    let event = watched.tail(side).wait_for("the limit that refused", |event| event.is("diagnosis", side));
+    assert_eq!(
+        (event.text("/cause"), event.text("/phase")),
+        ("cgroup_memory_limit", "stalled"),
+        "{event:#?}"
+    );
     let limit = format!("the limit for TCP of {} is {}.0 KiB", cgroup.below_root(), memory::LIMIT >> 10);
-    let text = told.find("/evidence").expect("evidence").to_string();
+    let text = event.find("/evidence").expect("evidence").to_string();
     assert!(text.contains(&limit), "no {limit:?} in {text}");
     let used = text.split_once(&limit).expect("the limit").1.split(' ').nth(1).expect("what is used");
     let used: f64 = used.parse().expect("a number");
@@ -82,13 +86,13 @@ fn a_reader_that_stops_is_named_until_it_reads_again() {
         assert_eq!(drop.text("/drop/reason"), "PROTO_MEM");
         assert_eq!((drop.number("/totals/dropped"), drop.find("/tcp/rcvbuf_fixed")), (1, Some(&true.into())));
         assert!(drop.number("/tcp/unread_bytes") as usize <= unread.sent, "{drop:#?}");
-        let told = watched.tail(side).wait_for("who does not read", |event| event.is("diagnosis", side));
+        let event = watched.tail(side).wait_for("who does not read", |event| event.is("diagnosis", side));
         assert_eq!(
-            (told.text("/cause"), told.text("/phase")),
+            (event.text("/cause"), event.text("/phase")),
             ("receive_buffer_full", "stalled"),
-            "{told:#?}"
+            "{event:#?}"
         );
-        let evidence = told.find("/evidence").expect("evidence").to_string();
+        let evidence = event.find("/evidence").expect("evidence").to_string();
         assert!(evidence.contains("the application fixed SO_RCVBUF"), "{evidence}");
         // What was dropped is sent again, and arrives.
         let Unread { connection, sent, .. } = unread;
@@ -103,18 +107,22 @@ fn a_reader_that_stops_is_named_until_it_reads_again() {
 }
 
 #[test]
-fn a_full_accept_queue_is_told_at_the_dropped_ack() {
+fn a_full_accept_queue_is_reported_at_the_dropped_ack() {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         let (side, _held) = memory::accept_queue_full(&watched.pair, family);
         let drop = watched.tail(side).wait_for("a dropped ACK", |event| event.is("packet_dropped", side));
         assert_eq!(drop.text("/drop/reason"), "TCP_LISTEN_OVERFLOW");
         assert_eq!((drop.number("/listener/accept_queue"), drop.number("/listener/backlog")), (2, 1));
-        let told = watched.tail(side).wait_for("whose queue", |event| event.is("diagnosis", side));
-        assert_eq!((told.text("/cause"), told.text("/phase")), ("accept_queue_full", "stalled"), "{told:#?}");
+        let event = watched.tail(side).wait_for("whose queue", |event| event.is("diagnosis", side));
+        assert_eq!(
+            (event.text("/cause"), event.text("/phase")),
+            ("accept_queue_full", "stalled"),
+            "{event:#?}"
+        );
         let pid = std::process::id();
         assert!(
-            told.text("/summary").contains(&format!("[{pid}] does not accept fast enough: 2 connections"))
+            event.text("/summary").contains(&format!("[{pid}] does not accept fast enough: 2 connections"))
         );
     });
 }

@@ -208,7 +208,7 @@ fn over_tls_it_is_named_by_dns_and_proved_by_its_certificate() {
     let pair = Pair::new();
     let lost = reset::abort_on_close(&pair, Family::V4, 100);
     wait::until("it to doubt the certificate", || doubting.said("invalid peer certificate"));
-    assert!(collector.requests.try_recv().is_err(), "nothing is told to who proves nothing");
+    assert!(collector.requests.try_recv().is_err(), "nothing is sent to who proves nothing");
     drop(lost);
 
     start("trusting", &trusted);

@@ -50,9 +50,9 @@ fn a_resend_of_the_timer_is_of_the_process_that_connected() {
         let watched = watch();
         let mut actors = Actors::connected(&watched.pair, family);
         actors.client_resends(&watched.pair);
-        let told = watched.resend(actors.client_side)?;
-        assert_owner(&told, actors.client.pid(), NAME, &["connect"]);
-        assert_eq!(told.find("/current"), None, "nobody holds the socket's lock in the timer");
+        let event = watched.resend(actors.client_side)?;
+        assert_owner(&event, actors.client.pid(), NAME, &["connect"]);
+        assert_eq!(event.find("/current"), None, "nobody holds the socket's lock in the timer");
         Ok(())
     });
 }
@@ -62,12 +62,12 @@ fn a_resend_of_an_accepted_socket_is_of_the_process_that_serves_it() {
     Family::each(|family| {
         let watched = watch();
         let mut actors = Actors::connected(&watched.pair, family);
-        // At first the listener is all there is to go by; then somebody looks who has the file.
-        wait::until("a look at the open files", || {
+        // At first the listener is all there is to go by; then a walk finds who has the file.
+        wait::until("a walk over the open files", || {
             actors.server_resends(&watched.pair);
-            watched.resend(actors.server_side).is_ok_and(|told| {
-                assert_owner(&told, actors.server.pid(), NAME, &["listener", "file"]);
-                told.text("/process/source") == "file"
+            watched.resend(actors.server_side).is_ok_and(|event| {
+                assert_owner(&event, actors.server.pid(), NAME, &["listener", "file"]);
+                event.text("/process/source") == "file"
             })
         });
     });
@@ -81,10 +81,10 @@ fn connections_older_than_the_agent_have_owners() {
             let Old { watched, actors } = &mut **old.borrow_mut();
             actors.client_resends(&watched.pair);
             actors.server_resends(&watched.pair);
-            let told = watched.resend(actors.client_side)?;
-            assert_owner(&told, actors.client.pid(), NAME, &["file", "lock"]);
-            let told = watched.resend(actors.server_side)?;
-            assert_owner(&told, actors.server.pid(), NAME, &["file", "lock"]);
+            let event = watched.resend(actors.client_side)?;
+            assert_owner(&event, actors.client.pid(), NAME, &["file", "lock"]);
+            let event = watched.resend(actors.server_side)?;
+            assert_owner(&event, actors.server.pid(), NAME, &["file", "lock"]);
             Ok(())
         });
     }
@@ -96,11 +96,11 @@ fn the_reset_of_a_forking_server_is_of_the_child_that_closed() {
         let watched = watch();
         let served = server::fork_per_connection(&watched.pair, family, 600 << 10);
         let side = served.reset.sender;
-        let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
-        assert_owner(&told, served.child, CHILD_NAME, &["file", "lock"]);
-        assert_eq!(told.number("/current/pid"), u64::from(served.child));
-        assert_eq!(told.text("/reset/reason"), "TCP_ABORT_ON_CLOSE");
-        assert_eq!(told.number("/reset/unread_bytes"), served.reset.unread);
+        let event = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+        assert_owner(&event, served.child, CHILD_NAME, &["file", "lock"]);
+        assert_eq!(event.number("/current/pid"), u64::from(served.child));
+        assert_eq!(event.text("/reset/reason"), "TCP_ABORT_ON_CLOSE");
+        assert_eq!(event.number("/reset/unread_bytes"), served.reset.unread);
     });
 }
 
@@ -111,8 +111,8 @@ fn the_reset_of_a_killed_process_keeps_its_name() {
         let actors = Actors::connected(&watched.pair, family);
         let side = actors.server_side;
         let pid = actors.server_is_killed(&watched.pair, 100);
-        let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
-        assert_owner(&told, pid, NAME, &["file", "lock"]);
+        let event = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+        assert_owner(&event, pid, NAME, &["file", "lock"]);
     });
 }
 
@@ -122,9 +122,9 @@ fn a_socket_that_ss_kills_still_belongs_to_its_process() {
         let watched = watch();
         let killed = reset::killed(&watched.pair, family);
         let side = killed.sender;
-        let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
-        assert_eq!(told.number("/process/pid"), u64::from(std::process::id()), "{told:?}");
-        assert_eq!(told.text("/current/comm"), "ss");
+        let event = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+        assert_eq!(event.number("/process/pid"), u64::from(std::process::id()), "{event:?}");
+        assert_eq!(event.text("/current/comm"), "ss");
     });
 }
 
@@ -135,8 +135,8 @@ fn a_reset_that_was_received_is_of_the_process_that_connected() {
         let mut actors = Actors::connected(&watched.pair, family);
         actors.server.order("abort");
         let events = watched.so_far(actors.client_side);
-        let told = named(&events, "reset_received");
-        assert_eq!(told.len(), 1, "{events:#?}");
-        assert_owner(told[0], actors.client.pid(), NAME, &["connect"]);
+        let event = named(&events, "reset_received");
+        assert_eq!(event.len(), 1, "{events:#?}");
+        assert_owner(event[0], actors.client.pid(), NAME, &["connect"]);
     });
 }

@@ -62,8 +62,8 @@ fn another_sites_name_gets_nothing() {
     let refused =
         Command::new(program()).args(["agent", "--page", "0.0.0.0:9753"]).output().expect("run tcpwhy");
     assert_eq!(refused.status.code(), Some(64));
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("--page") && told.contains("only a loopback address"), "{told}");
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(printed.contains("--page") && printed.contains("only a loopback address"), "{printed}");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_browser_shows_a_stalled_connection() {
     pair.server.drop_incoming(&Loss::all());
     tcp::send(&connection.client, 100);
     let local = connection.client_side.local.to_string();
-    tests::wait::until("the agent tells the stall", || {
+    tests::wait::until("the agent reports the stall", || {
         agent.ask("/v1/top", "localhost").contains("\"stage\":2")
     });
     let picture = folder().join("page.png");

@@ -55,21 +55,21 @@ fn the_cgroup_id_of_a_socket_is_the_inode_of_its_directory() {
     let Some(container) = container("the_cgroup_id_of_a_socket_is_the_inode_of_its_directory") else {
         return;
     };
-    let told = Inside::connected(&container).aborted(agent());
-    assert_eq!(told.number("/cgroup"), container.inode(), "{told:?}");
+    let reset = Inside::connected(&container).aborted(agent());
+    assert_eq!(reset.number("/cgroup"), container.inode(), "{reset:?}");
 }
 
 #[test]
-fn without_an_api_pods_and_containers_are_told_by_their_ids() {
-    let Some(container) = container("without_an_api_pods_and_containers_are_told_by_their_ids") else {
+fn without_an_api_pods_and_containers_have_their_ids() {
+    let Some(container) = container("without_an_api_pods_and_containers_have_their_ids") else {
         return;
     };
     let agent = agent();
-    let told = Inside::connected(&container).aborted(agent);
-    assert_eq!(told.text("/place/pod_uid"), container.pod_uid);
-    assert_eq!(told.text("/place/container_id"), container.id);
-    assert_eq!(told.text("/place/container"), &container.id[..12]);
-    assert_eq!(told.find("/place/namespace"), None);
+    let reset = Inside::connected(&container).aborted(agent);
+    assert_eq!(reset.text("/place/pod_uid"), container.pod_uid);
+    assert_eq!(reset.text("/place/container_id"), container.id);
+    assert_eq!(reset.text("/place/container"), &container.id[..12]);
+    assert_eq!(reset.find("/place/namespace"), None);
     let labels = [("pod", &*container.pod_uid), ("container", &container.id[..12])];
     assert_eq!(resets(agent, &labels), Some(1.0));
 }
@@ -101,8 +101,8 @@ fn names_come_from_the_api_late_ones_too_and_outlive_the_pod() {
     let filtered = agent.follow("namespace=shop&selector=app%3Dweb&event=reset_sent");
     let others = agent.follow("namespace=blog");
     let mut second = Inside::connected(&container);
-    let told = second.aborted(&agent);
-    assert_eq!((told.text("/place/pod"), told.text("/place/container")), ("web-5d4f-abcde", "nginx"));
+    let reset = second.aborted(&agent);
+    assert_eq!((reset.text("/place/pod"), reset.text("/place/container")), ("web-5d4f-abcde", "nginx"));
     filtered.wait_for("the reset", |event| event.is("reset_sent", second.side));
     assert_eq!(others.received(), []);
     let owner = [("namespace", "shop"), ("owner_kind", "Deployment"), ("owner_name", "web")];

@@ -30,7 +30,7 @@ fn capabilities(agent: &Agent, line: &str) -> u64 {
     sets.iter().map(|set| u64::from_str_radix(set, 16).expect("a set")).fold(0, |all, set| all | set)
 }
 
-/// One that the agent tells of.
+/// One that the agent reports.
 fn a_reset(agent: &Agent) -> Event {
     let pair = Pair::new();
     let tail = agent.tail(&pair.server);

@@ -158,7 +158,7 @@ fn from_a_counter_in_prometheus_it_is_one_step_to_the_connection() {
     wait::until("prometheus to find the agent up", || prometheus.holds("up"));
     reset::abort_on_close(&Pair::new(), Family::V4, 100);
     // Whose the exemplar is others decide too: it is that of the last one before a scrape, on the whole host.
-    for (series, tells) in [
+    for (series, words) in [
         (
             "tcpwhy_diagnoses_total{cause=\"closed_with_unread_data\"}",
             "\"cause\":\"closed_with_unread_data\"",
@@ -171,7 +171,7 @@ fn from_a_counter_in_prometheus_it_is_one_step_to_the_connection() {
                 let labels = &exemplar["labels"];
                 let story = why(agent, labels["connection"].as_str().expect("a name"));
                 let fits = |story: &Value| labels.get("shared_id") == story.get("shared_id");
-                story.is_some_and(|story| fits(&story) && story.to_string().contains(tells))
+                story.is_some_and(|story| fits(&story) && story.to_string().contains(words))
             })
         });
     }
@@ -184,7 +184,7 @@ fn an_alert_fires_in_a_storm() {
     let prometheus = Prometheus::start(&agent().metrics_address().to_string());
     // What rises before it is looked at twice did not rise.
     let refused = "tcpwhy_diagnoses_total{cause=\"connection_refused\"}";
-    wait::until("two looks", || prometheus.holds(&format!("max(count_over_time({refused}[5m])) > 1")));
+    wait::until("two scrapes", || prometheus.holds(&format!("max(count_over_time({refused}[5m])) > 1")));
     reset::burst(&Pair::new(), Family::V4, STORM);
     let alert = "ALERTS{alertname=\"TcpwhyCauseConnectionRefused\",alertstate=\"firing\"}";
     wait::until("the alert", || prometheus.holds(alert));

@@ -62,8 +62,8 @@ fn scenes_replay(pair: &Pair, file: &str, recording: Running) {
     let refused = reset::no_socket(pair, Family::V4);
     let resent = retransmit::timeouts(pair, Family::V4, 2);
     let aborted = reset::abort_on_close(pair, Family::V6, 1000);
-    let told = end(recording);
-    assert!(told.contains("lost: 0 on the way from the kernel, 0 on the way to the file"), "{told}");
+    let printed = end(recording);
+    assert!(printed.contains("lost: 0 on the way from the kernel, 0 on the way to the file"), "{printed}");
     let events = replay(file);
     for reset in [&refused, &aborted] {
         let sent: Vec<_> = events.iter().filter(|event| event.is("reset_sent", reset.sender)).collect();
@@ -97,10 +97,10 @@ fn a_recorder_that_is_killed_leaves_what_it_wrote() {
     let (pair, file) = (Pair::new(), file("killed"));
     let recording = record(&pair, &file);
     let refused = reset::no_socket(&pair, Family::V4);
-    let tells = || {
+    let is_written = || {
         String::from_utf8_lossy(&command::run(&["replay", "-o", "json", &file]).stdout).contains("reset_sent")
     };
-    wait::until("the reset to be written", tells);
+    wait::until("the reset to be written", is_written);
     recording.signal(Signal::SIGKILL);
     let _ = recording.end();
     let output = command::run(&["replay", "-o", "json", &file]);
@@ -115,6 +115,6 @@ fn a_recorder_that_is_killed_leaves_what_it_wrote() {
 fn a_full_disk_ends_the_recording_with_its_name() {
     let output = command::run(&["record", "--duration", "5s", "/dev/full"]);
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("write /dev/full: No space left on device"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(printed.contains("write /dev/full: No space left on device"), "{printed}");
 }

@@ -23,7 +23,7 @@ fn both(scene: impl Fn(&Pair, Family) -> Reset + Sync) {
 fn compare(scene: impl Fn(&Pair, Family) -> Reset, family: Family) -> Result<(), Silent> {
     let watched = Watched::new(Pair::new());
     let reset = scene(&watched.pair, family);
-    assert_sent(&told(&watched, &reset)?, &reset);
+    assert_sent(&sent_line(&watched, &reset)?, &reset);
     if let Some(receiver) = reset.receiver {
         assert_received(&watched, receiver);
     }
@@ -31,7 +31,7 @@ fn compare(scene: impl Fn(&Pair, Family) -> Reset, family: Family) -> Result<(),
 }
 
 /// The one line of the reset that was sent; as many lines as the kernel sent resets.
-fn told(watched: &Watched, reset: &Reset) -> Result<Event, Silent> {
+fn sent_line(watched: &Watched, reset: &Reset) -> Result<Event, Silent> {
     let events = watched.so_far(reset.sender);
     let sent = named(&events, "reset_sent");
     let first = sent.first().ok_or(Silent)?;
@@ -67,8 +67,8 @@ fn no_socket_has_no_connection_and_no_process() {
     Family::each(|family| {
         let watched = Watched::new(Pair::new());
         let reset = reset::no_socket(&watched.pair, family);
-        let told = told(&watched, &reset).expect("no timer is involved");
-        assert_eq!((told.find("/connection"), told.find("/process"), told.find("/tcp")), (None, None, None));
+        let line = sent_line(&watched, &reset).expect("no timer is involved");
+        assert_eq!((line.find("/connection"), line.find("/process"), line.find("/tcp")), (None, None, None));
         let receiver = reset.receiver.expect("the client");
         let refused =
             watched.tail(receiver).wait_for("the refusal", |event| event.is("reset_received", receiver));
@@ -87,10 +87,10 @@ fn abort_on_close_shows_the_path_through_the_kernel() {
     let stack = wait::some("a reset with a stack", || {
         let watched = Watched::new(Pair::new());
         let reset = reset::abort_on_close(&watched.pair, Family::V4, 1000);
-        let told = told(&watched, &reset).expect("no timer is involved");
-        owned_by_this_process(&told);
-        assert_eq!(told.number("/current/pid"), u64::from(std::process::id()));
-        told.find("/reset/stack").cloned()
+        let line = sent_line(&watched, &reset).expect("no timer is involved");
+        owned_by_this_process(&line);
+        assert_eq!(line.number("/current/pid"), u64::from(std::process::id()));
+        line.find("/reset/stack").cloned()
     });
     let frames = stack.as_array().expect("frames");
     let is_close = |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("tcp_close"));
@@ -103,8 +103,8 @@ fn ending(actors: impl FnOnce(&Pair) -> Actors, end: impl FnOnce(Actor)) -> (Sid
     let actors = actors(&watched.pair);
     let side = actors.server_side;
     actors.server_ends(&watched.pair, 100, end);
-    let told = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
-    (side, told)
+    let line = watched.tail(side).wait_for("the reset", |event| event.is("reset_sent", side));
+    (side, line)
 }
 
 fn connected(pair: &Pair) -> Actors {
@@ -113,22 +113,22 @@ fn connected(pair: &Pair) -> Actors {
 
 #[test]
 fn a_process_that_was_killed_is_said_to_be() {
-    let (_, told) = ending(connected, Actor::kill);
-    let exit = told.find("/reset/exit").expect("an end");
+    let (_, line) = ending(connected, Actor::kill);
+    let exit = line.find("/reset/exit").expect("an end");
     assert_eq!(*exit, json!({ "signal": "SIGKILL", "oom": false }));
 }
 
 #[test]
 fn a_process_that_exits_is_said_to() {
-    let (_, told) = ending(connected, |server| server.last_order("exit 3"));
-    let exit = told.find("/reset/exit").expect("an end");
+    let (_, line) = ending(connected, |server| server.last_order("exit 3"));
+    let exit = line.find("/reset/exit").expect("an end");
     assert_eq!(*exit, json!({ "status": 3, "oom": false }));
 }
 
 #[test]
 fn a_process_that_closes_goes_on() {
-    let (_, told) = ending(connected, |mut server| server.order("close"));
-    assert_eq!(told.find("/reset/exit"), None);
+    let (_, line) = ending(connected, |mut server| server.order("close"));
+    assert_eq!(line.find("/reset/exit"), None);
 }
 
 /// Enough for an actor, and what it shall take.
@@ -143,8 +143,8 @@ fn a_process_that_the_oom_killer_chose_is_said_to_be() {
     let inside = |pair: &Pair| {
         Actors::served(pair, Family::V4, |netns, part| Actor::start_in(netns, &cgroup.procs(), part))
     };
-    let (side, told) = ending(inside, |server| server.last_order(&format!("hoard {}", 4 * LIMIT)));
-    let exit = told.find("/reset/exit").expect("an end");
+    let (side, line) = ending(inside, |server| server.last_order(&format!("hoard {}", 4 * LIMIT)));
+    let exit = line.find("/reset/exit").expect("an end");
     assert_eq!(*exit, json!({ "signal": "SIGKILL", "oom": true }));
     let socket = agent().socket().to_str().expect("a path of plain text");
     let (end, port) = (side.local.to_string(), side.remote.port().to_string());
@@ -235,8 +235,8 @@ fn a_closed_listener_resets_each_of_its_queue() {
         let sent = named(&events, "reset_sent");
         assert_eq!(sent.len(), 3, "{events:#?}");
         for reset in &resets {
-            let told = sent.iter().find(|event| event.is_of(reset.sender)).expect("a line for each client");
-            assert_sent(told, reset);
+            let line = sent.iter().find(|event| event.is_of(reset.sender)).expect("a line for each client");
+            assert_sent(line, reset);
         }
     });
 }

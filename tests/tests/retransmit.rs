@@ -6,23 +6,23 @@ use tests::live::{self, Silent, Watched, named, owned_by_this_process};
 use tests::scenes::retransmit::{self, Resent};
 use tests::snmp::Snmp;
 
-/// Resends of one socket as the agent told them, with the kernel's numbers.
-struct Told {
+/// Resends of one socket as the agent reported them, with the kernel's numbers.
+struct Reported {
     family: Family,
     events: Vec<Event>,
     snmp: Snmp,
     total: u64,
 }
 
-impl Told {
+impl Reported {
     /// Lets `scene` happen, closes its sockets and reads their lines.
     fn new(pair: Pair, family: Family, scene: impl FnOnce(&Pair) -> Resent) -> Result<Self, Silent> {
         let watched = Watched::new(pair);
         let resent = scene(&watched.pair);
         let (side, snmp, total) = (resent.side, resent.snmp.clone(), resent.total());
         drop(resent);
-        let told = Self { family, events: watched.of(side), snmp, total };
-        if told.all() < told.snmp.get("TcpRetransSegs") { Err(Silent) } else { Ok(told) }
+        let reported = Self { family, events: watched.of(side), snmp, total };
+        if reported.all() < reported.snmp.get("TcpRetransSegs") { Err(Silent) } else { Ok(reported) }
     }
 
     /// Segments sent again, those that failed and SYN-ACKs too.
@@ -82,10 +82,11 @@ fn assert_doubling(resends: &[&Event]) {
 #[test]
 fn timeouts_show_their_stage_and_an_rto_that_doubles() {
     live::each(|family| {
-        let told = Told::new(Pair::without_probes(), family, |pair| retransmit::timeouts(pair, family, 3))?;
-        let resends = told.resends();
+        let reported =
+            Reported::new(Pair::without_probes(), family, |pair| retransmit::timeouts(pair, family, 3))?;
+        let resends = reported.resends();
         assert_eq!(resends.len(), 4);
-        told.assert_all("timeout", "ESTABLISHED");
+        reported.assert_all("timeout", "ESTABLISHED");
         assert_doubling(&resends);
         // srtt + TCP_RTO_MIN (200 ms), rounded up to jiffies.
         let first = resends[0].number("/retransmit/rto_ms");
@@ -105,10 +106,11 @@ fn timeouts_show_their_stage_and_an_rto_that_doubles() {
 #[test]
 fn totals_count_every_resend_of_the_connection() {
     live::each(|family| {
-        let told = Told::new(Pair::without_probes(), family, |pair| retransmit::timeouts(pair, family, 2))?;
-        let totals = told.resends().into_iter().map(|event| event.number("/totals/segments/timeout"));
+        let reported =
+            Reported::new(Pair::without_probes(), family, |pair| retransmit::timeouts(pair, family, 2))?;
+        let totals = reported.resends().into_iter().map(|event| event.number("/totals/segments/timeout"));
         assert_eq!(totals.collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(told.total, 3);
+        assert_eq!(reported.total, 3);
         Ok(())
     });
 }
@@ -116,9 +118,9 @@ fn totals_count_every_resend_of_the_connection() {
 #[test]
 fn a_tail_loss_probe_is_one_line_of_its_kind() {
     live::each(|family| {
-        let told = Told::new(Pair::new(), family, |pair| retransmit::tail_loss_probe(pair, family))?;
-        told.assert_all("tail_loss_probe", "ESTABLISHED");
-        assert_eq!(told.only().number("/tcp/retransmits"), 0, "a probe is no timeout");
+        let reported = Reported::new(Pair::new(), family, |pair| retransmit::tail_loss_probe(pair, family))?;
+        reported.assert_all("tail_loss_probe", "ESTABLISHED");
+        assert_eq!(reported.only().number("/tcp/retransmits"), 0, "a probe is no timeout");
         Ok(())
     });
 }
@@ -126,9 +128,9 @@ fn a_tail_loss_probe_is_one_line_of_its_kind() {
 #[test]
 fn a_fast_retransmission_is_one_line_of_its_kind() {
     live::each(|family| {
-        let told = Told::new(Pair::new(), family, |pair| retransmit::fast(pair, family))?;
-        told.assert_all("fast", "ESTABLISHED");
-        assert!(told.only().number("/tcp/sacked") > 0, "what arrived after the lost one tells of it");
+        let reported = Reported::new(Pair::new(), family, |pair| retransmit::fast(pair, family))?;
+        reported.assert_all("fast", "ESTABLISHED");
+        assert!(reported.only().number("/tcp/sacked") > 0, "what arrived after the lost one shows it");
         Ok(())
     });
 }
@@ -136,9 +138,15 @@ fn a_fast_retransmission_is_one_line_of_its_kind() {
 #[test]
 fn after_a_timeout_the_rest_is_slow_start() {
     live::each(|family| {
-        let told = Told::new(Pair::without_probes(), family, |pair| retransmit::slow_start(pair, family))?;
-        assert_eq!((told.segments("timeout"), told.segments("slow_start")), (1, 9), "{:#?}", told.resends());
-        assert_eq!(told.total, 10);
+        let reported =
+            Reported::new(Pair::without_probes(), family, |pair| retransmit::slow_start(pair, family))?;
+        assert_eq!(
+            (reported.segments("timeout"), reported.segments("slow_start")),
+            (1, 9),
+            "{:#?}",
+            reported.resends()
+        );
+        assert_eq!(reported.total, 10);
         Ok(())
     });
 }
@@ -146,14 +154,14 @@ fn after_a_timeout_the_rest_is_slow_start() {
 #[test]
 fn a_lossy_transfer_adds_up_kind_by_kind() {
     live::each(|family| {
-        let told = Told::new(Pair::new(), family, |pair| retransmit::lossy_transfer(pair, family))?;
-        let fast = told.segments("fast") + told.segments("reorder");
-        assert_eq!(fast, told.snmp.get("TcpExtTCPFastRetrans"));
-        assert_eq!(told.segments("slow_start"), told.snmp.get("TcpExtTCPSlowStartRetrans"));
-        assert_eq!(told.segments("timeout"), told.snmp.get("TcpExtTCPTimeouts"));
-        assert!(told.segments("tail_loss_probe") <= told.snmp.get("TcpExtTCPLossProbes"));
-        assert_eq!(told.segments("unknown"), 0);
-        assert_eq!((told.all(), told.all()), (told.total, told.snmp.get("TcpRetransSegs")));
+        let reported = Reported::new(Pair::new(), family, |pair| retransmit::lossy_transfer(pair, family))?;
+        let fast = reported.segments("fast") + reported.segments("reorder");
+        assert_eq!(fast, reported.snmp.get("TcpExtTCPFastRetrans"));
+        assert_eq!(reported.segments("slow_start"), reported.snmp.get("TcpExtTCPSlowStartRetrans"));
+        assert_eq!(reported.segments("timeout"), reported.snmp.get("TcpExtTCPTimeouts"));
+        assert!(reported.segments("tail_loss_probe") <= reported.snmp.get("TcpExtTCPLossProbes"));
+        assert_eq!(reported.segments("unknown"), 0);
+        assert_eq!((reported.all(), reported.all()), (reported.total, reported.snmp.get("TcpRetransSegs")));
         Ok(())
     });
 }
@@ -161,9 +169,9 @@ fn a_lossy_transfer_adds_up_kind_by_kind() {
 #[test]
 fn a_syn_sent_again_shows_the_initial_rto() {
     live::each(|family| {
-        let told = Told::new(Pair::new(), family, |pair| retransmit::syn(pair, family))?;
-        told.assert_all("syn", "SYN_SENT");
-        let event = told.only();
+        let reported = Reported::new(Pair::new(), family, |pair| retransmit::syn(pair, family))?;
+        reported.assert_all("syn", "SYN_SENT");
+        let event = reported.only();
         assert_eq!((event.number("/retransmit/stage"), event.number("/retransmit/rto_ms")), (1, 1000));
         assert!(event.text("/retransmit/flags").contains("SYN"));
         Ok(())
@@ -171,16 +179,16 @@ fn a_syn_sent_again_shows_the_initial_rto() {
 }
 
 #[test]
-fn a_synack_sent_again_is_told_for_the_half_open_connection() {
+fn a_synack_sent_again_is_reported_for_the_half_open_connection() {
     live::each(|family| {
-        let told = Told::new(Pair::new(), family, |pair| retransmit::synack(pair, family))?;
-        let synacks = named(&told.events, "synack_retransmit");
-        assert_eq!(synacks.len(), 1, "{:#?}", told.events);
+        let reported = Reported::new(Pair::new(), family, |pair| retransmit::synack(pair, family))?;
+        let synacks = named(&reported.events, "synack_retransmit");
+        assert_eq!(synacks.len(), 1, "{:#?}", reported.events);
         assert_eq!(synacks[0].text("/retransmit/kind"), "synack");
         assert_eq!(synacks[0].number("/retransmit/stage"), 1);
         assert_eq!(synacks[0].text("/family"), family.name());
         owned_by_this_process(synacks[0]);
-        assert!(told.resends().is_empty());
+        assert!(reported.resends().is_empty());
         Ok(())
     });
 }
@@ -188,11 +196,12 @@ fn a_synack_sent_again_is_told_for_the_half_open_connection() {
 #[test]
 fn a_refused_retransmission_shows_its_error() {
     live::each(|family| {
-        let told = Told::new(Pair::without_probes(), family, |pair| retransmit::refused(pair, family, 2))?;
-        told.assert_all("timeout", "ESTABLISHED");
-        let errors = told.resends().into_iter().map(|event| event.signed("/retransmit/err"));
+        let reported =
+            Reported::new(Pair::without_probes(), family, |pair| retransmit::refused(pair, family, 2))?;
+        reported.assert_all("timeout", "ESTABLISHED");
+        let errors = reported.resends().into_iter().map(|event| event.signed("/retransmit/err"));
         assert_eq!(errors.collect::<Vec<_>>(), [-1, -1, 0], "EPERM twice, then sent");
-        let last = *told.resends().last().expect("three resends");
+        let last = *reported.resends().last().expect("three resends");
         assert_eq!((last.number("/totals/failed"), last.number("/totals/segments/timeout")), (2, 1));
         Ok(())
     });
@@ -201,9 +210,9 @@ fn a_refused_retransmission_shows_its_error() {
 #[test]
 fn a_closed_window_sends_nothing_again() {
     live::each(|family| {
-        let told =
-            Told::new(Pair::without_probes(), family, |pair| retransmit::zero_window(pair, family, 2))?;
-        assert!(told.resends().is_empty(), "{:#?}", told.resends());
+        let reported =
+            Reported::new(Pair::without_probes(), family, |pair| retransmit::zero_window(pair, family, 2))?;
+        assert!(reported.resends().is_empty(), "{:#?}", reported.resends());
         Ok(())
     });
 }
@@ -211,11 +220,11 @@ fn a_closed_window_sends_nothing_again() {
 #[test]
 fn resends_into_a_window_that_shrank_are_timeouts_of_stage_0() {
     live::each(|family| {
-        let told =
-            Told::new(Pair::without_probes(), family, |pair| retransmit::shrunk_window(pair, family, 3))?;
-        told.assert_all("timeout", "ESTABLISHED");
-        assert!(told.resends().len() >= 3);
-        for event in told.resends() {
+        let reported =
+            Reported::new(Pair::without_probes(), family, |pair| retransmit::shrunk_window(pair, family, 3))?;
+        reported.assert_all("timeout", "ESTABLISHED");
+        assert!(reported.resends().len() >= 3);
+        for event in reported.resends() {
             assert_eq!((event.number("/tcp/snd_wnd"), event.number("/tcp/retransmits")), (0, 0));
         }
         Ok(())

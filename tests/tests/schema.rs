@@ -1,4 +1,4 @@
-//! What the program writes is what docs/schema tells, in the judgement of another implementation of JSON Schema.
+//! What the program writes is what docs/schema says, in the judgement of another implementation of JSON Schema.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -82,8 +82,8 @@ fn the_lines_of_the_stored_recording_are_valid() {
     let lines = replayed();
     let word = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["event"].to_string();
     let words: BTreeSet<_> = lines.lines().map(word).collect();
-    let told = ["diagnosis", "reset_received", "reset_sent", "retransmit", "state_changed"];
-    assert_eq!(words, told.map(|word| format!("\"{word}\"")).into());
+    let expected = ["diagnosis", "reset_received", "reset_sent", "retransmit", "state_changed"];
+    assert_eq!(words, expected.map(|word| format!("\"{word}\"")).into());
     assert_valid(&lines.lines().map(|line| ("events", line)).collect::<Vec<_>>());
 }
 
@@ -120,7 +120,7 @@ fn the_answers_of_a_live_agent_are_valid() {
     let local = connection.client_side.local;
     pair.server.drop_incoming(&Loss::all());
     tcp::send(&connection.client, 100);
-    let top = wait::some("the stall to be told", || {
+    let top = wait::some("the stall to be reported", || {
         Some(agent().query("/v1/top")).filter(|top| top.contains(&format!("\"port\":{}", local.port())))
     });
     let query = |path: &str| agent().query(path);

@@ -1,4 +1,4 @@
-//! A flood is told by samples that add up to it, and hides nobody else's trouble.
+//! A flood is reported by samples that add up to it, and hides nobody else's trouble.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, TcpStream};
@@ -25,7 +25,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A `tail` of its own that is attached: it told a refused connect.
+/// A `tail` of its own that is attached: it printed a refused connect.
 fn started(marker: &Netns) -> Running {
     attached(marker, &LIMITS)
 }
@@ -44,14 +44,14 @@ fn refuse(netns: &Netns, port: u16) {
     netns.run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect_err("nobody listens"));
 }
 
-/// What lines tell of a signal in a namespace.
+/// What the lines of a signal in a namespace add up to.
 #[derive(Default)]
-struct Told {
+struct Tally {
     lines: Cell<u64>,
     events: Cell<u64>,
 }
 
-impl Told {
+impl Tally {
     fn add(&self, event: &Event) {
         let count = if event.name() == "coalesced" { event.number("/count") } else { event.stands_for() };
         self.events.set(self.events.get() + count);
@@ -60,18 +60,18 @@ impl Told {
 }
 
 /// Reads until the lines of `netns` add up to what the kernel counted.
-fn read_all(tail: &Running, netns: &Netns, resets: u64, losses: &Cell<usize>) -> [Told; 2] {
-    let told = ["reset_sent", "reset_received"].map(|signal| (signal, Told::default()));
+fn read_all(tail: &Running, netns: &Netns, resets: u64, losses: &Cell<usize>) -> [Tally; 2] {
+    let tallies = ["reset_sent", "reset_received"].map(|signal| (signal, Tally::default()));
     tail.wait_for("the last of the flood", |line| {
         let event = Event::parse(line);
         losses.set(losses.get() + usize::from(event.name() == "lost"));
         if event.netns() == Some(netns.inode()) {
             let signal = event.find("/signal").and_then(|word| word.as_str()).unwrap_or(event.name());
-            told.iter().filter(|(word, _)| *word == signal).for_each(|(_, told)| told.add(&event));
+            tallies.iter().filter(|(word, _)| *word == signal).for_each(|(_, tally)| tally.add(&event));
         }
-        told.iter().all(|(_, told)| told.events.get() >= resets)
+        tallies.iter().all(|(_, tally)| tally.events.get() >= resets)
     });
-    told.map(|(_, told)| told)
+    tallies.map(|(_, tally)| tally)
 }
 
 fn flood(netns: &Netns, port: fn(u16) -> u16) -> u64 {
@@ -85,16 +85,16 @@ fn flood(netns: &Netns, port: fn(u16) -> u16) -> u64 {
 }
 
 #[test]
-fn a_flood_is_told_by_samples_that_add_up() {
+fn a_flood_is_reported_by_samples_that_add_up() {
     let _alone = alone();
     let noisy = Netns::new();
     let marker = Netns::new();
     let tail = started(&marker);
     let resets = flood(&noisy, |_| 1);
     assert_eq!(resets, u64::from(FLOOD));
-    for told in read_all(&tail, &noisy, resets, &Cell::new(0)) {
-        assert_eq!(told.events.get(), resets, "no event is told twice");
-        assert!(told.lines.get() < resets / 10, "{} lines", told.lines.get());
+    for tally in read_all(&tail, &noisy, resets, &Cell::new(0)) {
+        assert_eq!(tally.events.get(), resets, "no event is counted twice");
+        assert!(tally.lines.get() < resets / 10, "{} lines", tally.lines.get());
     }
 }
 
@@ -106,9 +106,9 @@ fn a_flood_over_many_ports_adds_up_too() {
     let tail = started(&Netns::new());
     // Below the ports that a client may get: one that connects to its own finds itself there.
     let resets = flood(&noisy, |n| n % 20_000 + 1);
-    for told in read_all(&tail, &noisy, resets, &Cell::new(0)) {
-        assert_eq!(told.events.get(), resets);
-        assert!(told.lines.get() < resets / 4, "{} lines", told.lines.get());
+    for tally in read_all(&tail, &noisy, resets, &Cell::new(0)) {
+        assert_eq!(tally.events.get(), resets);
+        assert!(tally.lines.get() < resets / 4, "{} lines", tally.lines.get());
     }
 }
 
@@ -118,9 +118,9 @@ fn a_rare_event_is_seen_through_another_namespace_s_flood() {
     let [noisy, quiet] = [Netns::new(), Netns::new()];
     let tail = started(&Netns::new());
     let (netns, is_over) = (noisy.inode(), Arc::new(AtomicBool::new(false)));
-    let is_heard = Arc::clone(&is_over);
+    let is_seen = Arc::clone(&is_over);
     let flooding = noisy.spawn(move || {
-        while !is_heard.load(Ordering::Relaxed) {
+        while !is_seen.load(Ordering::Relaxed) {
             TcpStream::connect((Ipv4Addr::LOCALHOST, 1)).expect_err("nobody listens");
         }
     });
@@ -143,7 +143,7 @@ fn a_rare_event_is_seen_through_another_namespace_s_flood() {
 
 /// Whoever does not read loses lines, never events: the next line stands for them too.
 #[test]
-fn what_the_ring_loses_is_told_and_counted_with_the_next() {
+fn what_the_ring_loses_is_reported_and_counted_with_the_next() {
     let _alone = alone();
     let noisy = Netns::new();
     let tail = attached(&Netns::new(), &["--storm-rate", "0", "--ring-size", "64K"]);
@@ -153,9 +153,9 @@ fn what_the_ring_loses_is_told_and_counted_with_the_next() {
     tail.signal(Signal::SIGCONT);
     let resets = meter.get("TcpOutRsts");
     let losses = Cell::new(0);
-    let told = read_all(&tail, &noisy, resets, &losses);
-    assert!(told.iter().all(|told| told.events.get() == resets && told.lines.get() < resets));
+    let tallies = read_all(&tail, &noisy, resets, &losses);
+    assert!(tallies.iter().all(|tally| tally.events.get() == resets && tally.lines.get() < resets));
     if losses.get() == 0 {
-        tail.wait_for("a line that tells of the loss", |line| Event::parse(line).name() == "lost");
+        tail.wait_for("a line about the loss", |line| Event::parse(line).name() == "lost");
     }
 }

@@ -25,7 +25,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The agent, two hosts, and a cgroup of their own, by which its metrics tell theirs from the machine's.
+/// The agent, two hosts, and a cgroup of their own, by which its metrics separate theirs from the machine's.
 struct Scene {
     agent: Agent,
     /// Its resident memory before, KiB.
@@ -74,12 +74,12 @@ impl Scene {
     fn wait_for_all(&self) -> u64 {
         let start = Instant::now();
         wait::until("a cause for each", || self.deaths(None) >= CONNECTIONS);
-        eprintln!("all told {:?} later", start.elapsed());
+        eprintln!("all reported {:?} later", start.elapsed());
         let metrics = self.agent.metrics();
         let of = |name, labels: &[_]| metrics.sum(name, labels).unwrap_or(0.0);
         let lost = of("tcpwhy_records_lost_total", &[("stage", "ring")]);
         let coalesced = of("tcpwhy_records_coalesced_total", &[]);
-        eprintln!("{lost} records lost, {coalesced} told together, of the whole machine");
+        eprintln!("{lost} records lost, {coalesced} coalesced, of the whole machine");
         (lost + coalesced) as u64
     }
 
@@ -127,7 +127,7 @@ fn each_of_ten_thousand_deaths_has_a_cause() {
 
 /// The clients are reset: two ends each, which are one death. An end that has no line of its own finds no other end,
 /// so each has one: no limit, and a ring that holds them all, however late the agent reads. Where the client's reset
-/// is told first, it may be counted as the client's.
+/// is reported first, it may be counted as the client's.
 #[test]
 fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
     let _alone = alone();
@@ -138,18 +138,18 @@ fn ten_thousand_deaths_of_which_both_ends_tell_are_counted_once() {
     let lineless = scene.wait_for_all();
     eprintln!("why --last: {asked:?} then, {:?} now", scene.why());
     assert_eq!(lineless, 0, "an end without a line");
-    let told = scene.deaths(Some("closed_with_unread_data"));
-    assert!(told > CONNECTIONS / 10 * 9, "{told}");
-    assert_eq!(told + scene.deaths(Some("peer_reset")), CONNECTIONS);
+    let closed = scene.deaths(Some("closed_with_unread_data"));
+    assert!(closed > CONNECTIONS / 10 * 9, "{closed}");
+    assert_eq!(closed + scene.deaths(Some("peer_reset")), CONNECTIONS);
     assert_eq!(scene.deaths(None), CONNECTIONS);
 }
 
-/// A ring that holds a hundred records, and limits that hardly tell any: the others share the cause of the sample.
+/// A ring that holds a hundred records, and limits that hardly send any: the others share the cause of the sample.
 #[test]
-fn deaths_that_are_told_together_are_counted_one_by_one() {
+fn deaths_that_are_coalesced_are_counted_one_by_one() {
     let _alone = alone();
     let limits = ["--ring-size", "64K", "--storm-rate", "50", "--storm-burst", "50"];
-    let test = "deaths_that_are_told_together_are_counted_one_by_one";
+    let test = "deaths_that_are_coalesced_are_counted_one_by_one";
     let Some(scene) = Scene::new(test, &limits) else { return };
     scene.pair.client.drop_incoming(&Loss::resets());
     let _clients = scene.play();

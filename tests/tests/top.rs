@@ -24,8 +24,8 @@ fn a_stalled_connection_shows_its_deadline_and_its_story() {
         pair.server.drop_incoming(&Loss::all());
         tcp::send(&connection.client, 100);
         top(&terminal, &format!("--filter {local}"));
-        let screen =
-            terminal.told(|screen| screen.contains(&format!("{local} >")) && screen.contains("#3"))?;
+        let screen = terminal
+            .try_wait_for(|screen| screen.contains(&format!("{local} >")) && screen.contains("#3"))?;
         assert!(screen.contains("by tcp_retries2"), "no rule in\n{screen}");
         assert!(screen.lines().all(|line| line.chars().count() <= 80), "{screen}");
         terminal.key("Enter");
@@ -77,9 +77,9 @@ fn without_a_terminal_or_an_agent_it_says_so() {
         let output = Command::new(program()).args(args).output().expect("run tcpwhy");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, told) = run(&["top"]);
+    let (code, printed) = run(&["top"]);
     assert_eq!(code, Some(1));
-    assert!(told.starts_with("tcpwhy: the standard output is no terminal"), "{told}");
+    assert!(printed.starts_with("tcpwhy: the standard output is no terminal"), "{printed}");
     let name = "without_a_terminal_or_an_agent_it_says_so";
     let terminal = Terminal::start(name, 120, 10);
     terminal.type_line(&format!("{} top --socket /run/no/such.sock", program().display()));

@@ -28,7 +28,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program and returns what it prints; its complaints are heard of only in the error.
+/// Runs a program and returns what it prints; its complaints appear only in the error.
 pub fn capture(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("start `{}`", shown(command)))?;
     if !output.status.success() {

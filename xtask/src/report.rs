@@ -1,4 +1,4 @@
-//! What a task tells its user while it works, on stderr; colour on a terminal only.
+//! What a task prints for its user while it works, on stderr; colour on a terminal only.
 
 use std::fmt::Display;
 

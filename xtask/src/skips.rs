@@ -1,7 +1,7 @@
 //! Tests that could not run, and say why.
 //!
-//! libtest knows no skip at run time: such a test appends a line to a file and returns, and is told
-//! apart from one that passed by that line alone.
+//! libtest knows no skip at run time: such a test appends a line to a file and returns; only that
+//! line distinguishes it from one that passed.
 
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Skips {
 }
 
 impl Skip {
-    /// A line of another form is a skip too: better one too many than one that nobody hears of.
+    /// A line of another form is a skip too: better one too many than one that nobody sees.
     pub fn parse(line: &str) -> Self {
         let line = line.trim().trim_start_matches("skipped: ");
         let (test, reason) = line.split_once(": ").unwrap_or((line, "no reason given"));

@@ -1,8 +1,8 @@
 //! Life of a socket: `inet_sk_set_state` and `tcp_v4_destroy_sock`.
 //!
 //! These two run for every connection of a healthy host, so they write no record unless the connection
-//! had trouble: they learn owners and forget the dead. A trouble is told once: a socket that a reset
-//! closed says no more, and a destroyed one only where sockets have no cookie to be told apart by.
+//! had trouble: they learn owners and forget the dead. A trouble is recorded once: a socket that a reset
+//! closed says no more, and a destroyed one only where sockets have no cookie to be distinguished by.
 
 use agent_common::record::StateChanged;
 use agent_common::{owner, signal};
@@ -51,20 +51,20 @@ pub fn state_changed(ctx: BtfTracePointContext) -> i32 {
         _ => (),
     }
     let tp = snapshot::tcp_sock(sk);
-    if !tp.is_null() && is_worth_telling(tp, old, new) {
-        tell(Full { sk, tp }, old, new);
+    if !tp.is_null() && is_worth_recording(tp, old, new) {
+        record(Full { sk, tp }, old, new);
     }
     0
 }
 
 /// Listeners, failed connects, errors, and whatever happens to a connection that had trouble before.
 #[inline(always)]
-fn is_worth_telling(tp: *const u8, old: i32, new: i32) -> bool {
+fn is_worth_recording(tp: *const u8, old: i32, new: i32) -> bool {
     if old == TCP_LISTEN || new == TCP_LISTEN {
         // A child is born in LISTEN->SYN_RECV with its listener's identity: no news.
         return new == TCP_LISTEN || new == TCP_CLOSE;
     }
-    if new == TCP_CLOSE && is_told_by_reset(tp) {
+    if new == TCP_CLOSE && is_recorded_by_reset(tp) {
         return false;
     }
     (old == TCP_SYN_SENT && new == TCP_CLOSE) || field!(tp, sk_err, i32) != 0 || had_trouble(tp)
@@ -73,7 +73,7 @@ fn is_worth_telling(tp: *const u8, old: i32, new: i32) -> bool {
 /// `tcp_reset` sets one of these and closes the socket right after `reset_received`, from whose state
 /// the errno follows.
 #[inline(always)]
-fn is_told_by_reset(tp: *const u8) -> bool {
+fn is_recorded_by_reset(tp: *const u8) -> bool {
     matches!(field!(tp, sk_err, i32), EPIPE | ECONNRESET | ECONNREFUSED)
         && socket::find(tp).is_some_and(|socket| socket.totals.resets_received != 0)
 }
@@ -86,7 +86,7 @@ fn had_trouble(tp: *const u8) -> bool {
 }
 
 #[inline(always)]
-fn tell(full: Full, old: i32, new: i32) {
+fn record(full: Full, old: i32, new: i32) {
     let Full { sk, tp: _ } = full;
     let counted = hooks::count_socket(sk, signal::STATE_CHANGED, new as u16, &hooks::ONE);
     let Some(mut entry) = hooks::tcp_record(full, counted, socket::find(sk)) else { return };
@@ -102,7 +102,7 @@ fn tell(full: Full, old: i32, new: i32) {
 }
 
 /// `tcp_v4_destroy_sock`, once for every full TCP socket, listeners too. Its address is free after this.
-/// Told only before 5.12: later a new cookie tells that another socket lives there.
+/// Recorded only before 5.12: later a new cookie shows that another socket lives there.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 pub fn sock_destroyed(ctx: BtfTracePointContext) -> i32 {
     let sk: *const u8 = ctx.arg(0);

@@ -43,7 +43,7 @@ pub fn count_segment(netns: u32, signal: u16, detail: u16) -> Counted {
     Counted { key, row: count::add(&key, &ONE) }
 }
 
-/// A record of a full TCP socket, complete but for its detail; `None` if it may not be told now, or does not
+/// A record of a full TCP socket, complete but for its detail; `None` if it may not be sent now, or does not
 /// fit the ring.
 #[inline(always)]
 pub fn tcp_record(

@@ -310,7 +310,7 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A connect() that is refused has nothing to tell but whose it was, and comes in storms.
+/// Refused connects come in storms, and there is nothing to record of one but whose it was.
 #[inline(always)]
 fn refused(full: Full, permit: Permit, socket: Option<&'static mut Socket>) {
     let port = snapshot::local_port(full.tp);

@@ -83,8 +83,8 @@ pub fn advise(gathered: &Gathered, only: Option<u32>) -> AdviceReport {
 impl<'a> NetnsView<'a> {
     /// A setting with one value. Settings that decide on deaths are also known from the namespace's sockets.
     pub fn value(&self, name: &str) -> Option<u64> {
-        let told = self.settings.and_then(|settings| settings.value(name));
-        told.or_else(|| {
+        let set = self.settings.and_then(|settings| settings.value(name));
+        set.or_else(|| {
             let retries = self.outcome?.retries?;
             match name {
                 "net.ipv4.tcp_retries2" => Some(retries.retries2.into()),

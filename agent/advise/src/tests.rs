@@ -69,7 +69,7 @@ fn outcome(recoveries: Vec<Recovery>, losses: impl IntoIterator<Item = Loss>) ->
     Outcome { netns: NETNS, retries: None, recoveries, losses, deaths }
 }
 
-fn told<'a>(report: &'a AdviceReport, setting: &str) -> &'a Advice {
+fn advice_on<'a>(report: &'a AdviceReport, setting: &str) -> &'a Advice {
     let found = report.advice.iter().find(|advice| advice.setting == setting);
     found.unwrap_or_else(|| panic!("no {setting} in {report:#?}"))
 }
@@ -92,7 +92,7 @@ fn three_dead_connections_would_have_ended_14_minutes_sooner() {
     let dead = || loss(Cause::RetransmissionTimeout, Waiting::Data, 924_600);
     let outcome = outcome(recoveries(&[(1, 300), (3, 100), (6, 12)]), [dead(), dead(), dead()]);
     let report = advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None);
-    let advice = told(&report, "net.ipv4.tcp_retries2");
+    let advice = advice_on(&report, "net.ipv4.tcp_retries2");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("15"), "8"));
     assert_eq!(advice.observation, "3 connections died of it, after 15 minutes without an answer");
     assert_eq!(
@@ -101,7 +101,7 @@ fn three_dead_connections_would_have_ended_14_minutes_sooner() {
          minutes sooner each and killed none that recovered"
     );
     assert_eq!(advice.command, "sysctl -w net.ipv4.tcp_retries2=8");
-    let advice = told(&report, "TCP_USER_TIMEOUT of app");
+    let advice = advice_on(&report, "TCP_USER_TIMEOUT of app");
     // Stage 6 recovers before the seventh timeout at 25.9 s: twice that, in tens of seconds.
     assert_eq!(advice.proposed, "60000 ms");
     assert!(advice.effect.contains("14 minutes sooner"), "{advice:#?}");
@@ -114,7 +114,7 @@ fn a_limit_that_would_have_killed_is_not_proposed() {
         let outcome = outcome(recoveries(&[(1, 5), (stage, 1)]), [dead()]);
         advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None)
     };
-    assert_eq!(told(&with(10), "net.ipv4.tcp_retries2").proposed, "10");
+    assert_eq!(advice_on(&with(10), "net.ipv4.tcp_retries2").proposed, "10");
     assert!(with(15).advice.is_empty(), "the last possible retransmission was needed");
 }
 
@@ -135,7 +135,7 @@ fn a_lowered_limit_is_raised_to_what_the_rfc_asks_in_the_namespace_that_has_it()
     let entrances = BTreeMap::from([(NETNS, String::new()), (99, "nsenter -t 7 -n ".to_owned())]);
     let gathered = Gathered { outcomes: vec![outcome], entrances, ..untouched() };
     let report = advise(&gathered, None);
-    let advice = told(&report, "net.ipv4.tcp_retries2");
+    let advice = advice_on(&report, "net.ipv4.tcp_retries2");
     assert_eq!((advice.netns, advice.now.as_deref(), &*advice.proposed), (Some(99), Some("3"), "8"));
     assert_eq!(
         advice.effect,
@@ -151,7 +151,7 @@ fn connects_in_vain_end_sooner() {
     let dead = || loss(Cause::ConnectTimeout, Waiting::Syn, 131_000);
     let outcome = outcome(Vec::new(), [dead(), dead(), dead()]);
     let report = advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None);
-    let advice = told(&report, "net.ipv4.tcp_syn_retries");
+    let advice = advice_on(&report, "net.ipv4.tcp_syn_retries");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("6"), "3"));
     assert!(advice.observation.starts_with("3 connects waited 2 minutes in vain"), "{advice:#?}");
 }
@@ -164,15 +164,15 @@ fn what_the_hosts_counters_say_is_advice_without_an_agent() {
     memory.log = Some(LogLines { out_of_memory: 1, too_many_orphans: 3 });
     memory.pages = 160_000;
     let report = advise(&gathered, None);
-    assert_eq!(told(&report, "net.ipv4.tcp_mem").proposed, "150000 225000 300000");
-    assert!(told(&report, "net.ipv4.tcp_mem").observation.contains("(80 %)"));
-    assert_eq!(told(&report, "net.ipv4.tcp_max_orphans").proposed, "131072");
-    assert!(told(&report, "net.ipv4.tcp_max_orphans").risk.contains("4.0 GiB"));
-    assert_eq!(told(&report, "net.ipv4.tcp_max_syn_backlog").proposed, "4096");
+    assert_eq!(advice_on(&report, "net.ipv4.tcp_mem").proposed, "150000 225000 300000");
+    assert!(advice_on(&report, "net.ipv4.tcp_mem").observation.contains("(80 %)"));
+    assert_eq!(advice_on(&report, "net.ipv4.tcp_max_orphans").proposed, "131072");
+    assert!(advice_on(&report, "net.ipv4.tcp_max_orphans").risk.contains("4.0 GiB"));
+    assert_eq!(advice_on(&report, "net.ipv4.tcp_max_syn_backlog").proposed, "4096");
     // 7 s in place of 63 s.
-    assert!(told(&report, "net.ipv4.tcp_synack_retries").effect.contains("room for 9 times as many"));
+    assert!(advice_on(&report, "net.ipv4.tcp_synack_retries").effect.contains("room for 9 times as many"));
     // TCP is short of memory: less for each socket, not more.
-    assert_eq!(told(&report, "net.ipv4.tcp_rmem").proposed, "4096 131072 3145728");
+    assert_eq!(advice_on(&report, "net.ipv4.tcp_rmem").proposed, "4096 131072 3145728");
 }
 
 #[test]
@@ -181,8 +181,8 @@ fn segments_thrown_away_with_memory_to_spare_ask_for_larger_buffers() {
     gathered.memory.as_mut().unwrap().counters = [("TCPRcvQDrop".into(), 7)].into();
     gathered.capped = [2, 0];
     let report = advise(&gathered, None);
-    assert_eq!(told(&report, "net.ipv4.tcp_rmem").proposed, "4096 131072 12582912");
-    assert_eq!(told(&report, "net.core.rmem_max").proposed, "851968");
+    assert_eq!(advice_on(&report, "net.ipv4.tcp_rmem").proposed, "4096 131072 12582912");
+    assert_eq!(advice_on(&report, "net.core.rmem_max").proposed, "851968");
     assert_eq!(report.advice.len(), 2);
 }
 
@@ -193,7 +193,7 @@ fn connects_that_hardly_try_try_more() {
     gathered.settings[0].values.insert("net.ipv4.tcp_syn_retries".into(), vec![1]);
     gathered.settings[0].values.insert("net.ipv4.tcp_syn_linear_timeouts".into(), vec![0]);
     let report = advise(&gathered, None);
-    let advice = told(&report, "net.ipv4.tcp_syn_retries");
+    let advice = advice_on(&report, "net.ipv4.tcp_syn_retries");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("1"), "3"));
     assert_eq!(advice.observation, "1 connect waited 3.0 s in vain");
     // 1 + 2 + 4 + 8 s.
@@ -209,7 +209,7 @@ fn closed_sockets_that_crowd_out_others_are_given_up_sooner() {
     assert!(advise(&gathered, None).advice.is_empty(), "there is room for more of them");
     gathered.memory.as_mut().unwrap().orphans = 32_768;
     let report = advise(&gathered, None);
-    let advice = told(&report, "net.ipv4.tcp_orphan_retries");
+    let advice = advice_on(&report, "net.ipv4.tcp_orphan_retries");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("0"), "3"));
     assert!(advice.observation.starts_with("2 closed sockets held memory for 104 s"), "{advice:#?}");
     // From 204 ms: 0.2, 0.6, 1.4, 3.1 and 6.3 s, the first past T(3) = 3.0 s after the first of them.
@@ -245,7 +245,7 @@ fn a_queue_that_overflowed_is_lengthened_where_it_is_set() {
     let mut gathered = Gathered { families: vec![server(128, 3)], ..untouched() };
     gathered.memory.as_mut().unwrap().counters = [("ListenOverflows".into(), 12)].into();
     let report = advise(&gathered, None);
-    let advice = told(&report, "backlog of httpd");
+    let advice = advice_on(&report, "backlog of httpd");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("128 (somaxconn 4096)"), "1024"));
     assert_eq!(
         advice.observation,
@@ -255,7 +255,7 @@ fn a_queue_that_overflowed_is_lengthened_where_it_is_set() {
     assert_eq!(advice.command, "in httpd: listen(fd, 1024)");
     gathered.families = vec![server(4096, 4097)];
     let report = advise(&gathered, None);
-    let advice = told(&report, "net.core.somaxconn");
+    let advice = advice_on(&report, "net.core.somaxconn");
     assert!(advice.observation.ends_with("full now: it accepts too slowly, which no queue cures"));
     assert_eq!(
         advice.command,
@@ -266,7 +266,7 @@ fn a_queue_that_overflowed_is_lengthened_where_it_is_set() {
 #[test]
 fn programs_that_asked_for_more_than_they_may_have_get_more() {
     let report = advise(&Gathered { capped: [0, 3], ..untouched() }, None);
-    let advice = told(&report, "net.core.wmem_max");
+    let advice = advice_on(&report, "net.core.wmem_max");
     assert_eq!((advice.now.as_deref(), &*advice.proposed), (Some("212992"), "851968"));
     assert!(advice.observation.starts_with("3 connections in trouble whose SO_SNDBUF is exactly"));
     assert!(advice.effect.starts_with("SO_SNDBUF up to 832.0 KiB is granted"), "{advice:#?}");
@@ -278,7 +278,7 @@ fn a_keepalive_that_finds_the_dead_after_hours_is_shortened() {
     let mut outcome = outcome(Vec::new(), []);
     outcome.deaths.insert(Cause::KeepaliveTimeout, 4);
     let report = advise(&Gathered { outcomes: vec![outcome], ..untouched() }, None);
-    let advice = told(&report, "net.ipv4.tcp_keepalive_time");
+    let advice = advice_on(&report, "net.ipv4.tcp_keepalive_time");
     // 7200 s and nine times 75 s against 600 s and five times 60 s.
     assert!(advice.observation.contains("2.2 hours"), "{advice:#?}");
     assert!(advice.effect.contains("15 minutes"), "{advice:#?}");

@@ -100,7 +100,7 @@ impl Connection {
         self.died.map(NonZero::get)
     }
 
-    /// Keeps when it died, the first time that it is told.
+    /// Keeps when it died, the first time that it is reported.
     pub(super) fn die(&mut self, time: u64) {
         self.died = self.died.or(NonZero::new(time.max(1)));
     }
@@ -155,8 +155,8 @@ impl Connection {
     }
 
     fn learn_owner(&mut self, event: &KernelEvent) {
-        let told = event.owner.as_ref().filter(|_| !event.endpoint.request);
-        for new in told.into_iter().chain(&owner::believed(event)) {
+        let recorded = event.owner.as_ref().filter(|_| !event.endpoint.request);
+        for new in recorded.into_iter().chain(&owner::believed(event)) {
             owner::learn(&mut self.owner, new);
         }
         if let Some(ender) = owner::ender(event).filter(|&ender| self.ended_by.as_deref() != Some(ender)) {
@@ -172,7 +172,7 @@ impl Connection {
         }
     }
 
-    /// Learns what both hosts know it by, from the first event that tells it.
+    /// Learns what both hosts know it by, from the first event that has it.
     pub(super) fn name(&mut self, event: &KernelEvent) {
         let connected = self.owner.as_ref().is_some_and(|owner| owner.source == OwnerSource::Connect);
         let began = if connected { Some(Began::Connected) } else { self.accepted.then_some(Began::Accepted) };
@@ -259,7 +259,7 @@ impl Connection {
 }
 
 /// Totals only grow. The rest is the newest; but a burial may show a socket that `tcp_disconnect` has emptied,
-/// so it counts only if it tells something new.
+/// so it counts only if it has something new.
 fn newest(known: &Tcp, new: &Tcp, burial: bool) -> Tcp {
     let rest = if !burial || went_on(known, new) { new } else { known };
     Tcp { totals: newest_totals(&known.totals, &new.totals), ..*rest }

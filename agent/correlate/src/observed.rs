@@ -67,7 +67,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What its signal tells in a line.
+    /// What its signal adds to a line.
     pub fn known(&self) -> Known<'_> {
         Known {
             event: &self.event,

@@ -16,7 +16,7 @@ use crate::forecast::Forecast;
 pub struct Listing {
     /// Version of the schema.
     pub v: u32,
-    /// Age of what is told, ms; absent if no walk over open files was made.
+    /// Age of the figures, ms; absent if no walk over open files was made.
     pub age_ms: Option<u64>,
     /// Who.
     pub families: Vec<FamilyRow>,

@@ -1,4 +1,4 @@
-//! Stories in records of the ABI, for unit tests.
+//! What happens to connections, in records of the ABI, for unit tests.
 
 use std::sync::Arc;
 
@@ -120,16 +120,16 @@ impl Bench {
     }
 
     /// The diagnoses since the last call.
-    pub fn told(&mut self) -> Vec<Diagnosis> {
+    pub fn diagnoses(&mut self) -> Vec<Diagnosis> {
         self.0.settle(u64::MAX, &mut self.1);
         std::mem::take(&mut self.1.0)
     }
 
     /// The only diagnosis.
     pub fn only(&mut self) -> Diagnosis {
-        let mut told = self.told();
-        assert_eq!(told.len(), 1, "{told:#?}");
-        told.remove(0)
+        let mut diagnoses = self.diagnoses();
+        assert_eq!(diagnoses.len(), 1, "{diagnoses:#?}");
+        diagnoses.remove(0)
     }
 
     /// Deaths counted.

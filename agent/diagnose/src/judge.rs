@@ -54,23 +54,25 @@ impl Judge {
         let observed = Arc::new(observed);
         to.observed(&observed, connection);
         for diagnosis in self.tracker.follow(&mut self.correlator, &observed) {
-            self.tell(diagnosis, Some(&observed), to);
+            self.report(diagnosis, Some(&observed), to);
         }
     }
 
     fn holder(&mut self, time: u64, to: &mut impl Verdicts) {
         let Some(id) = self.correlator.last_holder() else { return };
         if let Some(diagnosis) = self.tracker.follow_holder(&self.correlator, id, time) {
-            self.tell(diagnosis, None, to);
+            self.report(diagnosis, None, to);
         }
     }
 
     fn fact(&mut self, fact: Fact, to: &mut impl Verdicts) {
-        match &fact {
-            Fact::Settle { time } => self.settle(*time, to),
-            Fact::WalkDone { .. } => self.tracker.prune(&self.correlator),
-            other => self.tracker.follow_fact(other),
+        if let Fact::Settle { time } = fact {
+            self.settle(time, to);
         }
+        if matches!(fact, Fact::WalkDone { .. }) {
+            self.tracker.prune(&self.correlator);
+        }
+        self.tracker.follow_fact(&fact);
         let ends = matches!(fact, Fact::CgroupGone { .. });
         self.correlator.apply(Event::Fact(fact));
         if ends {
@@ -81,11 +83,11 @@ impl Judge {
     /// Judges the deaths that waited for further events, until `now` of `CLOCK_MONOTONIC`.
     pub fn settle(&mut self, now: u64, to: &mut impl Verdicts) {
         for (diagnosis, stray) in self.tracker.settle(&mut self.correlator, now) {
-            self.tell(diagnosis, stray.as_deref(), to);
+            self.report(diagnosis, stray.as_deref(), to);
         }
     }
 
-    fn tell(&self, diagnosis: Diagnosis, observed: Option<&Observed>, to: &mut impl Verdicts) {
+    fn report(&self, diagnosis: Diagnosis, observed: Option<&Observed>, to: &mut impl Verdicts) {
         let connection = diagnosis.connection.and_then(|id| self.correlator.connection_by_id(id));
         if let Some(diagnosed) = Diagnosed::new(&self.correlator, diagnosis, observed) {
             to.diagnosed(diagnosed, connection);

@@ -91,7 +91,7 @@ pub fn diagnose(story: &Story) -> Option<Diagnosis> {
     Some(about(story, causes::find(story)?))
 }
 
-/// What troubled a connection while it lived, if it ended in order. `story` is told as of one that lives.
+/// What troubled a connection while it lived, if it ended in order. `story` is as of one that lives.
 pub fn diagnose_past(story: &Story) -> Option<Diagnosis> {
     Some(about(story, causes::past(story)?))
 }

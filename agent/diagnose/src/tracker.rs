@@ -101,12 +101,12 @@ impl Tracker {
 
     /// Judges what waited until `now`, ns of `CLOCK_MONOTONIC`.
     pub fn settle(&mut self, correlator: &mut Correlator, now: u64) -> Vec<Verdict> {
-        let mut told = Vec::new();
+        let mut verdicts = Vec::new();
         while self.pending.front().is_some_and(|first| first.due <= now || self.pending.len() > MAX_PENDING) {
             let Some(pending) = self.pending.pop_front() else { break };
-            told.extend(self.judge(correlator, pending));
+            verdicts.extend(self.judge(correlator, pending));
         }
-        told
+        verdicts
     }
 
     fn judge(&mut self, correlator: &mut Correlator, pending: Pending) -> Option<Verdict> {
@@ -130,13 +130,11 @@ impl Tracker {
             self.count(group, None);
             return self.follow_living(correlator, id, observed).into_iter().collect();
         }
-        match observed.event.detail {
-            Detail::ResetReceived(_) => {
-                self.hold(Subject::Connection(id, group), observed.event.time);
-                Vec::new()
-            }
-            _ => self.death(correlator, id, group).into_iter().collect(),
+        if matches!(observed.event.detail, Detail::ResetReceived(_)) {
+            self.hold(Subject::Connection(id, group), observed.event.time);
+            return Vec::new();
         }
+        self.death(correlator, id, group).into_iter().collect()
     }
 
     fn hold(&mut self, of: Subject, time: u64) {
@@ -152,7 +150,12 @@ impl Tracker {
             Detail::SynackRetransmit(_) | Detail::PacketDropped(_) => {
                 self.stray(correlator, observed).into_iter().collect()
             }
-            _ => Vec::new(),
+            Detail::Retransmit(_)
+            | Detail::ResetReceived(_)
+            | Detail::BufLimitExceeded(_)
+            | Detail::RcvqueueFull(_)
+            | Detail::StateChanged(_)
+            | Detail::SockDestroyed(_) => Vec::new(),
         }
     }
 
@@ -160,10 +163,10 @@ impl Tracker {
     /// A death that the client's own events report is not counted again.
     fn stray(&mut self, correlator: &Correlator, observed: &Observed) -> Option<Diagnosis> {
         let story = Story::of_stray(correlator, observed);
-        let told_of_client = story.peer.is_some_and(|peer| peer.error != 0);
+        let client_reports = story.peer.is_some_and(|peer| peer.error != 0);
         let refused = |diagnosis: &Diagnosis| diagnosis.cause == Cause::ConnectionRefused;
-        let diagnosis = diagnose(&story).filter(|diagnosis| !(told_of_client && refused(diagnosis)));
-        let died = diagnosis.as_ref().filter(|known| known.phase == Phase::Died && !told_of_client);
+        let diagnosis = diagnose(&story).filter(|diagnosis| !(client_reports && refused(diagnosis)));
+        let died = diagnosis.as_ref().filter(|known| known.phase == Phase::Died && !client_reports);
         let Endpoint { cgroup, netns, .. } = observed.event.endpoint;
         let fate = died.map(|known| Fate { cause: known.cause, cgroup: cgroup.unwrap_or(0), netns });
         let group = Group::of(&observed.event);
@@ -176,11 +179,11 @@ impl Tracker {
 
     fn death(&mut self, correlator: &mut Correlator, id: ConnectionId, group: Group) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
-        let (died, told) = (connection.died()?, connection.verdict.is_some());
+        let (died, is_judged) = (connection.died()?, connection.verdict.is_some());
         let stall = self.end(connection, died);
         let mut story = Story::of(correlator, connection, Phase::Died);
         story.known_cause = story.known_cause.or(stall.and_then(|stall| stall.cause));
-        let diagnosis = diagnose(&story).filter(|_| !told);
+        let diagnosis = diagnose(&story).filter(|_| !is_judged);
         let Identity { cgroup, netns, .. } = connection.identity;
         let counted = diagnosis.as_ref().filter(|_| !is_twin(correlator, connection));
         let fate =

@@ -15,7 +15,7 @@ macro_rules! event_words {
         events { $($(#[$doc:meta])* $NUMBER:ident $word:ident $Variant:ident { $($column:tt)* })* }
         $($others:tt)*
     ) => {
-        /// Word of a signal that a line can tell.
+        /// Word of a signal that a line can have.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case")]
         pub enum EventWord { $($(#[$doc])* $Variant,)* }

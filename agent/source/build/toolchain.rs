@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_told() {
+    fn every_refusal_is_reported() {
         let candidates = [absent("pinned"), toolchain("nightly", 22), nightly(23), debian()];
         assert_eq!(
             choose(&candidates, &toolchain("stable", 21)).unwrap_err(),

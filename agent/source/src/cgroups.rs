@@ -1,7 +1,7 @@
 //! The directories of the cgroup v2 tree: the inode of each is the id that sockets carry.
 //!
-//! inotify tells of new directories as they are made, before anything runs in them, so a container's first
-//! socket finds its cgroup known; reading needs no privilege and no look into `/proc`.
+//! inotify reports new directories as they are made, before anything runs in them, so a container's first
+//! socket finds its cgroup known; reading needs no privilege and nothing from `/proc`.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -47,7 +47,7 @@ pub fn root() -> Option<PathBuf> {
 }
 
 impl Cgroups {
-    /// Watches the tree and tells what is in it, which may take a while.
+    /// Watches the tree and appends what is in it, which may take a while.
     pub fn open(root: &Path, facts: &mut Vec<Fact>) -> io::Result<Self> {
         // SAFETY: the value owns its descriptor, which stays the same and open for as long as it lives.
         let inotify = unsafe { AsyncFd::register(Inotify::init()?) }.map_err(io::Error::from)?;
@@ -58,19 +58,19 @@ impl Cgroups {
         Ok(cgroups)
     }
 
-    /// Tells what changes, until nobody listens.
-    pub async fn run(mut self, tell: mpsc::Sender<Fact>, up: Arc<NamesUp>) {
+    /// Sends what changes, until nobody listens.
+    pub async fn run(mut self, to: mpsc::Sender<Fact>, up: Arc<NamesUp>) {
         loop {
             let changed = self.changed().await;
             // The tree may be large, and its locks be held by whoever makes containers.
-            let (cgroups, told) = blocking::run(move || {
+            let (cgroups, facts) = blocking::run(move || {
                 let mut facts = Vec::new();
-                let told = changed.and_then(|()| self.tell(&mut facts));
-                (self, told.map(|()| facts))
+                let result = changed.and_then(|()| self.changes(&mut facts));
+                (self, result.map(|()| facts))
             })
             .await;
             self = cgroups;
-            let facts = match told {
+            let facts = match facts {
                 Ok(facts) => facts,
                 Err(error) => {
                     log::warn!("no names of new pods and units: follow {}: {error}", self.root.display());
@@ -78,14 +78,14 @@ impl Cgroups {
                 }
             };
             for fact in facts {
-                if tell.send(fact).await.is_err() {
+                if to.send(fact).await.is_err() {
                     return;
                 }
             }
         }
     }
 
-    /// Waits until there is something to tell.
+    /// Waits until something may have changed.
     async fn changed(&mut self) -> io::Result<()> {
         let due = self.gone.front().map(|(due, _)| *due);
         let grace = async {
@@ -101,8 +101,8 @@ impl Cgroups {
         Ok(())
     }
 
-    /// What has changed by now.
-    fn tell(&mut self, facts: &mut Vec<Fact>) -> io::Result<()> {
+    /// Appends what has changed by now.
+    fn changes(&mut self, facts: &mut Vec<Fact>) -> io::Result<()> {
         self.read(facts)?;
         self.bury(facts)
     }
@@ -158,7 +158,7 @@ impl Cgroups {
         }
     }
 
-    /// A directory made between the watch and the look is found twice, and told once.
+    /// A directory made between the watch and the scan is found twice, and reported once.
     fn scan(&mut self, path: &str, facts: &mut Vec<Fact>) {
         let folder = self.root.join(path.trim_start_matches('/'));
         self.watch(path, &folder);
@@ -223,16 +223,15 @@ mod tests {
         root
     }
 
-    /// Waits for a change, and tells it.
+    /// Waits for a change, and appends it.
     async fn next(cgroups: &mut Cgroups, facts: &mut Vec<Fact>) {
         timeout(Duration::from_secs(30), cgroups.changed()).await.unwrap().unwrap();
-        cgroups.tell(facts).unwrap();
+        cgroups.changes(facts).unwrap();
     }
 
-    fn told(facts: &[Fact]) -> Vec<String> {
-        let path = |fact: &Fact| match fact {
-            Fact::Cgroup { path, .. } => path.to_string(),
-            other => format!("{other:?}"),
+    fn paths(facts: &[Fact]) -> Vec<String> {
+        let path = |fact: &Fact| {
+            if let Fact::Cgroup { path, .. } = fact { path.to_string() } else { format!("{fact:?}") }
         };
         let mut paths: Vec<_> = facts.iter().map(path).collect();
         paths.sort();
@@ -240,17 +239,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_there_and_what_comes_is_told_with_its_inode() {
+    async fn what_is_there_and_what_comes_is_reported_with_its_inode() {
         let root = folder("come");
         let mut facts = Vec::new();
         let mut cgroups = Cgroups::open(&root, &mut facts).unwrap();
-        assert_eq!(told(&facts), ["/kubepods", "/kubepods/burstable"]);
+        assert_eq!(paths(&facts), ["/kubepods", "/kubepods/burstable"]);
         facts.clear();
         fs::create_dir_all(root.join("kubepods/burstable/pod1/abc")).unwrap();
         while facts.len() < 2 {
             next(&mut cgroups, &mut facts).await;
         }
-        assert_eq!(told(&facts), ["/kubepods/burstable/pod1", "/kubepods/burstable/pod1/abc"]);
+        assert_eq!(paths(&facts), ["/kubepods/burstable/pod1", "/kubepods/burstable/pod1/abc"]);
         let inode =
             std::os::unix::fs::MetadataExt::ino(&fs::metadata(root.join("kubepods/burstable/pod1")).unwrap());
         assert!(facts.contains(&Fact::Cgroup { id: inode, path: "/kubepods/burstable/pod1".into() }));
@@ -258,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_goes_is_told_a_minute_later() {
+    async fn what_goes_is_reported_a_minute_later() {
         let root = folder("go");
         let mut facts = Vec::new();
         let mut cgroups = Cgroups::open(&root, &mut facts).unwrap();
@@ -284,7 +283,7 @@ mod tests {
         fs::remove_dir(root.join("kubepods/burstable")).unwrap();
         fs::create_dir(root.join("kubepods/besteffort")).unwrap();
         cgroups.scan_all(&mut facts);
-        assert_eq!(told(&facts), ["/kubepods/besteffort"]);
+        assert_eq!(paths(&facts), ["/kubepods/besteffort"]);
         assert_eq!(cgroups.gone.len(), 1);
         fs::remove_dir_all(root).unwrap();
     }

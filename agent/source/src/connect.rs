@@ -65,7 +65,7 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the answer, or when that is dropped; what went wrong the answer tells.
+    // Ends with the answer, or when that is dropped; what went wrong is in the answer.
     tokio::spawn(connection);
     Ok(sender)
 }

@@ -1,4 +1,4 @@
-//! Where names come from: directories of the cgroup tree, and the Kubernetes API. Both tell facts, which go
+//! Where names come from: directories of the cgroup tree, and the Kubernetes API. Both send facts, which go
 //! the way of all others; without them everything works but the names.
 
 use std::path::PathBuf;
@@ -62,17 +62,17 @@ impl NamesUp {
 
 impl Names {
     /// Looks at the cgroups there are, which takes a while where there are many, and goes on looking on tasks of its
-    /// own. What fails is told in the log: the agent works without names.
+    /// own. What fails is logged: the agent works without names.
     pub fn start(wanted: Wanted) -> Self {
-        let (tell, facts) = mpsc::channel(WAITING);
+        let (to, facts) = mpsc::channel(WAITING);
         let mut names = Self { facts, first: Vec::new(), up: Vec::new() };
         let Wanted { cgroups, kubernetes } = wanted;
         if let Some(root) = cgroups {
-            names.start_cgroups(&root, tell.clone());
+            names.start_cgroups(&root, to.clone());
         }
         if let Some(api) = kubernetes {
             let up = names.source("kubernetes");
-            tokio::spawn(kubernetes::run(api, tell, up));
+            tokio::spawn(kubernetes::run(api, to, up));
         }
         names
     }
@@ -83,21 +83,21 @@ impl Names {
         up
     }
 
-    fn start_cgroups(&mut self, root: &std::path::Path, tell: mpsc::Sender<Fact>) {
+    fn start_cgroups(&mut self, root: &std::path::Path, to: mpsc::Sender<Fact>) {
         let up = self.source("cgroups");
         let mut facts = Vec::new();
         match Cgroups::open(root, &mut facts) {
             Ok(cgroups) => {
                 up.set(true);
                 self.first = facts.into_iter().map(Frame::fact).collect();
-                tokio::spawn(cgroups.run(tell, up));
+                tokio::spawn(cgroups.run(to, up));
             }
             Err(error) => log::warn!("no names of pods and units: read {}: {error}", root.display()),
         }
     }
 
-    /// What was there at the start; must come before the first record.
-    pub fn tell_first(&mut self, frames: &mut Vec<Frame>) {
+    /// Appends what was there at the start; must come before the first record.
+    pub fn append_first(&mut self, frames: &mut Vec<Frame>) {
         frames.append(&mut self.first);
     }
 

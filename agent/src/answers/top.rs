@@ -233,7 +233,7 @@ fn stalled(correlator: &Correlator, tracker: &Tracker, id: ConnectionId, stall: 
     let connection = correlator.connection_by_id(id).filter(|connection| connection.is_stalled())?;
     let diagnosis = why::judge(correlator, tracker, connection);
     let (cause, summary, outlook) =
-        diagnosis.map_or_else(Default::default, |told| (Some(told.cause), told.summary, told.outlook));
+        diagnosis.map_or_else(Default::default, |one| (Some(one.cause), one.summary, one.outlook));
     Some(Stalled {
         connection: id.to_string(),
         netns: connection.identity.netns,
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_ends_are_told() {
+    fn the_nearest_ends_are_listed() {
         let mut bench = Bench::new();
         for number in 0..STALLS as u64 + 20 {
             let record =

@@ -81,6 +81,7 @@ async fn request(socket: &Path, path_and_query: &str) -> Result<Response<Incomin
     Ok(response)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "kinds of errors are std's, and many")]
 fn connect_error(socket: &Path, source: io::Error) -> ClientError {
     let path = socket.to_owned();
     match source.kind() {

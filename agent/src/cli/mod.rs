@@ -74,10 +74,11 @@ impl Cli {
             .filter_module("tcpwhy", self.log)
             .format(|to, record| {
                 use std::io::Write as _;
-                match record.level() {
-                    log::Level::Info => writeln!(to, "{}", record.args()),
-                    level => writeln!(to, "{}: {}", level.as_str().to_lowercase(), record.args()),
+                let level = record.level();
+                if level != log::Level::Info {
+                    write!(to, "{}: ", level.as_str().to_lowercase())?;
                 }
+                writeln!(to, "{}", record.args())
             })
             .init();
     }

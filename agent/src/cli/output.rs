@@ -29,9 +29,9 @@ pub(super) enum Formatter {
 }
 
 impl Formatter {
-    pub(super) fn new(output: Output, look: LineStyle) -> Self {
+    pub(super) fn new(output: Output, style: LineStyle) -> Self {
         match output {
-            Output::Text => Self::Text(Text::new(look)),
+            Output::Text => Self::Text(Text::new(style)),
             Output::Json => Self::Json,
         }
     }
@@ -74,9 +74,9 @@ pub(super) async fn print_feed(
     let printer = Printer::stdout();
     let print = async {
         printer.print(formatter.header()).await?;
-        while let Some(heard) = reader.next().await {
-            let item = select(heard, filter, hz);
-            printer.print(item.map(|item| formatter.item(&item)).unwrap_or_default()).await?;
+        while let Some(item) = reader.next().await {
+            let line = select(item, filter, hz);
+            printer.print(line.map(|line| formatter.item(&line)).unwrap_or_default()).await?;
         }
         Ok::<_, printer::Closed>(())
     };

@@ -31,13 +31,13 @@ impl Rights {
         self,
         open: impl Future<Output = T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let (tell, told) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let runtime = Handle::current();
         // Who does not wait any more needs no answer.
-        let work = move || drop(tell.send(runtime.block_on(open)));
-        // That thread waits for nothing else; if it is gone, so is `tell`.
+        let work = move || drop(answer.send(runtime.block_on(open)));
+        // That thread waits for nothing else; if it is gone, so is `answer`.
         let _ = self.0.send(Box::new(work));
-        told.await.context("wait for the thread that opens")
+        answered.await.context("wait for the thread that opens")
     }
 }
 

@@ -38,7 +38,7 @@ impl UsageEnd {
     }
 
     #[cfg(test)]
-    pub(super) fn told(&self) -> (u8, String) {
+    pub(super) fn code_and_text(&self) -> (u8, String) {
         (self.code(), format!("{}{}", self.error, self.variable.as_deref().unwrap_or_default()))
     }
 }

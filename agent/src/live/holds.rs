@@ -51,12 +51,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_of_each_kind_is_told() {
+    fn the_longest_of_each_kind_is_logged() {
         let holds = Holds::default();
         for (question, time) in [(Question::Advise, 5), (Question::Why, 7), (Question::Why, 3)] {
             holds.note(question, Duration::from_micros(time));
         }
-        let told = "longest holds of the pipeline in us: advise 5, families 0, scrape 0, top 0, why 7";
-        assert_eq!(holds.to_string(), told);
+        let logged = "longest holds of the pipeline in us: advise 5, families 0, scrape 0, top 0, why 7";
+        assert_eq!(holds.to_string(), logged);
     }
 }

@@ -1,4 +1,4 @@
-//! What the kernel side could not tell one by one.
+//! What the kernel side could not send one by one.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ impl Losses {
         self.due.get_or_insert(now + INTERVAL);
     }
 
-    /// Appends what there is to tell, if it is time.
-    pub(super) fn tell(&mut self, now: u64, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    /// Appends what was lost and coalesced since, if it is time.
+    pub(super) fn append_due(&mut self, now: u64, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         if self.due.take_if(|due| *due <= now).is_some() {
             let facts = self.deltas.since_asked(now, &self.counters).context("ask what was lost")?;
             frames.extend(facts.into_iter().map(Frame::fact));
@@ -43,8 +43,8 @@ impl Losses {
         Ok(())
     }
 
-    /// Appends all that there is to tell: no later record will.
-    pub(super) fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    /// Appends all that is left: no later record stands for it.
+    pub(super) fn append_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         let facts =
             self.deltas.since_asked(facts::monotonic()?, &self.counters).context("ask what was lost")?;
         let buckets = self.counters.buckets().context("ask what was coalesced")?;

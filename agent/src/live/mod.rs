@@ -83,11 +83,11 @@ impl Live {
                 result = self.ring.next(&mut self.frames) => result.context("read the ring")?,
                 () = pause(&self.shared, self.walked, self.asked, self.losses.due())? => (),
                 () = self.shared.walks().asked() => self.asked = true,
-                () = tick(self.tap.as_ref()) => self.tell_counters()?,
+                () = tick(self.tap.as_ref()) => self.append_counters()?,
             }
             self.put_names_ahead();
             let now = facts::monotonic()?;
-            self.losses.tell(now, &mut self.frames)?;
+            self.losses.append_due(now, &mut self.frames)?;
             self.push()?;
             self.settle(now)?;
             if self.wants_walk()? {
@@ -99,10 +99,10 @@ impl Live {
     /// What must come first; then listeners, stalls and holders from before the start.
     fn begin(&mut self) -> anyhow::Result<()> {
         heap::keep_large_apart();
-        self.ring.tell_facts(&mut self.frames).context("ask the host")?;
-        self.names.tell_first(&mut self.frames);
+        self.ring.append_first(&mut self.frames).context("ask the host")?;
+        self.names.append_first(&mut self.frames);
         let limits = self.shared.lock().correlator().limits();
-        self.tell(Fact::Limits(limits));
+        self.append(Fact::Limits(limits));
         self.walk()
     }
 
@@ -148,14 +148,14 @@ impl Live {
         self.frames.splice(first..first, self.ahead.drain(..));
     }
 
-    fn tell(&mut self, fact: Fact) {
+    fn append(&mut self, fact: Fact) {
         self.frames.push(Frame::fact(fact));
     }
 
     /// Only as a fact of the stream, so that a replay judges at the same place.
     fn settle(&mut self, now: u64) -> anyhow::Result<()> {
         if settle_due(&self.shared).is_some_and(|due| due <= now) {
-            self.tell(Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
+            self.append(Fact::Settle { time: now.saturating_sub(IN_THE_RING) });
             self.push()?;
         }
         Ok(())
@@ -171,11 +171,11 @@ impl Live {
         self.asked = false;
         if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
             self.frames.extend(self.ring.clock().context("read the clock")?);
-            let mut held = Vec::new();
-            while walk.next(&mut held).context(failed)? {
-                // What a socket told before the walk came by is told before that sight.
+            let mut rows = Vec::new();
+            while walk.next(&mut rows).context(failed)? {
+                // What a socket did before the walk came by is in the stream before the walk's row.
                 self.ring.drain(&mut self.frames);
-                self.frames.append(&mut held);
+                self.frames.append(&mut rows);
                 self.push()?;
             }
             self.ring.end_walk(&walk, &mut self.frames).context(failed)?;
@@ -190,8 +190,8 @@ impl Live {
         Ok(())
     }
 
-    fn tell_counters(&mut self) -> anyhow::Result<()> {
-        self.tap.as_mut().map_or(Ok(()), |tap| tap.tell(&mut self.frames))
+    fn append_counters(&mut self) -> anyhow::Result<()> {
+        self.tap.as_mut().map_or(Ok(()), |tap| tap.append_due(&mut self.frames))
     }
 
     /// What is under way when the end comes.
@@ -203,10 +203,10 @@ impl Live {
             result.context("read the ring")?;
             self.push()?;
         }
-        self.tell(Fact::Settle { time: u64::MAX });
-        self.losses.tell_all(&mut self.frames)?;
+        self.append(Fact::Settle { time: u64::MAX });
+        self.losses.append_all(&mut self.frames)?;
         if let Some(tap) = &mut self.tap {
-            tap.tell_all(&mut self.frames)?;
+            tap.append_all(&mut self.frames)?;
         }
         self.push()?;
         self.shared.log_holds();
@@ -219,7 +219,7 @@ fn settle_due(shared: &Shared) -> Option<u64> {
     shared.lock().tracker().due().map(|due| due.saturating_add(IN_THE_RING))
 }
 
-/// When the next walk over open files is due, ns of `CLOCK_MONOTONIC`: when it would tell something new, and
+/// When the next walk over open files is due, ns of `CLOCK_MONOTONIC`: when it would show something new, and
 /// now and then in any case.
 fn next_walk(shared: &Shared, walked: u64, asked: bool) -> u64 {
     let patrol = walked + PATROL;
@@ -241,7 +241,7 @@ fn pause(
     Ok(sleep(Duration::from_nanos(next.saturating_sub(now))))
 }
 
-/// Ends when the counters are to be told; never without a tap.
+/// Ends when the counters are due; never without a tap.
 async fn tick(tap: Option<&Tap>) {
     match tap {
         Some(tap) => tap.tick().await,

@@ -34,24 +34,24 @@ impl Tap {
         Self { recorder, counters, deltas: Deltas::default(), netns, due: Instant::now(), ticks: 0 }
     }
 
-    /// Waits until [`Self::tell`] is due. Safe to cancel.
+    /// Waits until [`Self::append_due`] is due. Safe to cancel.
     pub async fn tick(&self) {
         sleep_until(self.due).await;
     }
 
     /// Appends what is due of the counters, and has written out what came before.
-    pub fn tell(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    pub fn append_due(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         self.recorder.flush();
         if self.ticks.is_multiple_of(COUNTS_TICKS) {
-            self.tell_all(frames)?;
+            self.append_all(frames)?;
         }
         self.ticks += 1;
         self.due = Instant::now() + TICK;
         Ok(())
     }
 
-    /// Appends all that the counters have to tell.
-    pub fn tell_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    /// Appends all counters.
+    pub fn append_all(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
         let mut counts = self.counters.counts().map_err(anyhow::Error::from_boxed).context("read COUNTS")?;
         counts.retain(|(key, _)| self.wants(key.netns));
         let facts = self.deltas.counts(facts::monotonic()?, &counts);

@@ -66,7 +66,7 @@ impl Shared {
 }
 
 impl Tallies for Shared {
-    /// Families are told at the next scrape as they are now.
+    /// Families are shown at the next scrape as they are now.
     fn tally(&self) -> Tally {
         self.walks.ask(SCRAPE_AGE);
         self.ask(Question::Scrape, Pipeline::tally)
@@ -82,7 +82,7 @@ impl Tallies for Shared {
 }
 
 impl Answers for Shared {
-    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn walk(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.walks.wait(age))
     }
 

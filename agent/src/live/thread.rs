@@ -28,10 +28,10 @@ impl PipelineThread {
         work: impl FnOnce(oneshot::Receiver<()>) -> anyhow::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let (tell, ended) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
         thread::Builder::new().name("pipeline".to_owned()).spawn(move || {
-            // Whoever could hear of the end may be gone.
-            let _ = tell.send(work(stopped));
+            // Whoever waits for the end may be gone.
+            let _ = end.send(work(stopped));
         })?;
         Ok(Self { stop: Some(stop), ended: Some(ended) })
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn its_own_end_is_told_once() {
+    async fn its_own_end_is_reported_once() {
         let mut thread = PipelineThread::spawn(|_stopped| anyhow::bail!("the ring is gone")).unwrap();
         assert_eq!(thread.ended().await.unwrap_err().to_string(), "the ring is gone");
         thread.stop().await.unwrap();

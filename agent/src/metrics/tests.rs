@@ -148,7 +148,7 @@ fn a_node_has_series_for_its_pods_and_none_for_who_is_gone() {
 }
 
 impl crate::answers::why::Answers for Fake {
-    fn look(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn walk(&self, _: Duration) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
 
@@ -270,8 +270,8 @@ fn the_page_has_the_families_of_the_table_and_no_other() {
     let page = metrics(busy(), host()).render(Format::Classic).unwrap();
     let written: BTreeSet<_> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let told: BTreeSet<_> = FAMILIES.iter().map(MetricFamily::series).collect();
-    assert_eq!(written, told.iter().map(String::as_str).collect());
+    let listed: BTreeSet<_> = FAMILIES.iter().map(MetricFamily::series).collect();
+    assert_eq!(written, listed.iter().map(String::as_str).collect());
 }
 
 #[test]

@@ -73,7 +73,7 @@ impl Exporter {
             resource: record::resource(host, node),
             queued,
             exported: Arc::clone(&exported),
-            told: false,
+            complained: false,
         };
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(gather(reader, queue, Arc::clone(&exported), stopped));
@@ -104,13 +104,13 @@ async fn gather(
 ) {
     loop {
         // At the end what the feed still holds goes first.
-        let heard = tokio::select! {
+        let item = tokio::select! {
             biased;
-            heard = reader.next() => heard,
+            item = reader.next() => item,
             _ = &mut stopped => return,
         };
-        let Some(heard) = heard else { return };
-        let FeedItem::Diagnosis(diagnosed) = heard else { continue };
+        let Some(item) = item else { return };
+        let FeedItem::Diagnosis(diagnosed) = item else { continue };
         match queue.try_send(record::record(&diagnosed, now())) {
             Ok(()) => (),
             Err(TrySendError::Full(_)) => _ = exported.full.fetch_add(1, Ordering::Relaxed),
@@ -136,7 +136,7 @@ struct Sending {
     queued: Receiver<LogRecord>,
     exported: Arc<Exported>,
     /// The log has it that nothing is sent.
-    told: bool,
+    complained: bool,
 }
 
 impl Sending {
@@ -199,13 +199,13 @@ impl Sending {
 
     /// Once, until it works again.
     fn complain(&mut self, why: &dyn std::fmt::Display) {
-        if !std::mem::replace(&mut self.told, true) {
+        if !std::mem::replace(&mut self.complained, true) {
             log::warn!("no diagnoses to {}: {why}", self.collector.endpoint());
         }
     }
 
     fn recovered(&mut self) {
-        if std::mem::take(&mut self.told) {
+        if std::mem::take(&mut self.complained) {
             log::info!("diagnoses to {} again", self.collector.endpoint());
         }
     }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! 1. A source (`source::kernel`, or a recording) gives [`Frame`]s: bytes as the kernel side wrote them,
-//!    and facts about the host. Recordings are made of frames, so whatever follows cannot tell a live run
+//!    and facts about the host. Recordings are made of frames, so whatever follows cannot distinguish a live run
 //!    from a replay. Nothing that follows reads a clock, /proc or the kernel.
 //! 2. [`decode`](agent_model::decode) makes a typed [`Event`] of it, or an error that is counted under its reason.
 //! 3. [`correlate`](agent_correlate) ties it to a connection, an owner and a listener, and remembers.
@@ -73,7 +73,7 @@ impl Sink for Feed {
     }
 }
 
-/// Signals told as lost: as many words as there are, and one more would be an invention.
+/// Signals reported as lost: as many words as there are, and one more would be an invention.
 const LOST_WORDS: usize = SIGNALS.len();
 
 /// What went through.
@@ -153,7 +153,7 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// Judges what waited for more to be told, until `now` of `CLOCK_MONOTONIC`.
+    /// Judges what waited for more events, until `now` of `CLOCK_MONOTONIC`.
     pub fn settle(&mut self, now: u64) {
         self.judge.settle(now, &mut self.out);
     }
@@ -173,7 +173,7 @@ impl<S: Sink> Pipeline<S> {
         &self.counts
     }
 
-    /// What the metrics tell of the pipeline itself.
+    /// What the metrics show of the pipeline itself.
     pub fn tally(&self) -> Tally {
         let (correlator, tracker) = (self.judge.correlator(), self.judge.tracker());
         let sizes = correlator.sizes();

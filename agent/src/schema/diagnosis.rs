@@ -27,7 +27,7 @@ pub struct Diagnosis {
     pub monotonic_ns: u64,
     /// Always `diagnosis`.
     pub event: DiagnosisWord,
-    /// How many connections it is told for, at least 1.
+    /// How many connections it stands for, at least 1.
     #[serde(default = "one")]
     pub stands_for: u32,
     /// What has come of the connection.
@@ -101,7 +101,7 @@ pub struct Deadline {
     pub latest: Timestamp,
 }
 
-/// A daemon from before storms were counted tells each by itself.
+/// A daemon from before storms were counted reports each by itself.
 fn one() -> u32 {
     1
 }

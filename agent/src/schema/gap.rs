@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-/// Events of a storm that are told together, or records that the ring had no room for.
+/// Events of a storm that were coalesced, or records that the ring had no room for.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gap {
@@ -42,7 +42,7 @@ pub enum GapWord {
 }
 
 impl Gap {
-    /// What a fact tells of events without a line; `None` if nothing.
+    /// What a fact says of events without a line; `None` if nothing.
     pub fn of(fact: &Fact, host: &HostFacts) -> Option<Self> {
         match fact {
             Fact::Lost { signal, count } => Some(Self::new(GapWord::Lost, signal, *count)),

@@ -1,4 +1,4 @@
-//! Lines for programs: newline-delimited JSON, schema version 1. `docs/schema.md` tells every field.
+//! Lines for programs: newline-delimited JSON, schema version 1. `docs/schema.md` describes every field.
 //!
 //! A field that the kernel does not have, or that the event cannot have, is left out: never 0 or null.
 //! New fields may come without a new version; a field never changes its meaning or its unit within one.
@@ -88,7 +88,7 @@ pub struct Line {
     pub process: Option<Owner>,
     /// The thread that worked on the socket at the event.
     pub current: Option<Thread>,
-    /// What only its signal has to tell.
+    /// What only its signal has.
     #[serde(flatten)]
     pub sections: Sections,
     /// Of `synack_retransmit`, where its listener is known.

@@ -33,7 +33,7 @@ impl PlaceNames {
     /// `None` if nothing is known.
     pub(crate) fn new(place: &place::Place) -> Option<Self> {
         let text = |text: Option<&str>| text.map(ToOwned::to_owned);
-        let told = || Self {
+        let known = || Self {
             namespace: text(place.namespace()),
             pod: text(place.pod().map(|pod| &*pod.name)),
             pod_uid: text(place.pod_uid()),
@@ -43,7 +43,7 @@ impl PlaceNames {
             unit: text(place.unit()),
             inferred: place.inferred,
         };
-        (!place.is_nowhere()).then(told)
+        (!place.is_nowhere()).then(known)
     }
 
     /// `shop/web-7d9f/nginx`, `pod 9a64b8de/0123456789ab`, `container 0123456789ab`; a unit is left to the

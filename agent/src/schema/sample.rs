@@ -1,4 +1,4 @@
-//! Events as the kernel tells them, for the tests of the whole folder.
+//! Events as the kernel reports them, for the tests of the whole folder.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

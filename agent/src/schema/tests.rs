@@ -70,7 +70,7 @@ fn an_unnamed_reason_is_a_number_and_an_absent_one_absent() {
 }
 
 #[test]
-fn missed_is_told() {
+fn missed_is_reported() {
     assert_eq!(Item::missed(12).to_json(), "{\"v\":1,\"event\":\"missed\",\"count\":12}\n");
     assert_eq!(Item::parse(Item::missed(12).to_json().as_bytes()).unwrap(), Item::missed(12));
 }
@@ -203,7 +203,7 @@ fn gap() -> super::Gap {
 }
 
 #[test]
-fn what_has_no_line_is_told() {
+fn what_has_no_line_is_reported() {
     let item = Item::from(gap());
     assert_eq!(
         item.to_json(),
@@ -230,9 +230,10 @@ fn the_schema_page_tells_every_signal_with_its_hook() {
     let chapter = SCHEMA.split("\n## ").find(|chapter| chapter.starts_with("Every event")).unwrap();
     let table = chapter.split("\n\n").find(|table| table.contains("kernel tracepoint")).unwrap();
     let rows = table.lines().skip(2).map(|row| row.trim_matches('|').split('|').map(str::trim));
-    let told: Vec<_> = rows.map(|mut cells| (cells.next().unwrap(), cells.next_back().unwrap())).collect();
-    assert_eq!(told.iter().map(|(word, _)| *word).collect::<Vec<_>>(), EventWord::WORDS);
-    for (word, hook) in told {
+    let described: Vec<_> =
+        rows.map(|mut cells| (cells.next().unwrap(), cells.next_back().unwrap())).collect();
+    assert_eq!(described.iter().map(|(word, _)| *word).collect::<Vec<_>>(), EventWord::WORDS);
+    for (word, hook) in described {
         let Hook::Tracepoint(name) = Probe::named(word).unwrap().hook else { panic!("{word}") };
         assert_eq!(hook.split('`').nth(1), Some(name), "{word}");
     }
@@ -246,8 +247,8 @@ fn the_schema_page_tells_every_field_and_no_other() {
     }
     // Reports of other commands are chapters of their own.
     let stream = SCHEMA.split("\n# ").next().unwrap();
-    let told = stream.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let told: BTreeSet<String> = told.map(|(path, _)| path.to_owned()).collect();
-    assert_eq!(told.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "only on the page");
-    assert_eq!(written.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not on the page");
+    let named = stream.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let named: BTreeSet<String> = named.map(|(path, _)| path.to_owned()).collect();
+    assert_eq!(named.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "only on the page");
+    assert_eq!(written.difference(&named).collect::<Vec<_>>(), Vec::<&String>::new(), "not on the page");
 }

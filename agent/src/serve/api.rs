@@ -42,7 +42,7 @@ const CHUNK_EVENTS: usize = 256;
 /// Chunks that wait for a slow reader; whatever comes meanwhile, the feed keeps or counts as missed.
 const CHUNKS: usize = 2;
 
-/// Holders of a connection may be told as they were this long ago: most questions need not wait for a look.
+/// Holders of a connection may be shown as they were this long ago: most questions need not wait for a walk.
 const OLD_ENOUGH: Duration = Duration::from_secs(1);
 
 const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the \
@@ -148,13 +148,13 @@ impl Api {
     }
 
     async fn advise(&self) -> Response<TextBody> {
-        self.answers.look(Duration::ZERO).await;
+        self.answers.walk(Duration::ZERO).await;
         self.on_desk(|api| typed(StatusCode::OK, "application/json", json_line(&api.answers.gathered())))
             .await
     }
 
     async fn families(&self) -> Response<TextBody> {
-        self.answers.look(Duration::ZERO).await;
+        self.answers.walk(Duration::ZERO).await;
         self.on_desk(|api| typed(StatusCode::OK, "application/json", json_line(&api.answers.families())))
             .await
     }
@@ -178,7 +178,7 @@ impl Api {
         }
     }
 
-    /// A walk tells how the living stand. Whoever asks for the last event alone, and finds it was a death, need
+    /// A walk shows how the living stand. Whoever asks for the last event alone, and finds it was a death, need
     /// not wait for one: while thousands die, it takes seconds.
     async fn ask(&self, wanted: Wanted) -> Option<WhyReport> {
         if wanted == Wanted::default()
@@ -186,7 +186,7 @@ impl Api {
         {
             return Some(dead);
         }
-        self.answers.look(OLD_ENOUGH).await;
+        self.answers.walk(OLD_ENOUGH).await;
         self.why_now(wanted).await
     }
 
@@ -237,8 +237,8 @@ struct Stream {
 impl Stream {
     /// Until the agent stops or the reader goes.
     async fn run(&mut self) {
-        while let Some(heard) = self.next().await {
-            let chunk = self.chunk(heard);
+        while let Some(item) = self.next().await {
+            let chunk = self.chunk(item);
             if !chunk.is_empty() && self.sender.send(chunk.into()).await.is_err() {
                 break;
             }
@@ -249,7 +249,7 @@ impl Stream {
         // At the end the feed is silent already: what it still holds goes out first.
         tokio::select! {
             biased;
-            heard = self.reader.next() => heard,
+            item = self.reader.next() => item,
             () = self.sender.closed() => None,
             () = self.stop.requested() => None,
         }
@@ -263,22 +263,22 @@ impl Stream {
             if chunk.len() >= CHUNK_BYTES {
                 break;
             }
-            let Some(heard) = self.reader.try_next() else { break };
-            self.append(heard, &mut chunk);
+            let Some(item) = self.reader.try_next() else { break };
+            self.append(item, &mut chunk);
         }
         chunk
     }
 
-    fn append(&self, heard: FeedItem, chunk: &mut String) {
-        if let Some(item) = select(heard, &self.filter, self.hz) {
-            *chunk += &item.to_json();
+    fn append(&self, item: FeedItem, chunk: &mut String) {
+        if let Some(line) = select(item, &self.filter, self.hz) {
+            *chunk += &line.to_json();
         }
     }
 }
 
-/// The item that a reader with `filter` gets. What was missed was never looked at: it is told unfiltered.
-pub fn select(heard: FeedItem, filter: &Filter, hz: u32) -> Option<Item> {
-    match heard {
+/// The item that a reader with `filter` gets. What was missed was never looked at: its number passes unfiltered.
+pub fn select(item: FeedItem, filter: &Filter, hz: u32) -> Option<Item> {
+    match item {
         FeedItem::Event(observed) => filter.matches(&observed).then(|| Line::new(&observed, hz).into()),
         FeedItem::Diagnosis(diagnosed) => {
             filter.wants_diagnosis(&diagnosed).then(|| Diagnosis::new(&diagnosed).into())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_source::blocking;
 use tokio::sync::Semaphore;
 
-/// Makes one answer at a time, on a thread that serves nobody. Of many questions that come together only one waits
+/// Makes one answer at a time, on a thread that serves nobody. Of many questions that come at once only one waits
 /// for the pipeline, which waits for no more than that one in its turn.
 #[derive(Clone, Debug)]
 pub(super) struct Desk(Arc<Semaphore>);
@@ -59,10 +59,10 @@ mod tests {
     /// A test's runtime has one thread.
     #[tokio::test]
     async fn others_are_served_meanwhile() {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let desk = Desk::new();
-        let waits = desk.run(move || told.recv());
-        let goes_on = async { tell.send(7) };
+        let waits = desk.run(move || receiver.recv());
+        let goes_on = async { sender.send(7) };
         let (seven, sent) = timeout(SOON, async { tokio::join!(waits, goes_on) }).await.unwrap();
         assert_eq!((seven, sent), (Ok(7), Ok(())));
     }

@@ -21,8 +21,8 @@ const NONCE: &str = "NONCE";
 /// Answers one request.
 pub(super) async fn handle<B>(api: Api, request: Request<B>) -> Response<ApiBody> {
     let mut response = if !is_ours(&request) {
-        let told = "only as localhost or a loopback address: another site's name leads here\n";
-        text(StatusCode::FORBIDDEN, told).map(Either::Left)
+        let refusal = "only as localhost or a loopback address: another site's name leads here\n";
+        text(StatusCode::FORBIDDEN, refusal).map(Either::Left)
     } else if request.uri().path() == "/" {
         match refuse_method(&request) {
             Some(refusal) => refusal,

@@ -23,7 +23,7 @@ pub(super) fn words(line: &Line) -> String {
     words
 }
 
-/// The timeout is told where it had to do with the resend.
+/// The timeout is printed where it had to do with the resend.
 fn retransmit(line: &Line, sent: &retransmit::Section) -> String {
     let kind = words::kind(sent.kind);
     let kind = if line.event.as_str().starts_with(kind) { "" } else { kind };

@@ -1,4 +1,4 @@
-//! The columns of a line for people, and how their times are told.
+//! The columns of a line for people, and how their times are printed.
 
 use std::str::FromStr;
 
@@ -62,7 +62,7 @@ impl FromStr for Field {
     }
 }
 
-/// How times are told.
+/// How times are printed.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The wall clock of a zone.
@@ -97,7 +97,7 @@ impl Watch {
     }
 
     /// 12 characters up to a week.
-    pub(super) fn tell(&mut self, time: Timestamp) -> String {
+    pub(super) fn print(&mut self, time: Timestamp) -> String {
         let from = *self.from.get_or_insert(time);
         match &self.clock {
             Clock::Absolute(zone) => {

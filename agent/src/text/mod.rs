@@ -46,7 +46,7 @@ const PLAIN: Style = Style::new();
 /// How lines look.
 #[derive(Clone, Debug)]
 pub struct LineStyle {
-    /// How times are told.
+    /// How times are printed.
     pub clock: Clock,
     /// The columns.
     pub fields: Vec<Field>,
@@ -77,9 +77,9 @@ pub struct Text {
 }
 
 impl Text {
-    /// Lines that look as `look` says.
-    pub fn new(look: LineStyle) -> Self {
-        let LineStyle { clock, fields, resolve, colour } = look;
+    /// Lines in this style.
+    pub fn new(style: LineStyle) -> Self {
+        let LineStyle { clock, fields, resolve, colour } = style;
         let names = resolve.then(Names::start);
         Self { watch: Watch::new(clock), fields, names, colour, event: 34, end: 21, process: 20 }
     }
@@ -90,7 +90,14 @@ impl Text {
             Field::Time => format!("{:12}", self.watch.title()),
             // Room for the arrow between the two ends.
             Field::Local if self.has_arrow() => self.padded(field, "LOCAL") + "   ",
-            field => self.padded(field, &Field::WORDS[field as usize].to_uppercase()),
+            Field::Event
+            | Field::Local
+            | Field::Remote
+            | Field::Process
+            | Field::What
+            | Field::Connection
+            | Field::Netns
+            | Field::State => self.padded(field, &Field::WORDS[field as usize].to_uppercase()),
         };
         self.paint(BOLD, row(self.fields.iter().map(title)).trim_end()) + "\n"
     }
@@ -120,7 +127,7 @@ impl Text {
     fn cell(&mut self, field: Field, line: &Line) -> String {
         let text = match field {
             Field::Time => {
-                let time = self.watch.tell(line.time);
+                let time = self.watch.print(line.time);
                 return self.paint(DIM, &time);
             }
             Field::Event => fit(&mut self.event, EVENT_MAX, event::words(line)),
@@ -135,10 +142,12 @@ impl Text {
             Field::State => line.state.map_or("-", words::state).to_owned(),
         };
         let cell = self.padded(field, &text);
-        match field {
-            Field::Event => self.paint(style(line), &cell),
-            Field::Local if self.has_arrow() => format!("{cell} {}", arrow(line)),
-            _ => cell,
+        if field == Field::Event {
+            self.paint(style(line), &cell)
+        } else if field == Field::Local && self.has_arrow() {
+            format!("{cell} {}", arrow(line))
+        } else {
+            cell
         }
     }
 

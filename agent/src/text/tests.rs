@@ -55,7 +55,7 @@ fn every_column_can_be_chosen_and_stands_below_its_title() {
 }
 
 #[test]
-fn times_are_told_from_the_first_line_or_the_last() {
+fn times_count_from_the_first_line_or_the_last() {
     let at = |seconds: i64| {
         let mut observed = sample::timeout();
         observed.realtime += seconds * 1_000_000_000;
@@ -66,13 +66,13 @@ fn times_are_told_from_the_first_line_or_the_last() {
         (Clock::Delta, ["+0.000s", "+1.000s", "+60.000s"]),
     ] {
         let mut text = with(clock, &[Field::Time], false);
-        let told = [0, 1, 61].map(|seconds| text.line(&at(seconds)).trim().to_owned());
-        assert_eq!(told, expected);
+        let times = [0, 1, 61].map(|seconds| text.line(&at(seconds)).trim().to_owned());
+        assert_eq!(times, expected);
     }
 }
 
 #[test]
-fn gaps_are_told() {
+fn gaps_are_printed() {
     let fact =
         Fact::Coalesced { signal: "reset_sent".into(), detail: 99, cgroup: 7, netns: 9, port: 80, count: 5 };
     let item = |fact: &Fact| Gap::of(fact, &HostFacts::default()).unwrap().into();
@@ -88,7 +88,7 @@ fn gaps_are_told() {
 }
 
 #[test]
-fn missed_events_are_told() {
+fn missed_events_are_printed() {
     assert_eq!(text(false).line(&Item::missed(7)), "(7 events missed: this reader is too slow)\n");
 }
 

@@ -65,7 +65,7 @@ impl Bpftrace {
     }
 
     /// Times that it said it lost some.
-    pub fn losses_told(&self) -> u64 {
+    pub fn losses_reported(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }

@@ -58,7 +58,7 @@ pub fn measure(subject: &Subject, table: &mut Table) -> Result<()> {
         holders.push(Holder::start(&pair.client, to(5001 + number as u16), count)?);
     }
     let many = remembered(&agent, CONNECTIONS)?;
-    told(table, workloads, &many);
+    totals(table, workloads, &many);
     grown(table, &none, &few, &many);
     Ok(())
 }
@@ -71,7 +71,7 @@ fn be_patient(netns: &Netns) {
     netns.run(|| fs::exists(linear).unwrap_or(false).then(|| fs::write(linear, "0")));
 }
 
-fn told(table: &mut Table, workloads: usize, many: &Taken) {
+fn totals(table: &mut Table, workloads: usize, many: &Taken) {
     let rows =
         [("resident memory", many.memory, "MiB", 64.0, MEMORY), ("scrape", many.scrape, "ms", 10.0, SCRAPE)];
     for (what, value, unit, most, why) in rows {

@@ -146,7 +146,7 @@ struct Crowd(Vec<Pid>);
 impl Crowd {
     /// As many as it takes to hold [`FILES`], of which `open` opens one.
     fn open(open: fn() -> i32) -> Result<Self> {
-        let (ready, told) = pipe().context("make a pipe")?;
+        let (ready, opened) = pipe().context("make a pipe")?;
         let mut crowd = Self(Vec::new());
         for _ in 0..FILES / EACH {
             // SAFETY: the child calls nothing but the kernel.
@@ -154,7 +154,7 @@ impl Crowd {
                 ForkResult::Parent { child } => crowd.0.push(child),
                 ForkResult::Child => {
                     (0..EACH).for_each(|_| assert!(open() >= 0, "no more files"));
-                    let _ = write(&told, b"x");
+                    let _ = write(&opened, b"x");
                     loop {
                         pause();
                     }

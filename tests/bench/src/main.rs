@@ -74,8 +74,8 @@ fn hold(to: &str, count: &str) -> Result<()> {
 
 /// Likewise: one connect to a closed port.
 fn refused() -> Result<()> {
-    let told = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, 1));
-    told.map_or(Ok(()), |_| anyhow::bail!("somebody listens"))
+    let connected = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, 1));
+    connected.map_or(Ok(()), |_| anyhow::bail!("somebody listens"))
 }
 
 fn raise_limit() -> Result<()> {

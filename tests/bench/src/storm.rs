@@ -33,7 +33,7 @@ struct Stood {
     /// Records delivered for each that was to be.
     delivered: f64,
     /// What it says itself of losses.
-    told: String,
+    losses: String,
 }
 
 /// Measures the agent, then bpftrace if there is one.
@@ -79,7 +79,7 @@ fn stood(agent: &Agent, netns: &Netns, events: usize) -> Result<Stood> {
         cpu: cpu as f64 / delivered as f64,
         resident: agent.process().resident()?,
         delivered: delivered as f64 / (delivered + lost) as f64,
-        told: format!("{lost} lost, all told"),
+        losses: format!("{lost} lost, all told"),
     })
 }
 
@@ -145,7 +145,7 @@ fn bpftrace() -> Result<Option<Stood>> {
         cpu: cpu as f64 / delivered as f64,
         resident: running.process().resident()?,
         delivered: delivered as f64 / EVENTS as f64,
-        told: format!("{} lines about losses", running.losses_told()),
+        losses: format!("{} lines about losses", running.losses_reported()),
     }))
 }
 
@@ -158,7 +158,7 @@ fn compare(table: &mut Table, ours: &Stood, theirs: &Stood) {
         budget: Some(BUDGET),
         why: WHY,
     });
-    let delivered = |stood: &Stood| format!("{:.1} % ({})", stood.delivered * 100.0, stood.told);
+    let delivered = |stood: &Stood| format!("{:.1} % ({})", stood.delivered * 100.0, stood.losses);
     table.push(Row {
         what: "storm: records delivered".to_owned(),
         reference: format!("{}, bpftrace", delivered(theirs)),

@@ -65,7 +65,7 @@ impl Running {
     }
 
     /// The same of a line that a timer is to cause.
-    pub fn told(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
+    pub fn try_wait_for(&self, wanted: impl Fn(&str) -> bool) -> Result<String, Silent> {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).map_err(|_| Silent)?;
             if wanted(&line) {

@@ -68,7 +68,7 @@ impl Tail {
     }
 
     /// The same of what a timer caused.
-    pub fn told(&self, last: impl Fn(&Event) -> bool) -> Result<Vec<Event>, Silent> {
+    pub fn try_until(&self, last: impl Fn(&Event) -> bool) -> Result<Vec<Event>, Silent> {
         let mut events: Vec<Event> = self.passed.borrow_mut().drain(..).collect();
         let deadline = Instant::now() + PATIENCE;
         while !events.iter().any(&last) {

@@ -142,9 +142,8 @@ fn take(path: &Path) -> TcpStream {
     let mut data = [IoSliceMut::new(&mut data)];
     let message = recvmsg::<()>(from.as_raw_fd(), &mut data, Some(&mut space), MsgFlags::empty());
     let message = message.expect("take a message");
-    let fd = message.cmsgs().expect("control messages").find_map(|control| match control {
-        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
-        _ => None,
+    let fd = message.cmsgs().expect("control messages").find_map(|control| {
+        if let ControlMessageOwned::ScmRights(fds) = control { fds.first().copied() } else { None }
     });
     println!("taken");
     // SAFETY: the kernel made this descriptor for us alone.

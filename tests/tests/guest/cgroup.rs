@@ -74,8 +74,8 @@ fn received(pair: &Pair) -> u64 {
 }
 
 #[test]
-fn what_a_container_receives_beyond_its_limit_is_told() {
-    let test = "what_a_container_receives_beyond_its_limit_is_told";
+fn what_a_container_receives_beyond_its_limit_is_reported() {
+    let test = "what_a_container_receives_beyond_its_limit_is_reported";
     let Some(agent) = Alone::new(test) else { return };
     let limited = match Limited::new() {
         Ok(limited) => limited,
@@ -99,14 +99,14 @@ fn what_a_container_receives_beyond_its_limit_is_told() {
         limited.number("memory.stat", "sock ") > LIMIT
     });
 
-    // The walk that a scrape asks for is told by a later one.
+    // The walk that a scrape asks for is shown by a later one.
     let metrics = wait::some("the cgroup in the metrics", || {
         let metrics = agent.metrics();
         (of_unit(&metrics, "tcpwhy_cgroup_sockets_bytes") > LIMIT).then_some(metrics)
     });
     let of = |name: &str| of_unit(&metrics, name);
     let (sockets, shown) = (limited.number("memory.stat", "sock "), received(&pair));
-    let near = |told: u64, truth: u64| told.abs_diff(truth) * 10 <= truth * 3;
+    let near = |reported: u64, truth: u64| reported.abs_diff(truth) * 10 <= truth * 3;
     assert!(near(of("tcpwhy_cgroup_sockets_bytes"), sockets), "{metrics:#?}, {sockets} in memory.stat");
     assert!(
         near(shown, sockets),

@@ -47,7 +47,7 @@ fn time(of: &Value) -> Timestamp {
     of.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no time in {of}"))
 }
 
-fn told(event: &Event) -> Timestamp {
+fn time_of(event: &Event) -> Timestamp {
     time(event.find("/time").expect("a time"))
 }
 
@@ -88,7 +88,7 @@ fn a_step(test: &str, step: SignedDuration) {
     let at = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("read the clock").num_nanoseconds();
     let after = stall(&tail, side, at);
     let between = SignedDuration::from_nanos(since_boot(&after) - since_boot(&before));
-    let moved = told(&after).duration_since(told(&before)) - between;
+    let moved = time_of(&after).duration_since(time_of(&before)) - between;
     assert!((moved - step).abs() < SLACK, "{moved} for {step}");
 
     assert_eq!(tcp::death(&connection.client), libc::ETIMEDOUT);
@@ -118,7 +118,7 @@ fn a_report_is_of_the_new_clock(agent: &Agent, side: Side) {
     assert!(age > SignedDuration::ZERO && age < HOUR / 2, "{age}: {report:#}");
 }
 
-/// `--since` finds what was told by the clock as it was, in the order in which it happened.
+/// `--since` finds what was stamped by the clock as it was, in the order in which it happened.
 fn nothing_is_hidden(agent: &Agent, side: Side, before: &Event) {
     let socket = agent.socket().to_str().expect("plain text");
     let replayed = Running::start(&["tail", "--since", "1m", "-o", "json", "--socket", socket]);

@@ -68,16 +68,16 @@ fn counters_stay_exact_when_a_processor_goes_and_comes() {
     assert_eq!(grown("tcpwhy_resets_received_total"), 3 * COUNT);
     if grown("tcpwhy_resets_sent_total") > 0 {
         assert_eq!(grown("tcpwhy_resets_sent_total"), of_kernel("TcpOutRsts"));
-        let mut told = 0;
+        let mut reported = 0;
         wait::until("a line for each reset, or one that stands for it", || {
-            told += tail.received().iter().map(stands_for).sum::<u64>();
-            told == 3 * COUNT
+            reported += tail.received().iter().map(stands_for).sum::<u64>();
+            reported == 3 * COUNT
         });
     }
     assert_eq!(grown("tcpwhy_records_lost_total"), 0);
 }
 
-/// Resets that a line tells of.
+/// Resets that a line stands for.
 fn stands_for(event: &Event) -> u64 {
     match event.name() {
         "reset_sent" => event.stands_for(),

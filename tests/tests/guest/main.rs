@@ -5,7 +5,7 @@ mod cgroup;
 mod clock;
 mod cpus;
 mod pages;
-mod tape;
+mod replayed;
 mod workloads;
 
 use std::ops::Deref;

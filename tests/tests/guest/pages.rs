@@ -34,9 +34,10 @@ fn reproduce(agent: &Agent, page: &str, cause: &str) -> String {
     sh(commands(INDEX, "## Two namespaces"));
     // What runs on in the background would be seen by the next test.
     sh(&format!("{}\nwait", commands(page, "## Reproduce")));
-    let told = tail.wait_for(cause, |event| event.name() == "diagnosis" && event.text("/cause") == cause);
+    let diagnosis =
+        tail.wait_for(cause, |event| event.name() == "diagnosis" && event.text("/cause") == cause);
     sh("ip netns del cl; ip netns del sv");
-    told.find("/evidence").expect("evidence").to_string()
+    diagnosis.find("/evidence").expect("evidence").to_string()
 }
 
 #[test]

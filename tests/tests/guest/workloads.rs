@@ -104,7 +104,7 @@ fn what_does_not_fit_the_map_is_counted_under_other_until_there_is_room() {
     let metrics = agent.metrics();
     let (other, full) = (resets(&metrics, &[("pod", "other")]), lost(&metrics));
     assert!(other > 0, "the map was not full");
-    assert_eq!(full, other, "what is not its workload's is told");
+    assert_eq!(full, other, "what is not its workload's is reported");
     assert_eq!(of_unit(&metrics, &units[0]), NAMESPACES * RESETS, "who came first is exact");
     let own: usize = units.iter().map(|unit| of_unit(&metrics, unit)).sum();
     assert_eq!(own + other, UNITS * NAMESPACES * RESETS, "none is lost");

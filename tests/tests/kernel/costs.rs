@@ -37,7 +37,7 @@ impl Change {
     }
 }
 
-/// Instructions of each program in the column of `line`; 0 where that kernel does not tell.
+/// Instructions of each program in the column of `line`; 0 where that kernel does not show them.
 pub fn of_line<'a>(page: &'a str, line: &str) -> Option<BTreeMap<&'a str, u64>> {
     let mut rows = page.lines().map(cells).skip_while(|cells| cells.first() != Some(&"program"));
     let column = rows.next()?.iter().position(|head| *head == line)?;

@@ -32,11 +32,11 @@ fn a_full_ping_socket_tells_each_refusal() {
         let events = watch().settled(&pair.client);
         let refusals: Vec<_> = events
             .iter()
-            .filter_map(|event| match event.detail {
-                Detail::RcvqueueFull(RcvqueueFull { rcvbuf, truesize, rmem_alloc }) => {
-                    Some((rcvbuf, truesize, rmem_alloc))
-                }
-                _ => None,
+            .filter_map(|event| {
+                let Detail::RcvqueueFull(RcvqueueFull { rcvbuf, truesize, rmem_alloc }) = event.detail else {
+                    return None;
+                };
+                Some((rcvbuf, truesize, rmem_alloc))
             })
             .collect();
         assert_eq!(refusals.len() as u64, full.refused);
@@ -72,15 +72,9 @@ fn udp_beyond_its_memory_is_refused() {
 }
 
 fn refused_to_receive(event: &KernelEvent) -> Option<(Box<str>, i64)> {
-    match &event.detail {
-        Detail::BufLimitExceeded(BufLimitExceeded {
-            direction: Direction::Receive,
-            protocol,
-            allocated,
-            ..
-        }) => Some((protocol.clone(), *allocated)),
-        _ => None,
-    }
+    let Detail::BufLimitExceeded(refusal) = &event.detail else { return None };
+    let BufLimitExceeded { direction, protocol, allocated, .. } = refusal;
+    (*direction == Direction::Receive).then(|| (protocol.clone(), *allocated))
 }
 
 #[test]
@@ -88,11 +82,12 @@ fn tcp_beyond_its_cgroups_memory_is_refused() {
     let pair = watch::pair();
     match memory::send_refused(&pair, Family::V4) {
         Ok((connection, _cgroup)) => {
-            let event = watch().some(&pair.client, "buf_limit_exceeded", |event| match &event.detail {
-                Detail::BufLimitExceeded(BufLimitExceeded {
-                    direction: Direction::Send, protocol, ..
-                }) if &**protocol == "TCP" => Some(event.clone()),
-                _ => None,
+            let event = watch().some(&pair.client, "buf_limit_exceeded", |event| {
+                let Detail::BufLimitExceeded(BufLimitExceeded { direction, protocol, .. }) = &event.detail
+                else {
+                    return None;
+                };
+                (*direction == Direction::Send && &**protocol == "TCP").then(|| event.clone())
             });
             assert_eq!(event.endpoint.local, connection.client_side.local);
             assert!(event.tcp.is_some());

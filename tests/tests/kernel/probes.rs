@@ -30,7 +30,7 @@ fn every_program_loads() {
     assert!(bad.is_empty(), "{bad:#?}");
     assert_eq!(counters.probes.len(), PROBES.len());
     drop(counters);
-    tell();
+    print();
 }
 
 /// `bpf_sock_from_file` came with 5.11, reasons of drops with 5.17; every other hook is older than the oldest
@@ -76,7 +76,7 @@ fn the_verifier_works_no_harder_than_it_did() {
 }
 
 /// For docs/kernels.md.
-fn tell() {
+fn print() {
     let counters = watch().counters();
     let programs = counters.programs().expect("read the programs' cost");
     let programs =
@@ -97,6 +97,6 @@ fn facts(lines: impl Iterator<Item = String>) {
 fn hz_is_the_kernels() {
     match running::hz() {
         Some(hz) => assert_eq!(watch().host().hz, hz),
-        None => skip("hz_is_the_kernels", "neither this kernel nor /boot tells its CONFIG_HZ"),
+        None => skip("hz_is_the_kernels", "neither this kernel nor /boot has its CONFIG_HZ"),
     }
 }

@@ -9,11 +9,10 @@ use tests::skip::skip;
 
 use crate::watch::{self, watch};
 
-/// What a walk tells of a process.
+/// What a walk shows of a process.
 fn row(pid: u32) -> ProcessRow {
-    let rows = watch().walk_events().into_iter().filter_map(|event| match event {
-        Event::Fact(Fact::Processes { rows, .. }) => Some(rows),
-        _ => None,
+    let rows = watch().walk_events().into_iter().filter_map(|event| {
+        if let Event::Fact(Fact::Processes { rows, .. }) = event { Some(rows) } else { None }
     });
     rows.flatten().find(|row| row.pid == pid).expect("a walk names who listens")
 }

@@ -10,12 +10,8 @@ use crate::watch::{self, watch};
 
 /// A reset that was sent: why, the stack of an active one, and whether it answered a segment.
 fn sent(event: &KernelEvent) -> Option<(Option<i32>, Option<i32>, bool)> {
-    match event.detail {
-        Detail::ResetSent(ResetSent { reason, stack, trigger, .. }) => {
-            Some((reason, stack, trigger.is_some()))
-        }
-        _ => None,
-    }
+    let Detail::ResetSent(ResetSent { reason, stack, trigger, .. }) = event.detail else { return None };
+    Some((reason, stack, trigger.is_some()))
 }
 
 fn received(event: &KernelEvent) -> Option<KernelEvent> {

@@ -110,7 +110,7 @@ fn a_lost_window_restarts_slowly() {
 fn assert_kinds(netns: &Netns, resent: &Resent) {
     let events = watch().settled(netns);
     let kinds: Vec<_> = events.iter().filter_map(kind).collect();
-    let told = |wanted: &[RetransmitKind]| kinds.iter().filter(|kind| wanted.contains(kind)).count() as u64;
+    let count = |wanted: &[RetransmitKind]| kinds.iter().filter(|kind| wanted.contains(kind)).count() as u64;
     assert!(!kinds.is_empty());
     for (counter, wanted) in [
         // The reordering timer's are counted with those that ACKs clock.
@@ -120,7 +120,7 @@ fn assert_kinds(netns: &Netns, resent: &Resent) {
         ("TcpExtTCPTimeouts", &[RetransmitKind::Timeout]),
     ] {
         assert_eq!(
-            told(wanted),
+            count(wanted),
             resent.snmp.get(counter),
             "{counter}: {:?} {events:#?}",
             resent.snmp.changed()
@@ -128,22 +128,22 @@ fn assert_kinds(netns: &Netns, resent: &Resent) {
     }
 }
 
-/// Segments counted in the kernel map, segments told through the ring, and the kernel's own count agree.
+/// Segments counted in the kernel map, segments sent through the ring, and the kernel's own count agree.
 #[test]
-fn what_is_counted_is_what_was_told() {
+fn what_is_counted_is_what_was_recorded() {
     watch::each(|family| {
         let pair = watch::pair();
         let before = counted(&pair.client);
         let resent = retransmit::lossy_transfer(&pair, family);
-        let told = watch().settled(&pair.client);
+        let events = watch().settled(&pair.client);
         let after = counted(&pair.client);
-        let parts: Vec<_> = told.iter().filter_map(segments).collect();
+        let parts: Vec<_> = events.iter().filter_map(segments).collect();
         let sum =
             |parts: &mut dyn Iterator<Item = &(u64, i32)>| parts.map(|(segments, _)| segments).sum::<u64>();
         assert_eq!((parts.len() as u64, sum(&mut parts.iter())), (after.0 - before.0, after.1 - before.1));
-        // From 6.17 on attempts that failed are told as well.
+        // From 6.17 on attempts that failed are recorded as well.
         let sent = sum(&mut parts.iter().filter(|(_, err)| *err == 0));
-        assert_eq!(sent, resent.total(), "{told:#?}");
+        assert_eq!(sent, resent.total(), "{events:#?}");
     });
 }
 

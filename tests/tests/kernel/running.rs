@@ -16,7 +16,7 @@ pub fn version() -> (u32, u32) {
     }
 }
 
-/// The line of kernels that this one is of, as in docs/kernels.md: told by `cargo xtask vm`, which has one
+/// The line of kernels that this one is of, as in docs/kernels.md: set by `cargo xtask vm`, which has one
 /// called `latest`, or major and minor number.
 pub fn line() -> String {
     let (major, minor) = version();
@@ -33,7 +33,7 @@ pub fn since(major: u32, minor: u32) -> bool {
     version() >= (major, minor)
 }
 
-/// CONFIG_HZ: told by `cargo xtask vm`, in the kernel itself, or in the folder where Debian keeps configurations.
+/// CONFIG_HZ: set by `cargo xtask vm`, in the kernel itself, or in the folder where Debian keeps configurations.
 pub fn hz() -> Option<u32> {
     if let Ok(hz) = env::var("TCPWHY_HZ") {
         return hz.parse().ok();

@@ -30,7 +30,7 @@ const UNCOUNTED: u64 = 2 * 16 * 256;
 /// Seconds that ten lines of the network's code in the kernel log have to last.
 const MESSAGE_COST: &str = "/proc/sys/net/core/message_cost";
 
-/// Between two troubles: at once they would be a storm, of which only the first are told.
+/// Between two troubles: at once they would be a storm, of which only the first are sent.
 const PACE: Duration = Duration::from_millis(20);
 
 /// A test at a time: what one holds counts against the limits of all. Each of its lines is in the kernel log, whatever
@@ -70,8 +70,8 @@ impl Drop for Setting {
 }
 
 /// All that was said of it; printed, so that pages of docs/causes can show it.
-fn evidence(told: &Diagnosed) -> String {
-    let Diagnosed { diagnosis, local, remote, .. } = told;
+fn evidence(diagnosed: &Diagnosed) -> String {
+    let Diagnosed { diagnosis, local, remote, .. } = diagnosed;
     let lines = diagnosis.evidence.iter().map(|one| format!("{:?}: {}", one.certainty, one.text));
     let text = lines.collect::<Vec<_>>().join("\n");
     let advice = diagnosis.advice.join("\n");
@@ -84,8 +84,8 @@ fn evidence(told: &Diagnosed) -> String {
 }
 
 /// This process holds nearly all of TCP's memory, and is named for it with what its connections would fill.
-fn names_this_process(told: &Diagnosed) {
-    let Some(again) = watch().said_after_walk(told) else { return };
+fn names_this_process(diagnosed: &Diagnosed) {
+    let Some(again) = watch().said_after_walk(diagnosed) else { return };
     let text = &evidence(&again);
     let pid = format!("[{}]", std::process::id());
     let most = text.lines().find(|line| line.contains("most of TCP's memory on this host: "));
@@ -98,22 +98,22 @@ fn names_this_process(told: &Diagnosed) {
 
 /// Goes on making trouble until `cause` is said at the client's side with `text` among its evidence.
 fn cause(pair: &Pair, cause: Cause, text: &str, mut trouble: impl FnMut()) -> Diagnosed {
-    let wanted = |told: &Diagnosed| {
-        let says = told.diagnosis.evidence.iter().any(|one| one.text.contains(text));
-        (told.diagnosis.cause == cause && says).then(|| told.clone())
+    let wanted = |diagnosed: &Diagnosed| {
+        let says = diagnosed.diagnosis.evidence.iter().any(|one| one.text.contains(text));
+        (diagnosed.diagnosis.cause == cause && says).then(|| diagnosed.clone())
     };
     let (deadline, meter, mut troubles) = (Instant::now() + wait::PATIENCE, Meter::new(&pair.client), 0);
     while Instant::now() < deadline {
         trouble();
         troubles += 1;
         thread::sleep(PACE);
-        if let Some(told) = watch().said(&pair.client, wanted) {
-            return told;
+        if let Some(diagnosed) = watch().said(&pair.client, wanted) {
+            return diagnosed;
         }
     }
     let others = RefCell::new(Vec::new());
-    watch().said(&pair.client, |told| -> Option<()> {
-        others.borrow_mut().push(told.clone());
+    watch().said(&pair.client, |diagnosed| -> Option<()> {
+        others.borrow_mut().push(diagnosed.clone());
         None
     });
     let (counted, others) = (meter.read(), others.into_inner());
@@ -155,19 +155,19 @@ fn above_high_it_is_tcp_that_is_out_of_memory() {
     // The last ones are above high, and refused whenever they write.
     let mut clients = connections.iter().map(|connection| &connection.client).cycle();
     let text = "tcp_mem is 1000 2000 3000: above high";
-    let told = cause(&pair, Cause::OutOfTcpMemory, text, || write(clients.next().expect("a cycle")));
+    let diagnosed = cause(&pair, Cause::OutOfTcpMemory, text, || write(clients.next().expect("a cycle")));
     let pages = sockstat(&pair.client, "TCP", "mem");
-    evidence(&told);
-    assert!(told.diagnosis.summary.contains(&format!("[{}]", std::process::id())), "{told:#?}");
+    evidence(&diagnosed);
+    assert!(diagnosed.diagnosis.summary.contains(&format!("[{}]", std::process::id())), "{diagnosed:#?}");
     let memory = watch().tcp_memory();
     assert_eq!((memory.limits, memory.pressure), ([1000, 2000, 3000], true));
     assert!(memory.pages.abs_diff(pages) <= UNCOUNTED, "{memory:?}, sockstat has {pages}");
     assert!(meter.get("TcpExtTCPMemoryPressures") <= memory.counter("TCPMemoryPressures").unwrap_or(1) + 1);
     assert!(
-        told.diagnosis.advice.iter().any(|advice| advice.contains("tcp_mem='2000 4000 6000'")),
-        "{told:#?}"
+        diagnosed.diagnosis.advice.iter().any(|advice| advice.contains("tcp_mem='2000 4000 6000'")),
+        "{diagnosed:#?}"
     );
-    names_this_process(&told);
+    names_this_process(&diagnosed);
 }
 
 #[test]
@@ -183,10 +183,10 @@ fn under_pressure_a_socket_beyond_its_share_is_refused() {
     let greedy = &connections[0].client;
     tcp::force_send_buffer(greedy, 64 << 20);
     let text = "tcp_mem is 1000 3000 300000: under pressure, and this socket has more than its share";
-    let told = cause(&pair, Cause::MemoryPressure, text, || write(greedy));
-    let observed = told.diagnosis.evidence.iter().find(|one| one.text.contains(text));
-    assert_eq!(observed.map(|one| one.certainty), Some(Certainty::Observed), "{told:#?}");
-    names_this_process(&told);
+    let diagnosed = cause(&pair, Cause::MemoryPressure, text, || write(greedy));
+    let observed = diagnosed.diagnosis.evidence.iter().find(|one| one.text.contains(text));
+    assert_eq!(observed.map(|one| one.certainty), Some(Certainty::Observed), "{diagnosed:#?}");
+    names_this_process(&diagnosed);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn orphans_above_their_limit_are_reset() {
     let meter = Meter::new(&pair.client);
     let mut servers = Vec::new();
     // The kernel counts its orphans every 100 ms (`tcp_orphan_update`).
-    let told = cause(&pair, Cause::TooManyOrphans, "of 4 (tcp_max_orphans)", || {
+    let diagnosed = cause(&pair, Cause::TooManyOrphans, "of 4 (tcp_max_orphans)", || {
         let Connection { client, server, listener, .. } = sender(&pair);
         write(&client);
         drop(client);
@@ -208,7 +208,7 @@ fn orphans_above_their_limit_are_reset() {
         servers.push((server, listener));
         servers.retain(|(server, _)| tcp::state(server) != tcp::CLOSE);
     });
-    evidence(&told);
+    evidence(&diagnosed);
     assert!(meter.get("TcpExtTCPAbortOnMemory") > 0);
     let memory = watch().tcp_memory();
     assert_eq!(memory.max_orphans, 4);

@@ -1,4 +1,4 @@
-//! The agent's source inside this process: one for all tests, told apart by network namespace.
+//! The agent's source inside this process: one for all tests, its events separated by network namespace.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -26,9 +26,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Keeps what is said of connections.
 #[derive(Debug, Default)]
-struct Told(Vec<Arc<Diagnosed>>);
+struct Diagnoses(Vec<Arc<Diagnosed>>);
 
-impl Sink for Told {
+impl Sink for Diagnoses {
     fn observed(&mut self, _: Arc<Observed>) {}
 
     fn diagnosed(&mut self, diagnosed: Arc<Diagnosed>) {
@@ -38,11 +38,11 @@ impl Sink for Told {
     fn gap(&mut self, _: Arc<Gap>) {}
 }
 
-/// Everything heard so far.
+/// Everything read so far.
 #[derive(Debug)]
-struct Heard {
+struct Seen {
     /// The production path.
-    pipeline: Pipeline<Told>,
+    pipeline: Pipeline<Diagnoses>,
     /// By the inode of their namespace.
     events: BTreeMap<u64, Vec<KernelEvent>>,
     /// When a namespace began: its inode was another's before, perhaps of a test that runs beside this.
@@ -57,7 +57,7 @@ type Walk = oneshot::Sender<Vec<Event>>;
 
 /// A reader of the live kernel.
 pub struct Watch {
-    heard: Arc<Mutex<Heard>>,
+    seen: Arc<Mutex<Seen>>,
     counters: Mutex<Counters>,
     host: HostFacts,
     walks: mpsc::UnboundedSender<Walk>,
@@ -89,10 +89,10 @@ pub fn each(test: impl Fn(Family) + Sync) {
 
 impl Watch {
     fn start() -> Result<Self, String> {
-        let heard = Arc::new(Mutex::new(Heard::new()));
+        let seen = Arc::new(Mutex::new(Seen::new()));
         let (walks, orders) = mpsc::unbounded_channel();
         let (started, loaded) = std::sync::mpsc::channel();
-        let shared = Arc::clone(&heard);
+        let shared = Arc::clone(&seen);
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("make a runtime").block_on(async {
@@ -106,18 +106,18 @@ impl Watch {
             });
         });
         let (counters, host) = loaded.recv().expect("the reader to load the programs")?;
-        Ok(Self { heard, counters: Mutex::new(counters), host, walks })
+        Ok(Self { seen, counters: Mutex::new(counters), host, walks })
     }
 
     fn since_now(&self, make: impl FnOnce() -> Pair) -> Pair {
         let pair = make();
         let now = facts::monotonic().expect("read the clock");
-        self.heard().births.extend([&pair.client, &pair.server].map(|host| (host.inode(), now)));
+        self.seen().births.extend([&pair.client, &pair.server].map(|host| (host.inode(), now)));
         pair
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().expect("the reader did not panic")
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("the reader did not panic")
     }
 
     /// The maps and what became of each probe.
@@ -127,49 +127,49 @@ impl Watch {
 
     /// The events of a namespace so far.
     pub fn events(&self, netns: &Netns) -> Vec<KernelEvent> {
-        self.heard().of(netns).cloned().collect()
+        self.seen().of(netns).cloned().collect()
     }
 
     /// All events of a namespace, once those under way have arrived.
     pub fn settled(&self, netns: &Netns) -> Vec<KernelEvent> {
         let written: u64 =
             self.counters().health().expect("read HEALTH").iter().map(|health| health.written).sum();
-        wait::until("what was written to be read", || self.heard().count >= written);
+        wait::until("what was written to be read", || self.seen().count >= written);
         self.events(netns)
     }
 
     /// Waits for an event of the namespace of which `find` makes something.
     pub fn some<T>(&self, netns: &Netns, what: &str, find: impl Fn(&KernelEvent) -> Option<T>) -> T {
-        wait::some(what, || self.heard().of(netns).find_map(&find))
+        wait::some(what, || self.seen().of(netns).find_map(&find))
     }
 
     /// Something said so far of a connection of the namespace of which `find` makes something.
     pub fn said<T>(&self, netns: &Netns, find: impl Fn(&Diagnosed) -> Option<T>) -> Option<T> {
-        let mut heard = self.heard();
-        heard.pipeline.settle(u64::MAX);
+        let mut seen = self.seen();
+        seen.pipeline.settle(u64::MAX);
         // Another namespace may have had the number before.
-        let birth = heard.births.get(&netns.inode()).copied().unwrap_or_default();
-        let told = heard.pipeline.sink_mut().0.iter().filter(|told| told.diagnosis.time >= birth);
-        told.filter(|told| u64::from(told.netns) == netns.inode()).find_map(|told| find(told))
+        let birth = seen.births.get(&netns.inode()).copied().unwrap_or_default();
+        let diagnoses = seen.pipeline.sink_mut().0.iter().filter(|one| one.diagnosis.time >= birth);
+        diagnoses.filter(|one| u64::from(one.netns) == netns.inode()).find_map(|one| find(one))
     }
 
     /// What is to be said of the same connection after a walk over open files; `None` on a kernel without.
-    pub fn said_after_walk(&self, told: &Diagnosed) -> Option<Diagnosed> {
+    pub fn said_after_walk(&self, diagnosed: &Diagnosed) -> Option<Diagnosed> {
         if !self.has("sock_held") {
             return None;
         }
         self.walk();
-        let heard = self.heard();
-        let correlator = heard.pipeline.correlator();
-        let id = told.diagnosis.connection.expect("a connection");
+        let seen = self.seen();
+        let correlator = seen.pipeline.correlator();
+        let id = diagnosed.diagnosis.connection.expect("a connection");
         let connection = correlator.connection_by_id(id).expect("it is remembered");
-        let diagnosis = diagnose(&Story::of(correlator, connection, told.diagnosis.phase));
-        Some(Diagnosed { diagnosis: diagnosis.expect("a cause still"), ..told.clone() })
+        let diagnosis = diagnose(&Story::of(correlator, connection, diagnosed.diagnosis.phase));
+        Some(Diagnosed { diagnosis: diagnosis.expect("a cause still"), ..diagnosed.clone() })
     }
 
-    /// TCP's memory as it was told last.
+    /// TCP's memory as it was reported last.
     pub fn tcp_memory(&self) -> TcpMemory {
-        self.heard().pipeline.correlator().tcp_memory().expect("a kernel that tells it").clone()
+        self.seen().pipeline.correlator().tcp_memory().expect("a kernel that shows it").clone()
     }
 
     /// The facts about the host.
@@ -193,7 +193,7 @@ impl Watch {
 
     /// Waits for the functions of a stack.
     pub fn stack(&self, id: i32) -> Vec<Box<str>> {
-        wait::some("the names of a stack", || self.heard().stacks.get(&id).cloned())
+        wait::some("the names of a stack", || self.seen().stacks.get(&id).cloned())
     }
 
     /// Who holds which TCP socket open now.
@@ -219,9 +219,9 @@ impl Watch {
     }
 }
 
-async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedReceiver<Walk>) {
+async fn read(mut ring: Ring, seen: &Mutex<Seen>, mut orders: mpsc::UnboundedReceiver<Walk>) {
     let mut frames = Vec::new();
-    ring.tell_facts(&mut frames).expect("ask the host");
+    ring.append_first(&mut frames).expect("ask the host");
     loop {
         let mut asked = None;
         tokio::select! {
@@ -236,10 +236,10 @@ async fn read(mut ring: Ring, heard: &Mutex<Heard>, mut orders: mpsc::UnboundedR
                 frames.append(&mut walked);
             }
         }
-        let mut heard = heard.lock().expect("no test panicked with what was heard");
+        let mut seen = seen.lock().expect("no test panicked with what was read");
         for frame in frames.drain(..) {
-            heard.pipeline.push(&frame);
-            heard.take(event(&frame));
+            seen.pipeline.push(&frame);
+            seen.take(event(&frame));
         }
         if let Some((reply, found)) = asked {
             // Now that the pipeline knows it too. Who asked may have given up.
@@ -256,10 +256,10 @@ fn held(event: Event) -> Option<SockHeld> {
     if let Event::SockHeld(held) = event { Some(*held) } else { None }
 }
 
-impl Heard {
+impl Seen {
     fn new() -> Self {
         Self {
-            pipeline: Pipeline::new(Limits::default(), Told::default()),
+            pipeline: Pipeline::new(Limits::default(), Diagnoses::default()),
             events: BTreeMap::new(),
             births: BTreeMap::new(),
             count: 0,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-pub use self::story::tell;
+pub use self::story::check;
 use crate::{process, report, workspace};
 
 /// What starts the parts, inside.

@@ -11,7 +11,7 @@ const PODS: &str = include_str!("pods.yaml");
 const OUTAGE: u64 = 60;
 
 /// Goes through all of it, each thing seen or the reason why not.
-pub fn tell(cluster: &Cluster) -> Result<()> {
+pub fn check(cluster: &Cluster) -> Result<()> {
     install(cluster)?;
     names(cluster)?;
     plugin(cluster)?;
@@ -68,17 +68,20 @@ fn plugin(cluster: &Cluster) -> Result<()> {
         "--namespace",
         "shop",
     ];
-    let told =
+    let printed =
         cluster.run(&[&["sh", "-c", "\"$@\" || true", "sh"], &tail[..], &["--since", "1m"]].concat())?;
     ensure!(
-        told.contains("shop/web-") && told.contains("connection_refused"),
-        "kubectl tcpwhy tail told {told:?}"
+        printed.contains("shop/web-") && printed.contains("connection_refused"),
+        "kubectl tcpwhy tail printed {printed:?}"
     );
     report::status("Seen", "kubectl tcpwhy tail");
     let pod = ["get", "pods", "--namespace", "shop", "--output", "jsonpath={.items[0].metadata.name}"];
     let pod = format!("pod/{}", cluster.kubectl(&pod)?);
-    let told = cluster.kubectl(&["tcpwhy", "why", &pod, "--namespace", "shop"])?;
-    ensure!(told.contains("of Deployment web") && told.contains("Cause"), "kubectl tcpwhy why told {told:?}");
+    let printed = cluster.kubectl(&["tcpwhy", "why", &pod, "--namespace", "shop"])?;
+    ensure!(
+        printed.contains("of Deployment web") && printed.contains("Cause"),
+        "kubectl tcpwhy why printed {printed:?}"
+    );
     report::status("Seen", "kubectl tcpwhy why");
     Ok(())
 }
@@ -90,7 +93,7 @@ fn without_api(cluster: &Cluster) -> Result<()> {
     cluster.wait("the agent miss the API server", |cluster| metrics(cluster).contains(gone))?;
     let before = refusals(cluster);
     std::thread::sleep(std::time::Duration::from_secs(OUTAGE));
-    ensure!(refusals(cluster) > before, "nothing was told with names while the API server was gone");
+    ensure!(refusals(cluster) > before, "nothing was reported with names while the API server was gone");
     cluster.restart("apiserver")?;
     let back = "tcpwhy_names_up{source=\"kubernetes\"} 1";
     cluster.wait("the agent find the API server again", |cluster| metrics(cluster).contains(back))
@@ -109,7 +112,7 @@ fn without_rights(cluster: &Cluster) -> Result<()> {
 fn without_kubelet(cluster: &Cluster) -> Result<()> {
     cluster.kill("kubelet")?;
     let before = refusals(cluster);
-    cluster.wait("refusals told without a kubelet", |cluster| refusals(cluster) > before)?;
+    cluster.wait("refusals reported without a kubelet", |cluster| refusals(cluster) > before)?;
     cluster.restart("kubelet")?;
     cluster.wait("the node ready again", |cluster| {
         cluster.kubectl(&["get", "nodes"]).is_ok_and(|nodes| nodes.contains(" Ready"))

@@ -24,7 +24,7 @@ impl Cluster {
         let Self { keep } = self;
         setup::prepare(Purpose::Build)?;
         let cluster = cluster::Cluster::start()?;
-        let told = cluster::tell(&cluster);
+        let result = cluster::check(&cluster);
         if keep {
             report::status(
                 "Keeping",
@@ -32,6 +32,6 @@ impl Cluster {
             );
             std::io::stdin().read_line(&mut String::new())?;
         }
-        told.map(|()| ExitCode::SUCCESS)
+        result.map(|()| ExitCode::SUCCESS)
     }
 }

@@ -31,7 +31,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Does it. `Err` is a failure to do the task; the code tells how the task ended.
+    /// Does it. `Err` is a failure to do the task; the code says how the task ended.
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Self::Setup(task) => task.run(),

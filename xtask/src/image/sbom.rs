@@ -21,7 +21,7 @@ pub fn of(platform: Platform) -> Result<String> {
     command.manifest_path(workspace::root().join("Cargo.toml"));
     command.other_options(["--locked", "--filter-platform", platform.target()].map(str::to_owned));
     let metadata = command.exec().context("ask cargo for the dependencies")?;
-    let bom = bill(&metadata, platform).context("cargo told no dependencies")?;
+    let bom = bill(&metadata, platform).context("cargo named no dependencies")?;
     serde_json::to_string_pretty(&bom).context("write the bill of materials")
 }
 

@@ -31,7 +31,7 @@ fn tracked_files() -> Result<Vec<String>> {
 }
 
 fn places(name: &str) -> Vec<String> {
-    // What is no text, or has been deleted since, has no paths to tell.
+    // What is no text, or has been deleted since, has no paths to report.
     let text = std::fs::read_to_string(workspace::root().join(name)).unwrap_or_default();
     let numbered = text.lines().enumerate().filter(|(_, line)| names_machine(line));
     numbered.map(|(index, _)| format!("{name}:{}", index + 1)).collect()

@@ -31,7 +31,7 @@ pub struct Selection {
     pub suites: &'static [(Option<&'static str>, &'static str)],
 }
 
-/// apt, told to work below one folder only.
+/// apt, set to work below one folder only.
 pub struct Archive {
     dir: PathBuf,
     selection: Selection,

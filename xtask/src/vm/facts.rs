@@ -22,7 +22,7 @@ pub enum Fact {
         /// Instructions here.
         now: u64,
     },
-    /// `lost WORDS`: something that the agent cannot tell on this kernel.
+    /// `lost WORDS`: something that the agent cannot show on this kernel.
     Lost(String),
 }
 

@@ -116,7 +116,7 @@ VM: fact program retransmit up 7
 VM: done";
 
     #[test]
-    fn tests_skips_and_facts_are_told_apart() {
+    fn tests_skips_and_facts_are_distinguished() {
         let guest = Guest::read(TEXT);
         let suite = &guest.suites[0];
         assert_eq!((guest.boot, guest.is_done), (Some(1.42), true));

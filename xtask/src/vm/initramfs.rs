@@ -17,7 +17,7 @@ use crate::process;
 const INIT: &str = include_str!("init.sh");
 /// A shell and some three hundred small programs, linked statically.
 const BUSYBOX: &str = "/bin/busybox";
-/// Where the first process looks for what it is told.
+/// Where the first process looks for its orders.
 const SETTINGS: &str = "etc/lab";
 /// Mounted on, or written to.
 const FOLDERS: [&str; 9] = ["dev", "etc", "lab/tests", "modules", "proc", "run", "sys", "tmp", "var"];
@@ -82,7 +82,7 @@ pub fn own(kernel: &Kernel, settings: &str) -> Result<Vec<u8>> {
     cpio.program(SETTINGS, settings.as_bytes());
     let mut files = Vec::new();
     for module in MODULES {
-        // What a kernel lacks, the tests that need it will tell.
+        // What a kernel lacks, the tests that need it will show.
         files.extend(kernel.module(module).unwrap_or_default());
     }
     let mut seen = BTreeSet::new();

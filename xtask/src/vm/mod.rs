@@ -44,7 +44,7 @@ pub struct Request {
     pub jobs: NonZero<usize>,
     /// For the test programs.
     pub arguments: Vec<String>,
-    /// More work of the verifier than docs/kernels.md has is told and no failure.
+    /// More work of the verifier than docs/kernels.md has is printed and no failure.
     pub accepts_cost: bool,
 }
 

@@ -27,8 +27,8 @@ pub(super) fn rule(place: &NetnsView) -> Vec<Advice> {
             programs.entry(&process.comm).or_default().push(loss);
         }
     }
-    let told = programs.into_iter().filter(|(_, losses)| losses.len() >= ENOUGH);
-    told.filter_map(|(comm, losses)| advice(place, comm, &losses)).collect()
+    let often = programs.into_iter().filter(|(_, losses)| losses.len() >= ENOUGH);
+    often.filter_map(|(comm, losses)| advice(place, comm, &losses)).collect()
 }
 
 fn advice(place: &NetnsView, comm: &str, losses: &[&Loss]) -> Option<Advice> {

@@ -63,7 +63,7 @@ fn a_close_with_unread_data() {
     let connection = bench.only();
     assert_eq!(connection.ended_by.as_ref().unwrap().pid, 55);
     assert_eq!(connection.timeline.entries()[0].unread, 300);
-    assert_eq!((connection.died(), connection.gone), (Some(SECOND), true), "nothing more will be told");
+    assert_eq!((connection.died(), connection.gone), (Some(SECOND), true), "nothing more will be reported");
     assert_eq!(bench.0.sizes().history, 1);
 }
 

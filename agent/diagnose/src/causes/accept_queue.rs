@@ -14,7 +14,7 @@ use super::{Finding, Story};
 use crate::path::Path;
 use crate::{Certainty, backlog};
 
-/// What a SYN-ACK sent again tells of its listener.
+/// What a SYN-ACK sent again shows of its listener.
 struct Queues {
     accept: u32,
     syn: u32,
@@ -55,7 +55,13 @@ fn queues(story: &Story) -> Option<Queues> {
             let request = matches!(story.path(), Some((Path::Request | Path::ToListener, _)));
             story.listener().filter(|_| request).map(|listener| of(listener))
         }
-        _ => None,
+        Detail::PacketDropped(_)
+        | Detail::Retransmit(_)
+        | Detail::ResetReceived(_)
+        | Detail::BufLimitExceeded(_)
+        | Detail::RcvqueueFull(_)
+        | Detail::StateChanged(_)
+        | Detail::SockDestroyed(_) => None,
     }
 }
 
@@ -111,7 +117,7 @@ fn is_full(listener: &Listener) -> bool {
     listener.accept_queue > listener.backlog
 }
 
-/// Without the queue's length, which a reset does not tell.
+/// Without the queue's length, which a reset does not show.
 fn overflow(story: &Story) -> Finding {
     let who = who(story);
     let remote = story.stray.map_or_else(String::new, |stray| format!(" of {}", stray.event.endpoint.remote));
@@ -135,7 +141,7 @@ fn overflow(story: &Story) -> Finding {
 fn accept_full(story: &Story, queues: &Queues) -> Finding {
     let Queues { accept, backlog, .. } = *queues;
     let who = who(story);
-    let told = if is_reset(story) { Certainty::Inferred } else { Certainty::Observed };
+    let certainty = if is_reset(story) { Certainty::Inferred } else { Certainty::Observed };
     Finding::new(
         Cause::AcceptQueueFull,
         format!(
@@ -143,7 +149,7 @@ fn accept_full(story: &Story, queues: &Queues) -> Finding {
         connections wait, its backlog is {backlog}"
         ),
     )
-    .with(told, format!("the accept queue has {accept} of {backlog} (it is full above its limit)"))
+    .with(certainty, format!("the accept queue has {accept} of {backlog} (it is full above its limit)"))
     .saw_if(synack(story))
     .saw_if(dropped(story))
     .saw_if(counted(story))

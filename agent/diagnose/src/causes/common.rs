@@ -31,8 +31,8 @@ pub fn owner(story: &Story) -> String {
 
 /// Which words of the kernel name the way: its reason, or the stack.
 pub fn reason(story: &Story, certainty: Certainty) -> String {
-    let told = story.reset().and_then(|reset| reset.reason);
-    match (told, certainty) {
+    let given = story.reset().and_then(|reset| reset.reason);
+    match (given, certainty) {
         (Some(reason), Certainty::Observed) => format!("the kernel's reason for the reset is {reason}"),
         (Some(reason), Certainty::Inferred) => {
             format!(

@@ -12,8 +12,8 @@ use crate::story::Relatives;
 pub(super) fn name(finding: Finding, relatives: &Relatives) -> Finding {
     let Relatives { family, forecast } = relatives;
     match finding.cause.row().family {
-        NamesFamily::Always => tell(finding, family, forecast),
-        NamesFamily::IfItForks if forks(family) => tell(finding, family, forecast),
+        NamesFamily::Always => describe(finding, family, forecast),
+        NamesFamily::IfItForks if forks(family) => describe(finding, family, forecast),
         NamesFamily::IfItForks | NamesFamily::Never => finding,
     }
 }
@@ -22,7 +22,7 @@ fn forks(family: &ProcessFamily) -> bool {
     family.counts.children > 0 || family.forks.is_some_and(|forks| forks.forked > 0)
 }
 
-fn tell(finding: Finding, family: &ProcessFamily, forecast: &[Forecast]) -> Finding {
+fn describe(finding: Finding, family: &ProcessFamily, forecast: &[Forecast]) -> Finding {
     let finding = finding.saw(who(family));
     let finding = if family.forks_per_connection() { finding.infer(one_each(family)) } else { finding };
     match forecast.first() {

@@ -29,8 +29,8 @@ type Share<'a> = (&'a ProcessFamily, u64);
 /// The whole host's TCP memory.
 fn of_host(finding: Finding, story: &Story) -> Finding {
     let all: Vec<Share> = story.families.iter().map(|family| (family, family.memory)).collect();
-    let Some(told) = most("TCP's memory on this host", &all, story) else { return finding };
-    let finding = finding.saw(told).saw_if(nobody(story, &all));
+    let Some(most) = most("TCP's memory on this host", &all, story) else { return finding };
+    let finding = finding.saw(most).saw_if(nobody(story, &all));
     let Some(memory) = story.memory else { return finding };
     let high = PageSize::of(story).bytes(memory.limits[2]);
     fill(finding, &all, high, "tcp_mem's high")
@@ -45,9 +45,9 @@ fn of_cgroup(finding: Finding, story: &Story) -> Finding {
     let mut all: Vec<Share> =
         story.families.iter().filter_map(|family| Some((family, inside(family)?))).collect();
     all.sort_by_key(|(_, memory)| Reverse(*memory));
-    let Some(told) = most("the cgroup's socket memory", &all, story) else { return finding };
+    let Some(most) = most("the cgroup's socket memory", &all, story) else { return finding };
     let limit = story.cgroup.and_then(|memory| memory.limit).unwrap_or(0);
-    fill(finding.saw(told), &all, limit, "the cgroup's limit")
+    fill(finding.saw(most), &all, limit, "the cgroup's limit")
 }
 
 /// `most of TCP's memory on this host: httpd[100] 43.1 MiB in 501 sockets of 500 processes, ...`
@@ -63,7 +63,7 @@ fn most(what: &str, shares: &[Share], story: &Story) -> Option<String> {
     Some(format!("most of {what}: {}{}", parts.join(", "), age(story)))
 }
 
-/// Sockets and processes are those of the whole family: told if all of its memory is meant.
+/// Sockets and processes are those of the whole family: named if all of its memory is meant.
 fn one(&(family, memory): &Share) -> String {
     let name = format!("{} {}", process(&family.root), size(memory));
     if memory != family.memory {

@@ -13,14 +13,14 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     let certainty = if aborted { Certainty::Observed } else { went(story, Path::Killed)? };
     let killer = story.connection.and_then(|connection| connection.ended_by.as_deref()).map(process);
     let by = killer.as_ref().map_or_else(|| "from outside".to_owned(), |killer| format!("by {killer}"));
-    let told = if aborted {
+    let evidence = if aborted {
         "the socket's error is ECONNABORTED, which only tcp_abort leaves".to_owned()
     } else {
         reason(story, certainty)
     };
     Some(
         Finding::new(Cause::Killed, format!("killed {by}, not by its own process {}", owner(story)))
-            .with(certainty, told)
+            .with(certainty, evidence)
             .saw(state_then(story))
             .saw_if(killer.map(|killer| format!("the reset was sent while {killer} ran")))
             .saw_if(sent(story))

@@ -40,10 +40,11 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
 
 /// The last refusal of a connection.
 fn refused(story: &Story) -> Option<Refusal> {
-    story.entries().iter().rev().find_map(|entry| match entry.what {
-        What::BufLimitExceeded(refusal) => Some(refusal),
-        _ => None,
-    })
+    story
+        .entries()
+        .iter()
+        .rev()
+        .find_map(|entry| if let What::BufLimitExceeded(refusal) = entry.what { Some(refusal) } else { None })
 }
 
 fn effect(direction: Direction) -> &'static str {
@@ -65,24 +66,24 @@ fn limit(story: &Story, refusal: Refusal) -> (Cause, Certainty, String) {
     let Refusal { direction: _, allocated, pressure, in_cgroup } = refusal;
     let pages = u64::from(allocated);
     let [low, _, high] = memory.limits;
-    let told = tcp_mem(pages, memory);
+    let at = tcp_mem(pages, memory);
     if pages > high {
-        (Cause::OutOfTcpMemory, Certainty::Observed, format!("{told}: above high"))
+        (Cause::OutOfTcpMemory, Certainty::Observed, format!("{at}: above high"))
     } else if !in_cgroup {
         let why =
-            format!("{told}: under pressure, and this socket has more than its share; it is in no cgroup");
+            format!("{at}: under pressure, and this socket has more than its share; it is in no cgroup");
         (Cause::MemoryPressure, Certainty::Observed, why)
     } else if pages <= low {
-        let why = format!("{told}: not above low, where only a cgroup's limit refuses");
+        let why = format!("{at}: not above low, where only a cgroup's limit refuses");
         (Cause::CgroupMemoryLimit, Certainty::Inferred, why)
     } else if pressure == Some(false) {
-        let why = format!("{told}: TCP is not under pressure, so a cgroup's limit refused");
+        let why = format!("{at}: TCP is not under pressure, so a cgroup's limit refused");
         (Cause::CgroupMemoryLimit, Certainty::Inferred, why)
     } else if has_its_share_only(story, memory) {
-        let why = format!("{told}: this socket has no more than its share, so a cgroup's limit refused");
+        let why = format!("{at}: this socket has no more than its share, so a cgroup's limit refused");
         (Cause::CgroupMemoryLimit, Certainty::Inferred, why)
     } else {
-        let why = format!("{told}: under pressure, and this socket has more than its share");
+        let why = format!("{at}: under pressure, and this socket has more than its share");
         (Cause::MemoryPressure, Certainty::Inferred, why)
     }
 }
@@ -100,15 +101,16 @@ fn has_its_share_only(story: &Story, memory: &TcpMemory) -> bool {
     memory.limits[2] > memory.sockets.saturating_mul(pages)
 }
 
+/// `cause` is one of those of [`limit`].
 fn advice(finding: Finding, story: &Story, cause: Cause) -> Finding {
-    match cause {
-        Cause::CgroupMemoryLimit => finding
+    if cause == Cause::CgroupMemoryLimit {
+        finding
             .advise(raise_cgroup(story.cgroup))
-            .advise("or have the program keep less in its sockets: their buffers count against the limit"),
-        Cause::OutOfTcpMemory | Cause::MemoryPressure => finding.advise(raise_tcp_mem(story)).advise(
+            .advise("or have the program keep less in its sockets: their buffers count against the limit")
+    } else {
+        finding.advise(raise_tcp_mem(story)).advise(
             "or fewer connections, or smaller tcp_rmem[2] and tcp_wmem[2]: less throughput on long paths",
-        ),
-        _ => finding,
+        )
     }
 }
 

@@ -56,7 +56,7 @@ macro_rules! rules {
 }
 
 rules! {
-    // Resets that this side sent, told apart by the kernel's reason or stack: they exclude one another.
+    // Resets that this side sent, distinguished by the kernel's reason or stack: they exclude one another.
     killed::rule => Killed;
     listener_closed::rule => ListenerClosed;
     closed_with_unread_data::rule => ClosedWithUnreadData;

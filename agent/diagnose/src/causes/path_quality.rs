@@ -1,4 +1,4 @@
-//! A connection that lives on, and sent again: what the kinds of retransmission tell of the path.
+//! A connection that lives on, and sent again: what the kinds of retransmission say about the path.
 
 use agent_model::cause::Cause;
 use agent_model::event::RetransmitKind as Kind;

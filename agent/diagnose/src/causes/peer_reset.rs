@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agent_correlate::connection::Connection;
+use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::{Tcp, TcpState};
 use agent_model::signals::reset_received::PeerReset;
@@ -13,10 +14,8 @@ use super::{Finding, Story};
 use crate::Certainty;
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
-    let at = match story.received().filter(|_| story.is_dead())?.what {
-        agent_correlate::timeline::What::ResetReceived(PeerReset { state }) => state,
-        _ => None,
-    };
+    let received = story.received().filter(|_| story.is_dead())?;
+    let at = if let What::ResetReceived(PeerReset { state }) = received.what { state } else { None };
     let unread = story.tcp().map_or(0, Tcp::unread_bytes);
     let lost_here = match story.undelivered() {
         0 => "all that it wrote had arrived there".to_owned(),

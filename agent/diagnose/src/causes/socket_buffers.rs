@@ -80,7 +80,7 @@ fn larger_receive(story: &Story, tcp: &Tcp) -> String {
     )
 }
 
-/// Not of a stall that is over, during which it had to fill up: that is told by what caused the stall. Unless
+/// Not of a stall that is over, during which it had to fill up: that is explained by what caused the stall. Unless
 /// somebody looks, and it is full now.
 pub(super) fn send(story: &Story) -> Option<Finding> {
     let waits = story.phase == Phase::Stalled || story.looked;
@@ -154,7 +154,7 @@ fn fixed(option: &str, sysctl: &str, most: Option<u64>) -> String {
     format!("the application fixed {option}: no autotuning{most}")
 }
 
-/// What the kernel's chronographs tell of a sender (`tcp_chrono_start`).
+/// What the kernel's chronographs show of a sender (`tcp_chrono_start`).
 pub(super) fn held_up(story: &Story) -> Option<String> {
     let [busy, window, buffer] = story.raw()?.chrono;
     let known = busy != u32::MAX && (window > 0 || buffer > 0);

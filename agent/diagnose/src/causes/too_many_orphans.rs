@@ -19,11 +19,10 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
     let certainty = went(story, Path::Memory)?;
     let queued = story.raw().map_or(0, |raw| raw.wmem_queued);
     let (cause, sure, why) = which(story, queued);
-    let summary = match cause {
-        Cause::OutOfTcpMemory => {
-            format!("TCP's memory is used up: a closed socket with {queued} bytes of memory was reset")
-        }
-        _ => "too many closed sockets: this one was reset".to_owned(),
+    let summary = if cause == Cause::OutOfTcpMemory {
+        format!("TCP's memory is used up: a closed socket with {queued} bytes of memory was reset")
+    } else {
+        "too many closed sockets: this one was reset".to_owned()
     };
     Some(
         Finding::new(cause, summary)
@@ -52,9 +51,9 @@ fn whose(story: &Story, cause: Cause) -> Option<String> {
     let others = story.orphans.others() + rest.iter().map(|(_, count)| count).sum::<u64>();
     let others = (others > 0).then(|| format!("{others} of others"));
     let named = named.iter().map(|(name, count)| format!("{count} of {}", escaped(name)));
-    let told = named.chain(others).collect::<Vec<_>>().join(", ");
-    let known = cause == Cause::TooManyOrphans && !told.is_empty();
-    known.then(|| format!("closed sockets reset for it since the agent's start: {told}"))
+    let owners = named.chain(others).collect::<Vec<_>>().join(", ");
+    let known = cause == Cause::TooManyOrphans && !owners.is_empty();
+    known.then(|| format!("closed sockets reset for it since the agent's start: {owners}"))
 }
 
 fn raise(story: &Story, cause: Cause) -> String {
@@ -73,7 +72,7 @@ fn raise(story: &Story, cause: Cause) -> String {
     )
 }
 
-/// The kernel told its reason after it had reset as many as it took: there may be few orphans now, but TCP's memory
+/// The kernel gave its reason after it had reset as many as it took: there may be few orphans now, but TCP's memory
 /// does not fall as fast, and its log names the limit.
 fn which(story: &Story, queued: u32) -> (Cause, Certainty, String) {
     let (cause, why) = match story.memory {

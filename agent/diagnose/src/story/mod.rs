@@ -56,7 +56,7 @@ pub struct Story<'a> {
     pub host: &'a HostFacts,
     /// Functions of the last reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
-    /// Why it was stalled until it died, or why it died as judged before: the end empties the socket of what tells.
+    /// Why it was stalled until it died, or why it died as judged before: the end empties the socket of what shows it.
     pub known_cause: Option<Cause>,
     /// What comes, of a stall.
     pub outlook: Option<Outlook>,
@@ -234,7 +234,7 @@ impl<'a> Story<'a> {
         unacked.saturating_add(unsent)
     }
 
-    /// How long before this moment the peer last acknowledged something, or told of its window (`rcv_tstamp`).
+    /// How long before this moment the peer last acknowledged something, or announced its window (`rcv_tstamp`).
     pub fn since_answer(&self) -> Option<Duration> {
         let raw = self.raw().filter(|raw| raw.rcv_tstamp != 0)?;
         let jiffies = (raw.jiffies as u32).wrapping_sub(raw.rcv_tstamp);
@@ -252,23 +252,21 @@ impl<'a> Story<'a> {
 
     /// Consecutive timeouts of the stall that ended it, or that it is in.
     pub fn stage(&self) -> u32 {
-        let told = self.raw().map_or(0, |raw| u32::from(raw.retransmits));
-        told.max(self.timeouts().last().map_or(0, |&(stage, _)| stage))
+        let counted = self.raw().map_or(0, |raw| u32::from(raw.retransmits));
+        counted.max(self.timeouts().last().map_or(0, |&(stage, _)| stage))
     }
 
     /// Timeouts of the last stall that are still in the timeline: stage and length of each, jiffies.
     pub fn timeouts(&self) -> Vec<(u32, u32)> {
         let mut burnt = Vec::new();
         for entry in self.entries() {
-            match entry.what {
-                What::Retransmit(Resend { stage, rto, .. }) if stage > 0 => {
-                    if burnt.last().is_some_and(|(last, _)| *last >= u32::from(stage)) {
-                        burnt.clear();
-                    }
-                    burnt.push((stage.into(), rto));
+            if let What::Retransmit(Resend { stage: stage @ 1.., rto, .. }) = entry.what {
+                if burnt.last().is_some_and(|(last, _)| *last >= u32::from(stage)) {
+                    burnt.clear();
                 }
-                What::Recovered(_) => burnt.clear(),
-                _ => (),
+                burnt.push((stage.into(), rto));
+            } else if matches!(entry.what, What::Recovered(_)) {
+                burnt.clear();
             }
         }
         burnt
@@ -276,9 +274,8 @@ impl<'a> Story<'a> {
 
     /// Consecutive timeouts of the last stall that ended well.
     pub fn recovered(&self) -> Option<u8> {
-        self.entries().iter().rev().find_map(|entry| match entry.what {
-            What::Recovered(Recovered { stage }) => Some(stage),
-            _ => None,
+        self.entries().iter().rev().find_map(|entry| {
+            if let What::Recovered(Recovered { stage }) = entry.what { Some(stage) } else { None }
         })
     }
 

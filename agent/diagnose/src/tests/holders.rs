@@ -42,32 +42,32 @@ fn the_largest_holders_of_the_host_are_named_with_what_they_would_fill() {
         TcpMemory { pages: 20_480, limits: [4096, 8192, 16_384], orphans: 3, ..TcpMemory::default() };
     let mut bench = bench(memory);
     bench.push(&refused(20_481, 0));
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::OutOfTcpMemory);
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::OutOfTcpMemory);
     says(
-        &told,
+        &diagnosis,
         "most of TCP's memory on this host: a[297] 32.0 MiB in 2 sockets, b[298] 8.0 MiB in 1 socket, c[299] 4.0 \
          MiB in 1 socket, 2 others together 3.0 MiB (2s before)",
     );
     // 80 MiB less 47.
-    says(&told, "about 33.0 MiB is no process's: 3 closed sockets that the kernel still serves");
+    says(&diagnosis, "about 33.0 MiB is no process's: 3 closed sockets that the kernel still serves");
     says(
-        &told,
+        &diagnosis,
         "2 connections of a[297] at 16.0 MiB are 32.0 MiB, 50 % of tcp_mem's high, which 4 of them would fill",
     );
 }
 
 /// As an agent in a pod has it: the kernel shows `tcp_mem` in the host's own network namespace only.
 #[test]
-fn limits_that_are_not_told_are_not_passed() {
+fn limits_that_are_not_known_are_not_passed() {
     let mut bench = bench(TcpMemory { pages: 20_480, orphans: 3, sockets: 9, ..TcpMemory::default() });
     bench.push(&refused(20_481, 0));
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::MemoryPressure);
-    says(&told, "the host's limits were not told");
-    says(&told, "TCP has 80.0 MiB; 9 sockets, 8.9 MiB each");
-    says(&told, "net.ipv4.tcp_mem: raise high where memory is free");
-    assert!(!told.evidence.iter().any(|one| one.text.contains("above high")));
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::MemoryPressure);
+    says(&diagnosis, "the host's limits were not told");
+    says(&diagnosis, "TCP has 80.0 MiB; 9 sockets, 8.9 MiB each");
+    says(&diagnosis, "net.ipv4.tcp_mem: raise high where memory is free");
+    assert!(!diagnosis.evidence.iter().any(|one| one.text.contains("above high")));
 }
 
 #[test]
@@ -83,12 +83,12 @@ fn of_a_cgroup_its_own_holders_are_named() {
         ..CgroupMemory::default()
     }));
     bench.push(&refused(100, 1001));
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::CgroupMemoryLimit);
-    says(&told, "most of the cgroup's socket memory: b[298] 8.0 MiB in 1 socket (2s before)");
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::CgroupMemoryLimit);
+    says(&diagnosis, "most of the cgroup's socket memory: b[298] 8.0 MiB in 1 socket (2s before)");
     says(
-        &told,
+        &diagnosis,
         "1 connection of b[298] at 8.0 MiB are 8.0 MiB, 50 % of the cgroup's limit, which 2 of them would fill",
     );
-    assert!(!told.evidence.iter().any(|one| one.text.contains("a[297]")), "{told:#?}");
+    assert!(!diagnosis.evidence.iter().any(|one| one.text.contains("a[297]")), "{diagnosis:#?}");
 }

@@ -4,11 +4,11 @@ use super::*;
 use crate::{Story, diagnose};
 
 /// The diagnosis of the connection of one record, which lives on, after these facts about the host.
-fn told_of(record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
-    told_in(Phase::Recovered, record, facts)
+fn diagnosis_of(record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
+    diagnosis_in(Phase::Recovered, record, facts)
 }
 
-fn told_in(phase: Phase, record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
+fn diagnosis_in(phase: Phase, record: &RecordBytes, facts: &[Fact]) -> Option<Diagnosis> {
     let mut bench = Bench::new();
     for fact in facts {
         bench.fact(fact);
@@ -19,11 +19,11 @@ fn told_in(phase: Phase, record: &RecordBytes, facts: &[Fact]) -> Option<Diagnos
 }
 
 fn of(record: &RecordBytes) -> Option<Diagnosis> {
-    told_of(record, &[])
+    diagnosis_of(record, &[])
 }
 
 fn cause(record: &RecordBytes) -> Option<Cause> {
-    of(record).map(|told| told.cause)
+    of(record).map(|one| one.cause)
 }
 
 fn resent(kind: u16, segments: u32) -> RecordBytes {
@@ -59,16 +59,16 @@ fn buffers_that_are_full() {
     let mut send = resent(retransmit::FAST, 1);
     put!(send, tcp.wmem_queued, 90_000_u32);
     put!(send, tcp.sndbuf, 87_040_u32);
-    let now = told_in(Phase::Stalled, &send, &[]).unwrap();
+    let now = diagnosis_in(Phase::Stalled, &send, &[]).unwrap();
     assert_eq!(now.cause, Cause::SendBufferFull, "it is full, and one loss was some time ago");
     assert_eq!(cause(&send), Some(Cause::LossyPath), "it filled up during the stall that is over");
     let facts = TcpMemory { limits: [1000, 2000, 10_000], sockets: 100, ..TcpMemory::default() };
     put!(send, tcp.snd_cwnd, 10_u32);
     put!(send, tcp.mss, 1448_u32);
     put!(send, tcp.srtt_us, 800_000_u32);
-    let told = told_in(Phase::Stalled, &send, &[Fact::TcpMemory(facts)]).unwrap();
-    says(&told, "the window now is 14.1 KiB each 100ms");
-    says(&told, "85.0 KiB for each of the host's 100 sockets are 8.3 MiB, 21 % of tcp_mem's high");
+    let diagnosis = diagnosis_in(Phase::Stalled, &send, &[Fact::TcpMemory(facts)]).unwrap();
+    says(&diagnosis, "the window now is 14.1 KiB each 100ms");
+    says(&diagnosis, "85.0 KiB for each of the host's 100 sockets are 8.3 MiB, 21 % of tcp_mem's high");
 }
 
 fn refused() -> RecordBytes {
@@ -82,12 +82,15 @@ fn refused() -> RecordBytes {
 }
 
 #[test]
-fn refused_memory_is_no_more_certain_than_what_was_told() {
+fn refused_memory_is_no_more_certain_than_what_was_recorded() {
     let mut bench = Bench::new();
     bench.push(&refused());
-    let told = bench.only();
-    assert_eq!((told.cause, told.evidence[1].certainty), (Cause::MemoryPressure, Certainty::Inferred));
-    says(&told, "4 refusals of memory to send, TCP had 5000 pages");
+    let diagnosis = bench.only();
+    assert_eq!(
+        (diagnosis.cause, diagnosis.evidence[1].certainty),
+        (Cause::MemoryPressure, Certainty::Inferred)
+    );
+    says(&diagnosis, "4 refusals of memory to send, TCP had 5000 pages");
     for (limits, cause) in [
         ([1000, 2000, 4000], Cause::OutOfTcpMemory),
         ([6000, 7000, 8000], Cause::CgroupMemoryLimit),
@@ -99,7 +102,7 @@ fn refused_memory_is_no_more_certain_than_what_was_told() {
 
 fn refused_with(record: &RecordBytes, limits: [u64; 3], sockets: u64) -> Diagnosis {
     let memory = TcpMemory { pages: 5000, limits, sockets, ..TcpMemory::default() };
-    told_of(record, &[Fact::TcpMemory(memory)]).unwrap()
+    diagnosis_of(record, &[Fact::TcpMemory(memory)]).unwrap()
 }
 
 #[test]
@@ -107,8 +110,11 @@ fn between_the_limits_it_is_the_host_only_under_pressure_and_beyond_ones_share()
     let between = [1000, 4000, 8000];
     let mut calm = refused();
     put!(calm, record.detail.buf_limit_exceeded.pressure, 0_u8);
-    let told = refused_with(&calm, between, 10_000);
-    assert_eq!((told.cause, told.evidence[1].certainty), (Cause::CgroupMemoryLimit, Certainty::Inferred));
+    let diagnosis = refused_with(&calm, between, 10_000);
+    assert_eq!(
+        (diagnosis.cause, diagnosis.evidence[1].certainty),
+        (Cause::CgroupMemoryLimit, Certainty::Inferred)
+    );
     assert_eq!(
         refused_with(&refused(), between, 10).cause,
         Cause::CgroupMemoryLimit,
@@ -116,10 +122,13 @@ fn between_the_limits_it_is_the_host_only_under_pressure_and_beyond_ones_share()
     );
     let mut free = refused();
     put!(free, record.detail.buf_limit_exceeded.memory_cgroup, 0_u64);
-    let told = refused_with(&free, between, 10_000);
-    assert_eq!((told.cause, told.evidence[1].certainty), (Cause::MemoryPressure, Certainty::Observed));
-    says(&told, "19.5 MiB of 31.2 MiB (62 % of tcp_mem's high)");
-    says(&told, "sysctl net.ipv4.tcp_mem='2000 8000 16000'");
+    let diagnosis = refused_with(&free, between, 10_000);
+    assert_eq!(
+        (diagnosis.cause, diagnosis.evidence[1].certainty),
+        (Cause::MemoryPressure, Certainty::Observed)
+    );
+    says(&diagnosis, "19.5 MiB of 31.2 MiB (62 % of tcp_mem's high)");
+    says(&diagnosis, "sysctl net.ipv4.tcp_mem='2000 8000 16000'");
 }
 
 #[test]
@@ -135,13 +144,13 @@ fn a_cgroups_limit_is_named_with_its_numbers() {
         ..CgroupMemory::default()
     };
     let memory = TcpMemory { limits: [6000, 7000, 8000], ..TcpMemory::default() };
-    let told = told_of(&refused(), &[Fact::TcpMemory(memory), Fact::CgroupMemory(cgroup)]).unwrap();
-    assert_eq!(told.cause, Cause::CgroupMemoryLimit);
+    let diagnosis = diagnosis_of(&refused(), &[Fact::TcpMemory(memory), Fact::CgroupMemory(cgroup)]).unwrap();
+    assert_eq!(diagnosis.cause, Cause::CgroupMemoryLimit);
     says(
-        &told,
+        &diagnosis,
         "sockets of the cgroup have 3.0 MiB; the limit of /pod is 12.0 MiB, 12.0 MiB of it used, hit 7 times",
     );
-    says(&told, "raise memory.max of /pod, now 12582912");
+    says(&diagnosis, "raise memory.max of /pod, now 12582912");
 }
 
 fn dropped(listens: bool) -> RecordBytes {
@@ -166,10 +175,10 @@ fn dropped(listens: bool) -> RecordBytes {
 fn a_dropped_segment_tells_of_a_reader_that_does_not_read() {
     let mut bench = Bench::new();
     bench.push(&dropped(false));
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::ReceiveBufferFull, Phase::Stalled));
-    says(&told, "3 segments of it dropped here, the last one for PROTO_MEM");
-    says(&told, "autotuned up to tcp_rmem[2], 6291456 bytes");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::ReceiveBufferFull, Phase::Stalled));
+    says(&diagnosis, "3 segments of it dropped here, the last one for PROTO_MEM");
+    says(&diagnosis, "autotuned up to tcp_rmem[2], 6291456 bytes");
 }
 
 #[test]
@@ -177,10 +186,13 @@ fn a_dropped_handshake_tells_of_a_full_accept_queue() {
     let mut bench = Bench::new();
     bench.push(&listen(128));
     bench.push(&dropped(true));
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::AcceptQueueFull, Phase::Stalled));
-    says(&told, "129 connections wait, its backlog is 128");
-    says(&told, "listen() with 1024, and net.core.somaxconn at least as high; 1024 that wait take 2.0 MiB");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::AcceptQueueFull, Phase::Stalled));
+    says(&diagnosis, "129 connections wait, its backlog is 128");
+    says(
+        &diagnosis,
+        "listen() with 1024, and net.core.somaxconn at least as high; 1024 that wait take 2.0 MiB",
+    );
 }
 
 fn synack(accept: u32, syn: u32) -> RecordBytes {
@@ -196,13 +208,13 @@ fn a_listener_that_overflows_is_not_refusing() {
     let mut bench = Bench::new();
     bench.push(&listen(128));
     bench.push(&synack(129, 1));
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::AcceptQueueFull);
-    says(&told, "nginx[100] does not accept fast enough: 129 connections wait, its backlog is 128");
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::AcceptQueueFull);
+    says(&diagnosis, "nginx[100] does not accept fast enough: 129 connections wait, its backlog is 128");
     bench.push(&synack(3, 128));
     assert_eq!(bench.only().cause, Cause::SynQueueFull);
     bench.push(&synack(128, 3));
-    assert_eq!(bench.told().len(), 0, "one lost SYN-ACK is nobody's fault");
+    assert_eq!(bench.diagnoses().len(), 0, "one lost SYN-ACK is nobody's fault");
 }
 
 /// `tcp_check_req` resets a handshake (INVALID_SYN) in answer to a segment with these flags.
@@ -219,13 +231,13 @@ fn a_handshake_reset_at_its_last_ack_found_no_room() {
     let mut bench = Bench::new();
     bench.push(&listen(128));
     bench.push(&reset_request(ack));
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::AcceptQueueFull, Phase::Died));
-    says(&told, "tcp_abort_on_overflow");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::AcceptQueueFull, Phase::Died));
+    says(&diagnosis, "tcp_abort_on_overflow");
     let mut bench = Bench::new();
     bench.push(&listen(128));
     bench.push(&reset_request(syn | ack));
-    assert!(bench.told().iter().all(|told| told.cause != Cause::AcceptQueueFull));
+    assert!(bench.diagnoses().iter().all(|one| one.cause != Cause::AcceptQueueFull));
 }
 
 #[test]

@@ -16,16 +16,16 @@ fn a_close_with_unread_data_names_who_closed_and_what_was_lost() {
     let mut bench = Bench::new();
     bench.push(&listen(128));
     bench.push(&unread(reset(SECOND, 11)));
-    let told = bench.only();
+    let diagnosis = bench.only();
     assert_eq!(
-        (told.cause, told.phase, certainty(&told)),
+        (diagnosis.cause, diagnosis.phase, certainty(&diagnosis)),
         (Cause::ClosedWithUnreadData, Phase::Died, Certainty::Observed)
     );
-    says(&told, "child[55] closed with 300 bytes unread");
-    says(&told, "14480 bytes acknowledged by the peer, 1448 sent and not acknowledged, 100 never sent");
-    says(&told, "10.0.0.1:80 of nginx[100]; another process");
-    says(&told, "1548 bytes");
-    assert!(told.advice[0].contains("shutdown(fd, SHUT_WR)"));
+    says(&diagnosis, "child[55] closed with 300 bytes unread");
+    says(&diagnosis, "14480 bytes acknowledged by the peer, 1448 sent and not acknowledged, 100 never sent");
+    says(&diagnosis, "10.0.0.1:80 of nginx[100]; another process");
+    says(&diagnosis, "1548 bytes");
+    assert!(diagnosis.advice[0].contains("shutdown(fd, SHUT_WR)"));
     assert_eq!(bench.deaths(Cause::ClosedWithUnreadData), 1);
 }
 
@@ -33,8 +33,8 @@ fn a_close_with_unread_data_names_who_closed_and_what_was_lost() {
 fn before_6_10_it_is_inferred() {
     let mut bench = Bench::old();
     bench.push(&unread(reset(SECOND, -1)));
-    let told = bench.only();
-    assert_eq!((told.cause, certainty(&told)), (Cause::ClosedWithUnreadData, Certainty::Inferred));
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, certainty(&diagnosis)), (Cause::ClosedWithUnreadData, Certainty::Inferred));
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn the_stack_tells_resets_of_a_state_apart() {
         let mut bench = Bench::new();
         bench.stack(stack);
         bench.push(&reset(SECOND, 14));
-        let told = bench.only();
-        assert_eq!((told.cause, certainty(&told)), (cause, Certainty::Observed), "{stack:?}");
+        let diagnosis = bench.only();
+        assert_eq!((diagnosis.cause, certainty(&diagnosis)), (cause, Certainty::Observed), "{stack:?}");
     }
 }
 
@@ -78,8 +78,8 @@ fn without_a_stack_flags_tell_and_are_not_certain() {
     {
         let mut bench = Bench::new();
         bench.push(&record);
-        let told = bench.only();
-        assert_eq!((told.cause, certainty(&told)), (cause, Certainty::Inferred));
+        let diagnosis = bench.only();
+        assert_eq!((diagnosis.cause, certainty(&diagnosis)), (cause, Certainty::Inferred));
     }
 }
 
@@ -88,9 +88,9 @@ fn a_kill_names_the_killer() {
     let mut bench = Bench::new();
     bench.push(&reset(SECOND, 14).state(ESTABLISHED).current(77, "ss").owner(5, "curl", owner::CONNECT));
     bench.push(&closed(SECOND + 1, ESTABLISHED, 103).flags(OWNED).current(77, "ss"));
-    let told = bench.only();
-    assert_eq!((told.cause, certainty(&told)), (Cause::Killed, Certainty::Observed));
-    says(&told, "killed by ss[77], not by its own process curl[5]");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, certainty(&diagnosis)), (Cause::Killed, Certainty::Observed));
+    says(&diagnosis, "killed by ss[77], not by its own process curl[5]");
 }
 
 #[test]
@@ -130,16 +130,16 @@ fn keepalive_and_memory_resets() {
     let mut end = closed(SECOND + 1, ESTABLISHED, 110);
     put!(end, tcp.probes_out, 9_u8);
     bench.push(&end);
-    let told = bench.told();
-    assert_eq!(told.last().unwrap().cause, Cause::KeepaliveTimeout);
-    says(told.last().unwrap(), "did not answer 9 keepalive probes");
+    let all = bench.diagnoses();
+    assert_eq!(all.last().unwrap().cause, Cause::KeepaliveTimeout);
+    says(all.last().unwrap(), "did not answer 9 keepalive probes");
     for (queued, cause) in [(4000_u32, Cause::TooManyOrphans), (400_000, Cause::OutOfTcpMemory)] {
         let mut bench = Bench::new();
         let mut record = reset(SECOND, 13);
         put!(record, tcp.wmem_queued, queued);
         bench.push(&record);
-        let told = bench.only();
-        assert_eq!((told.cause, told.evidence[1].certainty), (cause, Certainty::Inferred));
+        let diagnosis = bench.only();
+        assert_eq!((diagnosis.cause, diagnosis.evidence[1].certainty), (cause, Certainty::Inferred));
     }
 }
 
@@ -185,10 +185,10 @@ fn closed_sockets_reset_for_want_of_memory_are_somebodys() {
 fn the_peers_reset_tells_what_was_lost() {
     let mut bench = Bench::new();
     bench.push(&unread(record(signal::RESET_RECEIVED, SECOND)));
-    let told = bench.only();
-    assert_eq!((told.cause, certainty(&told)), (Cause::PeerReset, Certainty::Observed));
-    says(&told, "in ESTABLISHED, 1548 bytes not delivered");
-    says(&told, "300 bytes received are not read");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, certainty(&diagnosis)), (Cause::PeerReset, Certainty::Observed));
+    says(&diagnosis, "in ESTABLISHED, 1548 bytes not delivered");
+    says(&diagnosis, "300 bytes received are not read");
 }
 
 #[test]
@@ -197,11 +197,11 @@ fn two_ends_on_one_host_count_once() {
     let client = record(signal::RESET_RECEIVED, SECOND).socket(0x2000, 43).ends(CLIENT, SERVER);
     bench.push(&client);
     bench.push(&unread(reset(SECOND + 1000, 11)));
-    let told = bench.told();
-    let causes: Vec<_> = told.iter().map(|one| one.cause).collect();
+    let diagnoses = bench.diagnoses();
+    let causes: Vec<_> = diagnoses.iter().map(|one| one.cause).collect();
     assert_eq!(causes, [Cause::ClosedWithUnreadData, Cause::PeerReset]);
-    says(&told[1], "whose end has the cause closed_with_unread_data");
-    assert_eq!(told[1].peer, told[0].connection);
+    says(&diagnoses[1], "whose end has the cause closed_with_unread_data");
+    assert_eq!(diagnoses[1].peer, diagnoses[0].connection);
     assert_eq!(bench.0.tracker().stats().deaths.iter().sum::<u64>(), 1);
 }
 
@@ -212,12 +212,12 @@ fn no_socket() -> RecordBytes {
 }
 
 #[test]
-fn a_refused_connect_is_told_of_the_client_if_it_is_here() {
+fn a_refused_connect_is_reported_of_the_client_if_it_is_here() {
     let mut bench = Bench::new();
     bench.push(&no_socket());
-    let told = bench.only();
-    assert_eq!((told.cause, told.connection), (Cause::ConnectionRefused, None));
-    says(&told, "nobody listens on 10.0.0.1:80");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.connection), (Cause::ConnectionRefused, None));
+    says(&diagnosis, "nobody listens on 10.0.0.1:80");
     let mut bench = Bench::new();
     bench.push(&no_socket());
     let refused = RecordBytes::plain(signal::RESET_RECEIVED, SECOND + 1).socket(SK, 42).state(SYN_SENT);
@@ -227,12 +227,12 @@ fn a_refused_connect_is_told_of_the_client_if_it_is_here() {
 }
 
 #[test]
-fn what_is_new_is_unknown_and_told_as_seen() {
+fn what_is_new_is_unknown_and_reported_as_seen() {
     let mut bench = Bench::new();
     bench.push(&reset(SECOND, 99));
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::Unknown);
-    says(&told, "SOMETHING_NEW");
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::Unknown);
+    says(&diagnosis, "SOMETHING_NEW");
 }
 
 #[test]
@@ -240,5 +240,5 @@ fn an_orderly_end_is_no_death() {
     let mut bench = Bench::new();
     bench.push(&closed(SECOND, FIN_WAIT2, 0));
     bench.push(&closed(SECOND, FIN_WAIT1, 0).socket(0x77, 77));
-    assert_eq!(bench.told().len(), 0);
+    assert_eq!(bench.diagnoses().len(), 0);
 }

@@ -8,19 +8,19 @@ fn each_timeout_tells_stage_and_deadline_and_the_death_is_foreseen() {
     let mut stamped = timeout(SECOND, 1, 51);
     put!(stamped, tcp.jiffies, 1_000_000_u64);
     bench.push(&stamped);
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::RetransmissionTimeout, Phase::Stalled));
-    let outlook = told.outlook.unwrap();
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::RetransmissionTimeout, Phase::Stalled));
+    let outlook = diagnosis.outlook.unwrap();
     assert_eq!((outlook.stage, outlook.rule, outlook.rto.as_millis()), (1, Rule::TcpRetries2, 408));
-    says(&told, "tcp_retries2 is 15: the kernel gives up at the first timeout past 15min 24.6s");
+    says(&diagnosis, "tcp_retries2 is 15: the kernel gives up at the first timeout past 15min 24.6s");
     assert_eq!(bench.0.tracker().stats().stalled[0], 1);
     let death = outlook.death.unwrap();
     let mut end = closed(death.earliest, ESTABLISHED, 110);
     silent(&mut end, 15);
     bench.push(&end);
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::RetransmissionTimeout, Phase::Died));
-    says(&told, "gave up with ETIMEDOUT");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::RetransmissionTimeout, Phase::Died));
+    says(&diagnosis, "gave up with ETIMEDOUT");
     let stats = bench.0.tracker().stats();
     assert_eq!((stats.stalled[0], stats.early.count() + stats.late.count()), (0, 1));
     assert!(stats.early.sum() + stats.late.sum() < 5.0);
@@ -33,9 +33,9 @@ fn a_user_timeout_is_named() {
     put!(end, tcp.user_timeout, 2500_u32);
     let mut bench = Bench::new();
     bench.push(&end);
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::UserTimeout);
-    says(&told, "TCP_USER_TIMEOUT is 2500 ms");
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::UserTimeout);
+    says(&diagnosis, "TCP_USER_TIMEOUT is 2500 ms");
 }
 
 #[test]
@@ -46,9 +46,9 @@ fn a_connect_without_an_answer() {
     let mut end = closed(3 * SECOND, SYN_SENT, 110);
     silent(&mut end, 6);
     bench.push(&end);
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::ConnectTimeout, Phase::Died));
-    says(&told, "tcp_syn_retries is 6");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::ConnectTimeout, Phase::Died));
+    says(&diagnosis, "tcp_syn_retries is 6");
 }
 
 #[test]
@@ -59,7 +59,10 @@ fn who_gives_up_connecting_is_named() {
     let mut end = closed(3 * SECOND, SYN_SENT, 0);
     silent(&mut end, 2);
     bench.push(&end);
-    says(bench.told().last().unwrap(), "curl[5] gave up connecting to 10.0.0.2:5555 after 2 SYN timeouts");
+    says(
+        bench.diagnoses().last().unwrap(),
+        "curl[5] gave up connecting to 10.0.0.2:5555 after 2 SYN timeouts",
+    );
 }
 
 #[test]
@@ -69,10 +72,10 @@ fn an_orphan_has_limits_of_its_own() {
     put!(end, tcp.sock_flags, 1_u64);
     let mut bench = Bench::new();
     bench.push(&end);
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::OrphanTimeout);
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::OrphanTimeout);
     // 1548 sequence numbers, of which the last is the FIN.
-    says(&told, "1547 bytes not delivered");
+    says(&diagnosis, "1547 bytes not delivered");
 }
 
 #[test]
@@ -82,9 +85,9 @@ fn a_shut_window_that_falls_silent() {
     put!(end, tcp.probes_out, 15_u8);
     let mut bench = Bench::new();
     bench.push(&end);
-    let told = bench.only();
-    assert_eq!(told.cause, Cause::ZeroWindowTimeout);
-    says(&told, "15 probes unanswered");
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::ZeroWindowTimeout);
+    says(&diagnosis, "15 probes unanswered");
 }
 
 /// Keepalive probes have no event: a walk over open files sees them.
@@ -101,10 +104,10 @@ fn unanswered_keepalive_probes_have_an_outlook() {
     put!(probed, netns.keepalive_probes, 9_u8);
     let mut bench = Bench::new();
     bench.push(&probed);
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::KeepaliveTimeout, Phase::Stalled));
-    says(&told, "no answer to 2 keepalive probes: the kernel gives up in 9min 31s by keepalive");
-    assert_eq!(told.outlook.unwrap().rule, Rule::Keepalive);
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::KeepaliveTimeout, Phase::Stalled));
+    says(&diagnosis, "no answer to 2 keepalive probes: the kernel gives up in 9min 31s by keepalive");
+    assert_eq!(diagnosis.outlook.unwrap().rule, Rule::Keepalive);
     let due = bench.0.correlator().walk_due().expect("a walk after the next probe");
     assert!((140 * SECOND..145 * SECOND).contains(&due), "{due}");
 }
@@ -114,14 +117,14 @@ fn a_recovery_clears_the_stall_with_its_stage() {
     let mut bench = Bench::new();
     bench.push(&timeout(SECOND, 1, 51));
     bench.push(&timeout(2 * SECOND, 2, 102));
-    bench.told();
+    bench.diagnoses();
     let mut fast = record(signal::RETRANSMIT, 3 * SECOND).retransmit(retransmit::FAST);
     silent(&mut fast, 2);
     put!(fast, tcp.retransmits, 0_u8);
     put!(fast, tcp.snd_una, 2448_u32);
     bench.push(&fast);
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::LossyPath, Phase::Recovered));
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::LossyPath, Phase::Recovered));
     let stats = bench.0.tracker().stats();
     assert_eq!((stats.stalled.iter().sum::<u64>(), stats.recoveries.buckets()[1]), (0, (2.0, 1)));
     assert!((stats.durations.sum() - 2.0).abs() < 1e-9);
@@ -132,20 +135,20 @@ fn one_reported_duplicate_clears_all_resends_of_a_segment() {
     let mut bench = Bench::new();
     bench.push(&timeout(SECOND, 1, 51));
     bench.push(&timeout(2 * SECOND, 2, 102));
-    bench.told();
+    bench.diagnoses();
     let mut answered = record(signal::STATE_CHANGED, 3 * SECOND).change(ESTABLISHED, 8);
     silent(&mut answered, 2);
     put!(answered, tcp.retransmits, 0_u8);
     put!(answered, tcp.snd_una, 2448_u32);
     put!(answered, tcp.dsack_dups, 1_u32);
     bench.push(&answered);
-    let told = bench.only();
-    assert_eq!((told.cause, told.phase), (Cause::SpuriousRetransmit, Phase::Recovered));
-    says(&told, "goes on after 2 timeouts; 2 segments sent again had arrived");
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::SpuriousRetransmit, Phase::Recovered));
+    says(&diagnosis, "goes on after 2 timeouts; 2 segments sent again had arrived");
 }
 
 #[test]
-fn a_window_that_shut_over_data_in_flight_is_told_at_each_resend() {
+fn a_window_that_shut_over_data_in_flight_is_reported_at_each_resend() {
     let mut bench = Bench::new();
     for (time, backoff) in [(1, 0_u8), (2, 1), (4, 2)] {
         let mut resend = timeout(time * SECOND, 1, 51);
@@ -154,7 +157,7 @@ fn a_window_that_shut_over_data_in_flight_is_told_at_each_resend() {
         put!(resend, tcp.snd_wnd, 0_u32);
         bench.push(&resend);
     }
-    let causes: Vec<_> = bench.told().into_iter().map(|told| told.cause).collect();
+    let causes: Vec<_> = bench.diagnoses().into_iter().map(|one| one.cause).collect();
     assert_eq!(causes, [Cause::ZeroWindow; 2], "the first may be a loss");
 }
 
@@ -176,7 +179,7 @@ fn long_segments_vanish_and_short_ones_arrive() {
         black_hole(&mut record);
         bench.push(&record);
     }
-    let said = bench.told();
+    let said = bench.diagnoses();
     assert_eq!(said[0].cause, Cause::RetransmissionTimeout, "one timeout may be chance");
     assert_eq!(said[1].cause, Cause::PathMtuBlackHole);
     says(&said[1], "full-sized segments (1448 bytes) are lost each time, 56 bytes behind them arrived");
@@ -227,7 +230,7 @@ fn who_answers_a_syn_with_another_ack_is_not_silent() {
     let answer = record(signal::RESET_SENT, SECOND).reset(20, false).state(SYN_SENT);
     bench.push(&answer.owner(5, "curl", owner::CONNECT));
     bench.push(&timeout(SECOND + 15, 1, 250).retransmit(retransmit::SYN).state(SYN_SENT));
-    let said = bench.told().pop().unwrap();
+    let said = bench.diagnoses().pop().unwrap();
     assert_eq!(said.cause, Cause::ConnectTimeout);
     says(&said, "10.0.0.2:5555 answers the connect() with an ACK of another connection (1 time)");
     says_not(&said, "no answer");
@@ -235,7 +238,7 @@ fn who_answers_a_syn_with_another_ack_is_not_silent() {
 }
 
 #[test]
-fn no_local_port_is_told_from_a_silence() {
+fn no_local_port_is_not_taken_for_a_silence() {
     let mut bench = Bench::new();
     let failed = closed(SECOND, SYN_SENT, 0).ends("10.0.0.1:0", "10.0.0.2:80");
     bench.push(&failed.owner(5, "curl", owner::CONNECT));
@@ -244,7 +247,7 @@ fn no_local_port_is_told_from_a_silence() {
     says(&said, "connect() of curl[5] to 10.0.0.2:80 failed with EADDRNOTAVAIL");
     // Closed by the application before anything came: it has a port.
     bench.push(&closed(2 * SECOND, SYN_SENT, 0).socket(SK + 64, 43));
-    assert!(bench.told().is_empty());
+    assert!(bench.diagnoses().is_empty());
 }
 
 #[test]

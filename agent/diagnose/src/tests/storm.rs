@@ -17,7 +17,7 @@ fn ten_thousand_deaths_in_a_second_all_have_a_cause() {
     }
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert_eq!(bench.deaths(Cause::ClosedWithUnreadData), 10_000);
-    assert_eq!(bench.told().len(), 10_000);
+    assert_eq!(bench.diagnoses().len(), 10_000);
 }
 
 /// Events that a record stands for, and those of which the daemon reports only the number.
@@ -54,7 +54,7 @@ fn a_short_history_loses_no_death() {
         let received = record(signal::RESET_RECEIVED, SECOND + i * 10_000);
         bench.push(&received.socket(SK + i * 64, 1000 + i).ends(SERVER, &format!("10.0.0.2:{}", 5000 + i)));
     }
-    assert_eq!(bench.told().len(), 1000);
+    assert_eq!(bench.diagnoses().len(), 1000);
     assert_eq!(bench.deaths(Cause::PeerReset), 1000);
     bench.push(&record(signal::RESET_RECEIVED, 2 * SECOND).socket(SK, 7));
     assert_eq!(bench.0.correlator().sizes().history, 10);
@@ -95,7 +95,7 @@ proptest! {
         for record in &records {
             bench.push(record);
         }
-        let causes = bench.told().len();
+        let causes = bench.diagnoses().len();
         prop_assert!(causes <= 2 * records.len());
         let judge = &bench.0;
         let live = judge.correlator().stalled().count() as u64;

@@ -9,14 +9,14 @@ use serde_with::skip_serializing_none;
 use super::{CgroupMemory, Pod, TcpMemory};
 use crate::limits::Limits;
 
-/// A fact about the host, told when it is learnt or changes. Not internally tagged: serde then cannot
+/// A fact about the host, in the stream when it is learnt or changes. Not internally tagged: serde then cannot
 /// read back the integer keys of [`HostFacts::reset_reasons`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fact {
     /// First of all: what does not change while the agent runs.
     Host(HostFacts),
-    /// Wall clock minus monotonic clock, ns; told again when it is set.
+    /// Wall clock minus monotonic clock, ns; sent again when it is set.
     Clock {
         /// `CLOCK_REALTIME - CLOCK_MONOTONIC`.
         offset: i64,
@@ -44,17 +44,17 @@ pub enum Fact {
     },
     /// How much the live run remembers: a replay remembers as much.
     Limits(Limits),
-    /// Nothing from before this instant is still on its way: what waits for more to be told is judged.
+    /// Nothing from before this instant is still on its way: what waits for more events is judged.
     Settle {
         /// ns of `CLOCK_MONOTONIC`; `u64::MAX` at the end of a run.
         time: u64,
     },
-    /// Settings of the kernel: told at the start, and before a walk is done if they changed.
+    /// Settings of the kernel: come at the start, and before a walk is done if they changed.
     Settings(Settings),
     /// Tasks and open files of the host, before a walk is done.
     Usage(Usage),
     /// The kernel's exact counters: values since the programs were loaded, of those that changed since they
-    /// were told before.
+    /// came before.
     Counts {
         /// When they were read, ns of `CLOCK_MONOTONIC`.
         time: u64,
@@ -72,11 +72,11 @@ pub enum Fact {
         /// Its path below the root of the tree, as `/proc/PID/cgroup` shows it.
         path: Box<str>,
     },
-    /// The directory was removed. Told a while after, so that the last counts of it are scraped.
+    /// The directory was removed. Reported a while after, so that the last counts of it are scraped.
     CgroupGone {
         /// As in [`Self::Cgroup`].
         id: u64,
-        /// When it is told, ns of `CLOCK_MONOTONIC`.
+        /// When it was reported, ns of `CLOCK_MONOTONIC`.
         time: u64,
     },
     /// A pod of this node, new or changed.
@@ -85,10 +85,10 @@ pub enum Fact {
     PodGone {
         /// As in [`Pod::uid`].
         uid: Box<str>,
-        /// When it is told, ns of `CLOCK_MONOTONIC`.
+        /// When it was reported, ns of `CLOCK_MONOTONIC`.
         time: u64,
     },
-    /// Events of one source that the kernel side kept from being told one by one, and for which no record
+    /// Events of one source that the kernel side kept from being reported one by one, and for which no record
     /// stands either: the last ones of a storm.
     Coalesced {
         /// Signal word.
@@ -112,9 +112,9 @@ pub enum Fact {
         /// How many.
         count: u64,
     },
-    /// TCP's memory: told at the start, ahead of events that need it, and at a scrape.
+    /// TCP's memory: comes at the start, ahead of events that need it, and at a scrape.
     TcpMemory(TcpMemory),
-    /// A cgroup's socket memory: told ahead of events of its sockets that need it.
+    /// A cgroup's socket memory: comes ahead of events of its sockets that need it.
     CgroupMemory(CgroupMemory),
 }
 
@@ -159,7 +159,7 @@ pub struct Usage {
 pub struct ProcessRow {
     /// Process id.
     pub pid: u32,
-    /// `None` where the kernel cannot tell.
+    /// `None` where the kernel does not show it.
     pub forks: Option<ForkCount>,
     /// `RLIMIT_NOFILE`, soft; `None` for no limit, and if it could not be read.
     pub nofile: Option<u64>,
@@ -237,7 +237,7 @@ pub struct HostFacts {
     pub reset_reasons: BTreeMap<i32, Box<str>>,
     /// Bytes of a page.
     pub page_size: u32,
-    /// Names of the reasons of `enum skb_drop_reason` that are told, without the prefix `SKB_DROP_REASON_`;
+    /// Names of the reasons of `enum skb_drop_reason` that are reported, without the prefix `SKB_DROP_REASON_`;
     /// empty before 5.17.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub drop_reasons: BTreeMap<i32, Box<str>>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[schemars(with = "String")]
 pub struct TcpFlags(pub u8);
 
-/// In the order they are told: what opens or ends a connection first.
+/// In the order they are printed: what opens or ends a connection first.
 const WORDS: &[(TcpFlags, &str); 8] = &[
     (TcpFlags::SYN, "SYN"),
     (TcpFlags(0x01), "FIN"),

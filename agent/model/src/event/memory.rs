@@ -1,4 +1,4 @@
-//! Facts about TCP's memory: what `/proc` and the cgroups told at one moment.
+//! Facts about TCP's memory: what `/proc` and the cgroups showed at one moment.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct TcpMemory {
     /// Pages charged to TCP's sockets (`mem` of `/proc/net/sockstat`). From 6.0 on each processor keeps up to
     /// 1 MiB of charges to itself (`net.core.mem_pcpu_rsv`), which are missing here or counted too much.
     pub pages: u64,
-    /// `tcp_mem`: low, pressure and high, pages; 0 where it is not told, see [`Self::tcp_mem`].
+    /// `tcp_mem`: low, pressure and high, pages; 0 where it is not known, see [`Self::tcp_mem`].
     pub limits: [u64; 3],
     /// TCP is under pressure now (`press` of `/proc/net/protocols`): it begins above pressure and ends at low.
     pub pressure: bool,
@@ -23,7 +23,7 @@ pub struct TcpMemory {
     pub sockets: u64,
     /// Closed sockets that the kernel still serves (`orphan` of sockstat).
     pub orphans: u64,
-    /// `tcp_max_orphans`; 0 where it is not told, likewise.
+    /// `tcp_max_orphans`; 0 where it is not known, likewise.
     pub max_orphans: u64,
     /// TCP sockets bound to a port (`inuse` of sockstat and sockstat6), of the agent's network namespace.
     pub in_use: u64,
@@ -37,7 +37,7 @@ pub struct TcpMemory {
     pub log: Option<LogLines>,
 }
 
-/// The counters of `TcpExt` that tell of memory and queues. A kernel that lacks one does not tell it.
+/// The counters of `TcpExt` of memory and queues. One that the kernel lacks is left out.
 pub const COUNTERS: &[&str] = &[
     "ListenDrops",
     "ListenOverflows",

@@ -47,7 +47,7 @@ pub struct KernelEvent {
     pub current: Option<Thread>,
     /// The socket's process as the kernel side learnt it before or at this event.
     pub owner: Option<Owner>,
-    /// What only this signal has to tell.
+    /// What only this signal has.
     pub detail: Detail,
     /// What the socket knew; `None` without a full TCP socket.
     pub tcp: Option<Tcp>,

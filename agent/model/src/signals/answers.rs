@@ -51,7 +51,7 @@ pub trait Signal {
         None
     }
 
-    /// The socket's state once the kernel is done with what the event tells.
+    /// The socket's state once the kernel is done with what the event reports.
     fn state_after(&self, event: &KernelEvent) -> Option<TcpState> {
         event.state_before()
     }
@@ -84,15 +84,15 @@ pub trait Signal {
 }
 
 /// What a timeline keeps of a signal. Small: there may be half a million of them.
-pub trait Kept: Copy + PartialEq + Serialize + DeserializeOwned + Told {
+pub trait Kept: Copy + PartialEq + Serialize + DeserializeOwned + Describe {
     /// One for both, if `next` only continues this.
     fn joined_by(&self, _next: &Self) -> Option<Self> {
         None
     }
 }
 
-/// What a report tells of an entry of a timeline.
-pub trait Told {
+/// How a report describes an entry of a timeline.
+pub trait Describe {
     /// In words, on a host of which `host` is known.
     fn text(&self, host: &HostFacts) -> String;
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::{Kept, Known, Mark, Recorded, Sections, Signal, Told, Way, narrow};
+use super::{Describe, Kept, Known, Mark, Recorded, Sections, Signal, Way, narrow};
 use crate::decode::{DecodeError, nonzero, text};
 use crate::event::{Direction, HostFacts, KernelEvent};
 use crate::words;
@@ -83,7 +83,7 @@ impl Kept for Refusal {
     }
 }
 
-impl Told for Refusal {
+impl Describe for Refusal {
     fn text(&self, _host: &HostFacts) -> String {
         let (direction, allocated) = (words::direction(self.direction), self.allocated);
         format!("memory to {direction} refused, TCP has {allocated} pages")

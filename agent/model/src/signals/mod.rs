@@ -25,7 +25,7 @@ mod sock_held;
 pub mod state_changed;
 pub mod synack_retransmit;
 
-pub use self::answers::{Kept, Known, Mark, Reason, Recorded, Signal, Told, Way};
+pub use self::answers::{Describe, Kept, Known, Mark, Reason, Recorded, Signal, Way};
 pub use self::recovered::Recovered;
 pub use self::sections::{ListenerQueues, Sections};
 pub use self::sock_held::SockHeld;
@@ -37,7 +37,7 @@ macro_rules! events {
     ) => {
         $(pub use self::$word::$Variant;)*
 
-        /// What only the signal of an event has to tell.
+        /// What only the signal of an event has.
         #[derive(Clone, Debug)]
         #[expect(missing_docs, reason = "the types have them")]
         pub enum Detail { $($Variant($Variant),)* }
@@ -100,7 +100,7 @@ macro_rules! events {
                 }
             }
 
-            fn told(&self) -> &dyn Told {
+            fn as_described(&self) -> &dyn Describe {
                 match self {
                     $(Self::$Variant(kept) => kept,)*
                     Self::Recovered(kept) => kept,
@@ -112,21 +112,21 @@ macro_rules! events {
 
 agent_common::signals! { events }
 
-impl Told for What {
+impl Describe for What {
     fn text(&self, host: &HostFacts) -> String {
-        self.told().text(host)
+        self.as_described().text(host)
     }
 
     fn stage(&self) -> Option<u8> {
-        self.told().stage()
+        self.as_described().stage()
     }
 
     fn rto(&self) -> Option<u32> {
-        self.told().rto()
+        self.as_described().rto()
     }
 
     fn states(&self) -> Option<(TcpState, TcpState)> {
-        self.told().states()
+        self.as_described().states()
     }
 }
 

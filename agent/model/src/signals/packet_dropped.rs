@@ -4,7 +4,7 @@ use agent_common::record;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Known, ListenerQueues, Mark, Reason, Recorded, Sections, Signal, Told, Way, narrow};
+use super::{Describe, Kept, Known, ListenerQueues, Mark, Reason, Recorded, Sections, Signal, Way, narrow};
 use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent};
 
@@ -77,7 +77,7 @@ impl Kept for Dropped {
     }
 }
 
-impl Told for Dropped {
+impl Describe for Dropped {
     fn text(&self, host: &HostFacts) -> String {
         let name = host.drop_reasons.get(&i32::from(self.reason));
         format!("segment dropped: {}", name.map_or("no reason told", |name| name))

@@ -4,7 +4,7 @@ use agent_common::record;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Known, Mark, Recorded, Sections, Signal, Told, Way};
+use super::{Describe, Kept, Known, Mark, Recorded, Sections, Signal, Way};
 use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent};
 
@@ -47,7 +47,7 @@ impl Signal for RcvqueueFull {
 
 impl Kept for QueueFull {}
 
-impl Told for QueueFull {
+impl Describe for QueueFull {
     fn text(&self, _host: &HostFacts) -> String {
         "receive queue full".to_owned()
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Told;
+use super::Describe;
 use crate::event::HostFacts;
 
 /// The retransmission timer is quiet again: the peer acknowledged.
@@ -12,7 +12,7 @@ pub struct Recovered {
     pub stage: u8,
 }
 
-impl Told for Recovered {
+impl Describe for Recovered {
     fn text(&self, _host: &HostFacts) -> String {
         format!("acknowledged after {} timeouts", self.stage)
     }

@@ -3,7 +3,7 @@
 use agent_common::record;
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Mark, Recorded, Signal, Told, Way};
+use super::{Describe, Kept, Mark, Recorded, Signal, Way};
 use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent, TcpState};
 use crate::words;
@@ -39,12 +39,12 @@ impl Signal for ResetReceived {
         event.endpoint.state.map(|state| state as u16)
     }
 
-    /// `tcp_reset` closes the socket right after, which is not told once more.
+    /// `tcp_reset` closes the socket right after, which is not reported once more.
     fn state_after(&self, _event: &KernelEvent) -> Option<TcpState> {
         Some(TcpState::Close)
     }
 
-    /// Of a refused connect() the kernel side tells only whose it was.
+    /// Of a refused connect() the kernel side records only whose it was.
     fn is_news(&self, _event: &KernelEvent, _is_seen: bool) -> bool {
         true
     }
@@ -52,7 +52,7 @@ impl Signal for ResetReceived {
 
 impl Kept for PeerReset {}
 
-impl Told for PeerReset {
+impl Describe for PeerReset {
     fn text(&self, _host: &HostFacts) -> String {
         format!("reset received in {}", self.state.map_or("no state", words::state))
     }

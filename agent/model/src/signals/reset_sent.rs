@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::{Kept, Known, Mark, Reason, Recorded, Sections, Signal, Told, Way};
+use super::{Describe, Kept, Known, Mark, Reason, Recorded, Sections, Signal, Way};
 use crate::decode::DecodeError;
 use crate::event::{Exit, HostFacts, KernelEvent, Segment, Tcp, TcpFlags, TcpState};
 use crate::words;
@@ -16,7 +16,7 @@ use crate::words;
 pub struct ResetSent {
     /// Number of the kernel's reason; `None` before 6.10. Named by [`HostFacts::reset_reasons`].
     pub reason: Option<i32>,
-    /// Id of the kernel stack, told before by [`Fact::Stack`](crate::event::Fact::Stack).
+    /// Id of the kernel stack, named before by [`Fact::Stack`](crate::event::Fact::Stack).
     pub stack: Option<i32>,
     /// The segment that was answered; `None` if this side acted by itself.
     pub trigger: Option<Segment>,
@@ -161,7 +161,7 @@ impl From<Exit> for ExitSection {
 
 impl Kept for OwnReset {}
 
-impl Told for OwnReset {
+impl Describe for OwnReset {
     fn text(&self, host: &HostFacts) -> String {
         let name = self.reason.and_then(|reason| host.reset_reasons.get(&i32::from(reason)));
         let side = if self.active { "" } else { " in answer" };

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::{Kept, Known, Mark, Recorded, Sections, Signal, Told, Way, errno, narrow};
+use super::{Describe, Kept, Known, Mark, Recorded, Sections, Signal, Way, errno, narrow};
 use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent, RetransmitKind, TcpFlags};
 use crate::words;
@@ -167,7 +167,7 @@ fn is_clocked_by_acks(kind: RetransmitKind) -> bool {
     }
 }
 
-impl Told for Resend {
+impl Describe for Resend {
     fn text(&self, _host: &HostFacts) -> String {
         let failed = match self.err {
             0 => String::new(),

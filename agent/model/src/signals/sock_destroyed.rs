@@ -3,7 +3,7 @@
 use agent_common::record::{self, Totals};
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Mark, Recorded, Signal, Told, Way};
+use super::{Describe, Kept, Mark, Recorded, Signal, Way};
 use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent};
 
@@ -28,7 +28,7 @@ impl Recorded for SockDestroyed {
 
 impl Signal for SockDestroyed {
     /// The end of a socket whose trouble was all before the agent's time is none; if it was in its time, records
-    /// were lost, and this is the last chance to tell it.
+    /// were lost, and this is the last chance to report it.
     fn is_news(&self, event: &KernelEvent, is_seen: bool) -> bool {
         let totals = event.tcp.as_ref().map(|tcp| tcp.totals);
         is_seen && totals.is_some_and(|totals| totals != Totals::default())
@@ -42,7 +42,7 @@ impl Signal for SockDestroyed {
 
 impl Kept for SockDestroyed {}
 
-impl Told for SockDestroyed {
+impl Describe for SockDestroyed {
     fn text(&self, _host: &HostFacts) -> String {
         "socket gone".to_owned()
     }

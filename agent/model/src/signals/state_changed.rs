@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-use super::{Kept, Known, ListenerQueues, Mark, Recorded, Sections, Signal, Told, Way, errno};
+use super::{Describe, Kept, Known, ListenerQueues, Mark, Recorded, Sections, Signal, Way, errno};
 use crate::decode::{DecodeError, state};
 use crate::event::{ECONNABORTED, HostFacts, KernelEvent, TcpState};
 use crate::words;
@@ -117,7 +117,7 @@ impl Signal for StateChanged {
 
 impl Kept for Step {}
 
-impl Told for Step {
+impl Describe for Step {
     fn text(&self, _host: &HostFacts) -> String {
         let Self { old, new, err } = *self;
         let error = if err == 0 { String::new() } else { format!(" with {}", words::errno(err.into())) };

@@ -4,7 +4,7 @@ use agent_common::record;
 use serde::{Deserialize, Serialize};
 
 use super::retransmit::{self, narrow_stage};
-use super::{Kept, Known, ListenerQueues, Mark, Recorded, Sections, Signal, Told, Way};
+use super::{Describe, Kept, Known, ListenerQueues, Mark, Recorded, Sections, Signal, Way};
 use crate::decode::DecodeError;
 use crate::event::{HostFacts, KernelEvent, RetransmitKind};
 
@@ -72,7 +72,7 @@ impl Signal for SynackRetransmit {
         Some(RetransmitKind::Synack)
     }
 
-    /// The tracepoint tells of a SYN-ACK only once it was sent, and nothing of the segment.
+    /// The tracepoint fires only once a SYN-ACK was sent, and shows nothing of the segment.
     fn sections(&self, known: &Known<'_>) -> Sections {
         let Self { syn_queue, accept_queue, backlog, .. } = *self;
         Sections {
@@ -85,7 +85,7 @@ impl Signal for SynackRetransmit {
 
 impl Kept for SynackResend {}
 
-impl Told for SynackResend {
+impl Describe for SynackResend {
     fn text(&self, _host: &HostFacts) -> String {
         format!("SYN-ACK again, accept queue {} of {}", self.accept_queue, self.backlog)
     }

@@ -221,10 +221,10 @@ mod tests {
                 ("pod/app/memory.stat", "anon 1\nsock 640\nsocket 9\n"),
             ],
         );
-        let told = tree.memory(Version::Two, "pod/app");
-        assert_eq!((told.version, &*told.own, &*told.path, told.time), (2, "/pod/app", "/pod", 7));
-        assert_eq!((told.socket, told.used, told.limit, told.hits), (640, 900, Some(1000), 12));
-        assert_eq!((told.throttled, told.stalled_us), (None, Some(55)));
+        let memory = tree.memory(Version::Two, "pod/app");
+        assert_eq!((memory.version, &*memory.own, &*memory.path, memory.time), (2, "/pod/app", "/pod", 7));
+        assert_eq!((memory.socket, memory.used, memory.limit, memory.hits), (640, 900, Some(1000), 12));
+        assert_eq!((memory.throttled, memory.stalled_us), (None, Some(55)));
     }
 
     #[test]
@@ -239,9 +239,9 @@ mod tests {
                 ("free/memory.kmem.tcp.usage_in_bytes", "4096\n"),
             ],
         );
-        let told = tree.memory(Version::One, "app");
-        assert_eq!((told.version, &*told.path, told.socket), (1, "/app", 262_144));
-        assert_eq!((told.used, told.limit, told.hits), (262_144, Some(262_144), 3));
+        let memory = tree.memory(Version::One, "app");
+        assert_eq!((memory.version, &*memory.path, memory.socket), (1, "/app", 262_144));
+        assert_eq!((memory.used, memory.limit, memory.hits), (262_144, Some(262_144), 3));
         assert_eq!(tree.memory(Version::One, "free").limit, None);
     }
 

@@ -47,8 +47,8 @@ pub fn counters(netstat: &str) -> BTreeMap<Box<str>, u64> {
     let mut rows = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (names, values) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
     let pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
-    let told = pairs.filter(|(name, _)| COUNTERS.contains(name));
-    told.filter_map(|(name, value)| Some((name.into(), value.parse().ok()?))).collect()
+    let wanted = pairs.filter(|(name, _)| COUNTERS.contains(name));
+    wanted.filter_map(|(name, value)| Some((name.into(), value.parse().ok()?))).collect()
 }
 
 #[cfg(test)]
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn reads_sockstat() {
         let v4 = "sockets: used 19\nTCP: inuse 7 orphan 2 tw 3 alloc 9 mem 358\nUDP: inuse 1 mem 209\n";
-        let told = sockets(v4, "TCP6: inuse 4\nUDP6: inuse 0\n");
+        let found = sockets(v4, "TCP6: inuse 4\nUDP6: inuse 0\n");
         let expected = Sockets { in_use: 11, orphans: 2, time_wait: 3, allocated: 9, pages: 358 };
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
         assert_eq!(sockets("", "TCP6"), Sockets::default());
     }
 
@@ -75,10 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn reads_only_what_is_told_of() {
+    fn reads_only_what_is_reported() {
         let text =
             "TcpExt: SyncookiesSent PruneCalled TCPRcvQDrop\nTcpExt: 1 2 3\nIpExt: PruneCalled\nIpExt: 9\n";
-        let told: Vec<_> = counters(text).into_iter().collect();
-        assert_eq!(told, [("PruneCalled".into(), 2), ("TCPRcvQDrop".into(), 3)]);
+        let found: Vec<_> = counters(text).into_iter().collect();
+        assert_eq!(found, [("PruneCalled".into(), 2), ("TCPRcvQDrop".into(), 3)]);
     }
 }

@@ -6,8 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use agent_model::event::Settings;
 
-/// What advice is about, or computed from, by names as `sysctl` has them. A kernel that lacks one is not told
-/// of it.
+/// What advice is about, or computed from, by names as `sysctl` has them. One that the kernel lacks is left out.
 const NAMES: &[&str] = &[
     "net.core.rmem_max",
     "net.core.somaxconn",

@@ -35,8 +35,8 @@ mod tests {
     #[test]
     fn reads_the_row_of_its_protocol_alone() {
         let text = "Tcp: MaxConn RetransSegs OutRsts\nTcp: -1 7 9\nUdp: OutRsts\nUdp: 1\nTcpExt: OutRsts\n";
-        let told: Vec<_> = pairs(text, "Tcp:").into_iter().collect();
-        assert_eq!(told, [("OutRsts".to_owned(), 9), ("RetransSegs".to_owned(), 7)]);
+        let found: Vec<_> = pairs(text, "Tcp:").into_iter().collect();
+        assert_eq!(found, [("OutRsts".to_owned(), 9), ("RetransSegs".to_owned(), 7)]);
     }
 
     #[test]

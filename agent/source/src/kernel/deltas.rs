@@ -13,7 +13,7 @@ use super::stats::{BucketOf, Counters, Kept};
 /// Rows of one fact: some 30 KB, a fraction of a recording's block.
 const ROWS: usize = 256;
 
-/// What the stream was told of the counters. As large as the kernel side's map of them.
+/// What of the counters is in the stream already. As large as the kernel side's map of them.
 #[derive(Debug, Default)]
 pub struct Deltas {
     counts: HashMap<CountKey, Count>,
@@ -22,15 +22,15 @@ pub struct Deltas {
     is_waiting: bool,
 }
 
-/// What was told of a bucket.
+/// What of a bucket is in the stream already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Left {
     key: CountKey,
     port: u16,
-    told: u64,
+    sent: u64,
 }
 
-/// A bucket's events that nobody else tells any more: [`IDLE`], and time for an event that is being counted.
+/// A bucket's events that no record stands for any more: [`IDLE`], and time for an event that is being counted.
 const SETTLED: u64 = IDLE + 100_000_000;
 
 impl Deltas {
@@ -46,7 +46,7 @@ impl Deltas {
         Ok(facts)
     }
 
-    /// Whether there is more to tell in a while, whatever comes.
+    /// Whether there is more to report in a while, whatever comes.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting
     }
@@ -59,16 +59,16 @@ impl Deltas {
             let is_settled = time > bucket.until.saturating_add(SETTLED);
             self.is_waiting |= !is_settled && bucket.waiting > 0;
             let total = bucket.left + if is_settled { bucket.waiting } else { 0 };
-            let none = Left { key: *key, port: *port, told: 0 };
+            let none = Left { key: *key, port: *port, sent: 0 };
             let left = self.kept.entry(*place).or_insert(none);
             if (left.key, left.port) != (*key, *port) {
                 *left = none;
             }
-            *sources.entry((*key, *port)).or_default() += total.saturating_sub(left.told);
-            left.told = left.told.max(total);
+            *sources.entry((*key, *port)).or_default() += total.saturating_sub(left.sent);
+            left.sent = left.sent.max(total);
         }
-        let told = sources.into_iter().filter(|(_, count)| *count > 0);
-        told.filter_map(|((key, port), count)| coalesced(&key, port, count)).collect()
+        let new = sources.into_iter().filter(|(_, count)| *count > 0);
+        new.filter_map(|((key, port), count)| coalesced(&key, port, count)).collect()
     }
 
     /// The counters that have changed since.
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_told() {
-        let mut told = Deltas::default();
-        let facts = told.counts(1, &[count(1, 0), count(2, 5)]);
+    fn only_what_changed_is_reported() {
+        let mut deltas = Deltas::default();
+        let facts = deltas.counts(1, &[count(1, 0), count(2, 5)]);
         let [Fact::Counts { time: 1, rows, health: _ }] = &facts[..] else { panic!("{facts:?}") };
         assert_eq!((rows.len(), rows[0].netns, rows[0].events), (1, 2, 5));
-        assert!(told.counts(2, &[count(1, 0), count(2, 5)]).is_empty());
-        assert_eq!(told.counts(3, &[count(1, 1), count(2, 5)]).len(), 1);
+        assert!(deltas.counts(2, &[count(1, 0), count(2, 5)]).is_empty());
+        assert_eq!(deltas.counts(3, &[count(1, 1), count(2, 5)]).len(), 1);
     }
 
     #[test]
@@ -165,28 +165,31 @@ mod tests {
 
     /// The kernel side moves what waits to what is left at the first event after the pause: no difference.
     #[test]
-    fn the_last_of_a_storm_are_told_once() {
-        let mut told = Deltas::default();
-        assert!(told.coalesced(SETTLED, &[kept(5, 0, 9, 80)]).is_empty(), "the next record may tell them");
-        assert!(told.is_waiting());
-        assert_eq!(counts(&told.coalesced(SETTLED + 6, &[kept(5, 0, 9, 80)])), [9]);
-        assert!(!told.is_waiting());
-        assert!(told.coalesced(2 * SETTLED, &[kept(SETTLED + 7, 9, 0, 80)]).is_empty());
-        assert_eq!(counts(&told.coalesced(4 * SETTLED, &[kept(2 * SETTLED, 9, 3, 80)])), [3]);
+    fn the_last_of_a_storm_are_reported_once() {
+        let mut deltas = Deltas::default();
+        assert!(
+            deltas.coalesced(SETTLED, &[kept(5, 0, 9, 80)]).is_empty(),
+            "the next record may stand for them"
+        );
+        assert!(deltas.is_waiting());
+        assert_eq!(counts(&deltas.coalesced(SETTLED + 6, &[kept(5, 0, 9, 80)])), [9]);
+        assert!(!deltas.is_waiting());
+        assert!(deltas.coalesced(2 * SETTLED, &[kept(SETTLED + 7, 9, 0, 80)]).is_empty());
+        assert_eq!(counts(&deltas.coalesced(4 * SETTLED, &[kept(2 * SETTLED, 9, 3, 80)])), [3]);
         assert_eq!(
-            counts(&told.coalesced(9 * SETTLED, &[kept(5 * SETTLED, 0, 2, 443)])),
+            counts(&deltas.coalesced(9 * SETTLED, &[kept(5 * SETTLED, 0, 2, 443)])),
             [2],
             "another's slot"
         );
     }
 
     #[test]
-    fn losses_are_told_by_their_signal() {
-        let (mut told, mut health) = (Deltas::default(), [Health::default(); signal::END as usize]);
+    fn losses_are_counted_by_their_signal() {
+        let (mut deltas, mut health) = (Deltas::default(), [Health::default(); signal::END as usize]);
         health[usize::from(signal::RESET_SENT)].lost_ring = 7;
-        let facts = told.health(1, &health);
+        let facts = deltas.health(1, &health);
         assert_eq!(facts[0], Fact::Lost { signal: "reset_sent".into(), count: 7 });
         assert!(matches!(&facts[1], Fact::Counts { health, .. } if health[0].lost_ring == 7));
-        assert!(told.health(2, &health).is_empty());
+        assert!(deltas.health(2, &health).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 use super::btf::Btf;
 
-/// A change of the wall clock against the monotonic one that is worth telling, ns.
+/// A change of the wall clock against the monotonic one that is worth reporting, ns.
 const CLOCK_STEP: i64 = 1_000_000;
 
 /// What does not change while the agent runs.
@@ -57,17 +57,17 @@ fn nanos(time: Timespec) -> i64 {
 /// The wall clock against the monotonic one.
 #[derive(Debug, Default)]
 pub struct Clock {
-    told: Option<i64>,
+    sent: Option<i64>,
 }
 
 impl Clock {
-    /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, if it was never told or the wall clock was set since.
+    /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, if it was never sent or the wall clock was set since.
     pub fn step(&mut self) -> Option<i64> {
         let offset = offset();
-        if self.told.is_some_and(|told| told.abs_diff(offset) < CLOCK_STEP.unsigned_abs()) {
+        if self.sent.is_some_and(|sent| sent.abs_diff(offset) < CLOCK_STEP.unsigned_abs()) {
             return None;
         }
-        self.told = Some(offset);
+        self.sent = Some(offset);
         Some(offset)
     }
 }
@@ -77,7 +77,7 @@ pub fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// The reasons for which a packet that came to a socket is dropped for want of memory or of room. Not told are
+/// The reasons for which a packet that came to a socket is dropped for want of memory or of room. Left out are
 /// those of a sender's own doing, such as data beyond the window.
 const DROP_REASONS: [&str; 6] = [
     "PROTO_MEM",

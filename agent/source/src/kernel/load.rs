@@ -31,11 +31,11 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 /// The kernel side, built by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpwhy-ebpf"));
 
-/// Records a second of one source, unless told otherwise: 10,000 stalled connections are all told within the
+/// Records a second of one source, unless set otherwise: 10,000 stalled connections are all reported within the
 /// first seconds of their stall, and a storm costs the agent a hundredth of a core.
 pub const STORM_RATE: u32 = 2000;
 
-/// Records of one source at once, unless told otherwise: as many deaths as the history keeps. The reader empties
+/// Records of one source at once, unless set otherwise: as many deaths as the history keeps. The reader empties
 /// the ring into its own memory while they come (`ring::BATCH`).
 pub const STORM_BURST: u32 = 10_000;
 /// See [`Options::max_counters`]: some 400 containers with trouble, 192 KiB on each CPU.
@@ -50,7 +50,7 @@ pub struct Options {
     pub max_sockets: u32,
     /// Entries of `COUNTS`: one for each workload, kind of event and reason that has come up.
     pub max_counters: u32,
-    /// What may be told of one source.
+    /// What one source may send.
     pub limits: Limits,
 }
 
@@ -95,7 +95,7 @@ pub enum LoadError {
     /// A map that the object should have.
     #[error("open map {0}")]
     Map(&'static str, #[source] Box<MapError>),
-    /// A probe without which there is nothing to tell.
+    /// A probe without which there is nothing to report.
     #[error("attach required probe {name}: {why}")]
     Required {
         /// The probe.
@@ -137,7 +137,7 @@ pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
 pub struct Survey {
     /// Every probe.
     pub probes: Vec<ProbeStatus>,
-    /// What this kernel cannot tell.
+    /// What this kernel cannot show.
     pub lost: Vec<Loss>,
     /// The verifier's work on each program that is up.
     pub programs: Vec<ProgramStats>,
@@ -180,7 +180,7 @@ fn attach(options: Options) -> Result<Loaded, LoadError> {
     Ok(Loaded { ebpf, counters, parents, host })
 }
 
-/// Asked first: without it the object is refused as a whole, with no more than EINVAL to tell why.
+/// Asked first: without it the object is refused as a whole, with no more than EINVAL to say why.
 fn require_ring(btf: &btf::Btf<'_>) -> Result<(), LoadError> {
     if btf.has_enum_value("bpf_map_type", "BPF_MAP_TYPE_RINGBUF") {
         return Ok(());
@@ -360,8 +360,8 @@ mod tests {
         let file = object::File::parse(OBJECT).unwrap();
         let section = file.section_by_name(".BTF").unwrap().uncompressed_data().unwrap();
         let found = fingerprint(&btf::Btf::parse(&section).unwrap());
-        let told = crate::recording::ABI;
-        assert_eq!(told, found, "the records changed: recording::ABI is {found:#010x} now");
+        let written = crate::recording::ABI;
+        assert_eq!(written, found, "the records changed: recording::ABI is {found:#010x} now");
     }
 
     fn assert_tiles(btf: &btf::Btf<'_>, name: &str, size: u32) {

@@ -1,14 +1,14 @@
-//! What this kernel cannot tell, in words for whoever asks (`tcpwhy check`, docs/kernels.md).
+//! What this kernel cannot show, in words for whoever asks (`tcpwhy check`, docs/kernels.md).
 
 use agent_common::layout::{ABSENT, Kernel};
 use agent_common::signal::word;
 
 use super::probes::{ProbeState, ProbeStatus};
 
-/// Something that cannot be told.
+/// Something that cannot be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// The probe that would tell it; none if it is no single one's.
+    /// The probe that would show it; none if it is no single one's.
     pub probe: Option<&'static str>,
     /// What, in words.
     pub what: &'static str,

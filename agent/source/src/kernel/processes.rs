@@ -30,7 +30,7 @@ impl Processes {
     }
 
     /// What is known of `pids`, which a walk found, processes of which nothing is known left out.
-    pub(super) fn tell(&mut self, pids: &BTreeSet<u32>, time: u64) -> Vec<Fact> {
+    pub(super) fn facts(&mut self, pids: &BTreeSet<u32>, time: u64) -> Vec<Fact> {
         let uncounted = pids.iter().map(|&pid| u64::from(!self.is_counted(pid))).sum();
         let mut limits = Pids::default();
         let rows: Vec<_> = pids.iter().filter_map(|&pid| self.row(pid, &mut limits)).collect();
@@ -78,7 +78,7 @@ impl Processes {
 }
 
 impl Parents {
-    /// Clears the slots of parents that ended. The kernel side cannot tell whether a living one shares them, and
+    /// Clears the slots of parents that ended. The kernel side cannot know whether a living one shares them, and
     /// would look into `FORKS` in vain for ever.
     fn clear_slots(&mut self) {
         let needed = self.slots();

@@ -1,4 +1,4 @@
-//! Reads the ring, and tells with the records what they need to be understood.
+//! Reads the ring, and puts before the records the facts that they need.
 
 use std::collections::HashSet;
 use std::mem::offset_of;
@@ -47,7 +47,7 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// Walks over all open files at most this often.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Stacks told; as many as the kernel side's map holds.
+/// Stacks named; as many as the kernel side's map holds.
 const MAX_STACKS: usize = 1024;
 
 /// The reader of the ring. The programs are attached for as long as it lives.
@@ -63,9 +63,9 @@ pub struct Ring {
     host: HostFacts,
     clock: Clock,
     symbols: Symbols,
-    told_stacks: HashSet<i32>,
-    told_settings: Option<Settings>,
-    /// The last look ended at [`BATCH`].
+    named_stacks: HashSet<i32>,
+    sent_settings: Option<Settings>,
+    /// The last read ended at [`BATCH`].
     has_more: bool,
     last_sign: Option<Instant>,
     last_walk: Option<Instant>,
@@ -93,8 +93,8 @@ impl Ring {
             host,
             clock: Clock::default(),
             symbols: Symbols::open(),
-            told_stacks: HashSet::new(),
-            told_settings: None,
+            named_stacks: HashSet::new(),
+            sent_settings: None,
             has_more: false,
             last_sign: None,
             last_walk: None,
@@ -113,25 +113,25 @@ impl Ring {
         Ok(())
     }
 
-    /// The wall clock, if it was never told or was set since.
+    /// The wall clock, if it was never sent or was set since.
     pub fn clock(&mut self) -> io::Result<Option<Frame>> {
         Ok(self.clock.step().map(|offset| Frame::fact(Fact::Clock { offset })))
     }
 
-    /// What must come first in the stream.
-    pub fn tell_facts(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
+    /// Appends what must come first in the stream.
+    pub fn append_first(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
         frames.push(Frame::fact(Fact::Host(self.host.clone())));
         frames.extend(self.clock()?);
-        frames.extend(self.shortage.tell());
+        frames.extend(self.shortage.tcp_memory());
         frames.extend(self.settings());
         Ok(())
     }
 
-    /// Settings, if they were never told or changed since.
+    /// Settings, if they were never sent or changed since.
     fn settings(&mut self) -> Option<Frame> {
         let settings = settings::settings();
-        let is_news = self.told_settings.as_ref() != Some(&settings);
-        is_news.then(|| Frame::fact(Fact::Settings(self.told_settings.insert(settings).clone())))
+        let is_news = self.sent_settings.as_ref() != Some(&settings);
+        is_news.then(|| Frame::fact(Fact::Settings(self.sent_settings.insert(settings).clone())))
     }
 
     async fn wait(&mut self) -> io::Result<()> {
@@ -167,7 +167,7 @@ impl Ring {
         let first = frames.len();
         let new_stacks = self.take(frames);
         if !new_stacks.is_empty() {
-            self.tell_stacks(&new_stacks, first, frames);
+            self.name_stacks(&new_stacks, first, frames);
         }
         // Ahead of the records: some of them are judged by it.
         frames.splice(first..first, self.shortage.news());
@@ -177,15 +177,15 @@ impl Ring {
         }
     }
 
-    /// Appends records; the stacks among them that were not told before.
+    /// Appends records; the stacks among them that were not named before.
     fn take(&mut self, frames: &mut Vec<Frame>) -> Vec<i32> {
         let ring = &mut self.events;
         let mut new_stacks = Vec::new();
         while frames.len() < BATCH {
             let Some(item) = ring.next() else { break };
             if let Some(id) = stack_of(&item)
-                && self.told_stacks.len() < MAX_STACKS
-                && self.told_stacks.insert(id)
+                && self.named_stacks.len() < MAX_STACKS
+                && self.named_stacks.insert(id)
             {
                 new_stacks.push(id);
             }
@@ -201,18 +201,18 @@ impl Ring {
 
     /// From `first` on, ahead of the records, since some of them are the stacks'. The ring is read on while
     /// another thread looks through the kernel's symbols, which takes tens of milliseconds.
-    fn tell_stacks(&mut self, ids: &[i32], first: usize, frames: &mut Vec<Frame>) {
+    fn name_stacks(&mut self, ids: &[i32], first: usize, frames: &mut Vec<Frame>) {
         let mut stacks = self.addresses(ids);
         while let unknown = self.symbols.unknown(stacks.iter().flat_map(|(_, at)| at).copied())
             && !unknown.is_empty()
         {
-            let look = self.symbols.look_up(unknown);
-            while !look.is_finished() {
+            let search = self.symbols.look_up(unknown);
+            while !search.is_finished() {
                 thread::sleep(GLANCE);
                 let more = self.take(frames);
                 stacks.extend(self.addresses(&more));
             }
-            let Ok(found) = look.join() else { break };
+            let Ok(found) = search.join() else { break };
             self.symbols.learn(found);
         }
         let facts = stacks.iter().map(|(id, addresses)| {
@@ -249,12 +249,12 @@ impl Ring {
         Ok(Some(Walk::new(program.take_link(link)?.into_file()?, facts::monotonic()?)))
     }
 
-    /// Ends a walk: tells what else is known of the processes that it found, and that it is complete.
+    /// Ends a walk: appends what else is known of the processes that it found, and that it is complete.
     pub fn end_walk(&mut self, walk: &Walk, frames: &mut Vec<Frame>) -> io::Result<()> {
         let time = facts::monotonic()?;
         let took = time.saturating_sub(walk.began());
-        let facts = self.processes.tell(walk.processes(), time).into_iter();
-        frames.extend(self.shortage.tell_cgroups(&walk.cgroups()));
+        let facts = self.processes.facts(walk.processes(), time).into_iter();
+        frames.extend(self.shortage.cgroup_memory(&walk.cgroups()));
         frames.extend(self.settings());
         let end = [Fact::Usage(processes::usage(time, took)), Fact::WalkDone { time }];
         frames.extend(facts.chain(end).map(Frame::fact));

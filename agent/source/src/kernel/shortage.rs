@@ -16,20 +16,20 @@ use crate::host::HostMemory;
 /// The host's memory is read for events at most this often.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// cgroups told of at a time: those of the first refusals.
+/// cgroups reported at a time: those of the first refusals.
 const CGROUPS: usize = 16;
 
-/// What is told of the host's memory, and when it was.
+/// Reports the host's memory, and remembers when it did.
 #[derive(Debug)]
 pub struct Shortage {
     memory: Arc<HostMemory>,
     /// Number of the reset reason `TCP_ABORT_ON_MEMORY`; [`NO_REASON`] on a kernel that gives none.
     abort_on_memory: i32,
-    told: Option<Instant>,
+    reported: Option<Instant>,
     wanted: bool,
     /// Kernel ids of the memory cgroups whose sockets were refused memory.
     cgroups: BTreeSet<u64>,
-    told_cgroups: BTreeMap<u64, Instant>,
+    reported_cgroups: BTreeMap<u64, Instant>,
 }
 
 impl Shortage {
@@ -39,10 +39,10 @@ impl Shortage {
         Self {
             memory,
             abort_on_memory,
-            told: None,
+            reported: None,
             wanted: false,
             cgroups: BTreeSet::new(),
-            told_cgroups: BTreeMap::new(),
+            reported_cgroups: BTreeMap::new(),
         }
     }
 
@@ -69,31 +69,31 @@ impl Shortage {
         }
     }
 
-    /// What the records seen since need to be told first; nothing of what was told a moment ago.
+    /// What the records seen since need before them; nothing of what was reported a moment ago.
     pub fn news(&mut self) -> Vec<Frame> {
         let wanted = std::mem::take(&mut self.wanted);
-        let due = self.told.is_none_or(|last| last.elapsed() >= INTERVAL);
-        let host = if wanted && due { self.tell() } else { None };
+        let due = self.reported.is_none_or(|last| last.elapsed() >= INTERVAL);
+        let host = if wanted && due { self.tcp_memory() } else { None };
         host.into_iter().chain(self.cgroup_news()).collect()
     }
 
     fn cgroup_news(&mut self) -> Vec<Frame> {
         let short = std::mem::take(&mut self.cgroups);
-        self.told_cgroups.retain(|_, told| told.elapsed() < INTERVAL);
-        let new = short.into_iter().filter(|id| !self.told_cgroups.contains_key(id)).collect::<Vec<_>>();
-        self.told_cgroups.extend(new.iter().map(|id| (*id, Instant::now())));
-        self.tell_cgroups(&new)
+        self.reported_cgroups.retain(|_, reported| reported.elapsed() < INTERVAL);
+        let new = short.into_iter().filter(|id| !self.reported_cgroups.contains_key(id)).collect::<Vec<_>>();
+        self.reported_cgroups.extend(new.iter().map(|id| (*id, Instant::now())));
+        self.cgroup_memory(&new)
     }
 
     /// Memory of cgroups now.
-    pub fn tell_cgroups(&self, ids: &[u64]) -> Vec<Frame> {
+    pub fn cgroup_memory(&self, ids: &[u64]) -> Vec<Frame> {
         let facts = self.memory.cgroups(ids).into_iter().map(Fact::CgroupMemory);
         facts.map(Frame::fact).collect()
     }
 
-    /// TCP's memory now. What cannot be read is not told.
-    pub fn tell(&mut self) -> Option<Frame> {
-        self.told = Some(Instant::now());
+    /// TCP's memory now; `None` if it cannot be read.
+    pub fn tcp_memory(&mut self) -> Option<Frame> {
+        self.reported = Some(Instant::now());
         let memory = self.memory.tcp().inspect_err(|error| log::debug!("read TCP's memory: {error}")).ok()?;
         Some(Frame::fact(Fact::TcpMemory(memory)))
     }

@@ -26,7 +26,7 @@ pub struct Counters {
     pub(super) programs: Vec<(&'static str, ProgramFd)>,
     /// What became of each probe.
     pub probes: Vec<ProbeStatus>,
-    /// What this kernel cannot tell.
+    /// What this kernel cannot show.
     pub lost: Vec<Loss>,
     /// Reads TCP's memory.
     pub(super) memory: Arc<HostMemory>,
@@ -110,7 +110,7 @@ fn probe(status: &ProbeStatus) -> ProbeHealth {
 }
 
 impl Counters {
-    /// The buckets of all CPUs that have kept events from being told. Reads two maps: some milliseconds.
+    /// The buckets of all CPUs that have kept events from being reported. Reads two maps: some milliseconds.
     pub fn buckets(&self) -> Result<Vec<Kept>, aya::maps::MapError> {
         let mut kept = Vec::new();
         let counts = self.counts.lock();
@@ -173,7 +173,7 @@ fn sum_health(values: &[Health]) -> Health {
     })
 }
 
-/// From `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c); numbers the running kernel does not tell are 0.
+/// From `bpf_prog_show_fdinfo` (kernel/bpf/syscall.c); numbers that the running kernel lacks are 0.
 pub(super) fn of_program(name: &'static str, fd: &ProgramFd) -> std::io::Result<ProgramStats> {
     let fdinfo = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
     Ok(program_stats(name, &fdinfo))

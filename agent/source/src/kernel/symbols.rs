@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 const MAX_FRAMES: usize = 24;
 
 /// Resolves addresses by reading /proc/kallsyms whenever there are new ones: the whole table would be 4 MB of
-/// memory for a handful of names. Bounded by the stacks that are told (`ring::MAX_STACKS`), each of a dozen
+/// memory for a handful of names. Bounded by the stacks that are named (`ring::MAX_STACKS`), each of a dozen
 /// addresses, most of them shared.
 #[derive(Debug, Default)]
 pub struct Symbols {

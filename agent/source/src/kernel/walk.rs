@@ -17,10 +17,10 @@ use super::ring::read;
 /// Bytes read at a time: what the kernel buffers (`bpf_seq_read`, 8 pages).
 const PIECE: usize = 32 << 10;
 
-/// Processes of which more is told at the end of a walk. A forking server is one.
+/// Processes of which more is reported at the end of a walk. A forking server is one.
 const PROCESSES: usize = 1024;
 
-/// Memory cgroups that are told apart; those with most socket memory are told.
+/// Memory cgroups that are counted each by itself; those with most socket memory are reported.
 const CGROUPS: usize = 1024;
 
 /// State number of a listener.

@@ -61,13 +61,13 @@ impl From<ApiError> for End {
     }
 }
 
-/// Tells the node's pods until nobody listens. A server that is gone or refuses is told once, and asked again.
-pub async fn run(api: Api, tell: Sender<Fact>, up: Arc<NamesUp>) {
-    let (mut pods, mut pause, mut told) = (Pods::default(), FIRST_PAUSE, false);
+/// Sends the node's pods until nobody listens. A server that is gone or refuses is logged once, and asked again.
+pub async fn run(api: Api, to: Sender<Fact>, up: Arc<NamesUp>) {
+    let (mut pods, mut pause, mut logged) = (Pods::default(), FIRST_PAUSE, false);
     loop {
-        let end = pods.follow(&api, &tell, &up).await;
+        let end = pods.follow(&api, &to, &up).await;
         if up.is_up() {
-            (pause, told) = (FIRST_PAUSE, false);
+            (pause, logged) = (FIRST_PAUSE, false);
         }
         match end {
             End::NobodyListens => return,
@@ -75,7 +75,7 @@ pub async fn run(api: Api, tell: Sender<Fact>, up: Arc<NamesUp>) {
             End::Failed(ApiError::Expired) => pods.version = None,
             End::Failed(error) => {
                 up.set(false);
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut logged, true) {
                     log::warn!("no news of pods' names: {:#}", anyhow::Error::new(error));
                 }
             }
@@ -92,17 +92,17 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 impl Pods {
-    async fn follow(&mut self, api: &Api, tell: &Sender<Fact>, up: &NamesUp) -> End {
-        match self.list_and_watch(api, tell, up).await {
+    async fn follow(&mut self, api: &Api, to: &Sender<Fact>, up: &NamesUp) -> End {
+        match self.list_and_watch(api, to, up).await {
             Ok(()) => End::Over,
             Err(end) => end,
         }
     }
 
-    async fn list_and_watch(&mut self, api: &Api, tell: &Sender<Fact>, up: &NamesUp) -> Result<(), End> {
+    async fn list_and_watch(&mut self, api: &Api, to: &Sender<Fact>, up: &NamesUp) -> Result<(), End> {
         let version = match self.version.clone() {
             Some(version) => version,
-            None => self.list(api, tell).await?,
+            None => self.list(api, to).await?,
         };
         let mut lines = api.get(&query(&api.node, Some(&version))).await?;
         if !up.is_up() {
@@ -112,22 +112,22 @@ impl Pods {
         loop {
             let line = timeout(SILENCE, lines.next()).await.map_err(|_| ApiError::Silent)??;
             let Some(line) = line else { return Ok(()) };
-            let told = self.take(serde_json::from_slice(&line).map_err(ApiError::from)?)?;
-            send(tell, told).await?;
+            let change = self.take(serde_json::from_slice(&line).map_err(ApiError::from)?)?;
+            send(to, change).await?;
         }
     }
 
-    async fn list(&mut self, api: &Api, tell: &Sender<Fact>) -> Result<String, End> {
+    async fn list(&mut self, api: &Api, to: &Sender<Fact>) -> Result<String, End> {
         let mut lines = api.get(&query(&api.node, None)).await?;
         let text = timeout(SILENCE, lines.all()).await.map_err(|_| ApiError::Silent)??;
         let list: PodList = serde_json::from_slice(&text).map_err(ApiError::from)?;
         let version = list.metadata.resource_version.clone();
-        send(tell, self.replace(list)).await?;
+        send(to, self.replace(list)).await?;
         self.version = Some(version.clone());
         Ok(version)
     }
 
-    /// A list tells who is gone by not naming it.
+    /// Whoever is gone is missing from the list.
     fn replace(&mut self, list: PodList) -> Vec<Fact> {
         let listed: Vec<_> = list.items.into_iter().filter_map(PodObject::into_pod).collect();
         let is_listed = |uid: &str| listed.iter().any(|pod| &*pod.uid == uid);
@@ -171,9 +171,9 @@ impl Pods {
     }
 }
 
-async fn send(tell: &Sender<Fact>, facts: impl IntoIterator<Item = Fact>) -> Result<(), End> {
+async fn send(to: &Sender<Fact>, facts: impl IntoIterator<Item = Fact>) -> Result<(), End> {
     for fact in facts {
-        tell.send(fact).await.map_err(|_| End::NobodyListens)?;
+        to.send(fact).await.map_err(|_| End::NobodyListens)?;
     }
     Ok(())
 }

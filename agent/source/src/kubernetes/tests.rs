@@ -59,12 +59,13 @@ fn line(kind: &str, object: &str) -> String {
 }
 
 /// The name of a new pod, or the UID of one that is gone.
-async fn told(facts: &mut mpsc::Receiver<Fact>) -> String {
-    match timeout(Duration::from_mins(1), facts.recv()).await.expect("a fact").unwrap() {
-        Fact::Pod(pod) => format!("+{}", pod.name),
-        Fact::PodGone { uid, .. } => format!("-{uid}"),
-        other => panic!("{other:?}"),
+async fn change(facts: &mut mpsc::Receiver<Fact>) -> String {
+    let fact = timeout(Duration::from_mins(1), facts.recv()).await.expect("a fact").unwrap();
+    if let Fact::Pod(pod) = fact {
+        return format!("+{}", pod.name);
     }
+    let Fact::PodGone { uid, .. } = fact else { panic!("{fact:?}") };
+    format!("-{uid}")
 }
 
 struct Following {
@@ -87,7 +88,7 @@ const LIST: &str = "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dnode1&resourc
 async fn a_list_then_what_changes() {
     let Following { server, mut facts, up } = following().await;
     server.answer(LIST, "200 OK", &list(7, &[pod("a", "web", 3), pod("b", "db", 4)])).await;
-    assert_eq!((told(&mut facts).await, told(&mut facts).await), ("+web".into(), "+db".into()));
+    assert_eq!((change(&mut facts).await, change(&mut facts).await), ("+web".into(), "+db".into()));
     let changes = [
         // A change of status names nothing new.
         line("MODIFIED", &pod("a", "web", 8)),
@@ -101,7 +102,7 @@ async fn a_list_then_what_changes() {
     server
         .answer("allowWatchBookmarks=true&timeoutSeconds=240&resourceVersion=7", "200 OK", &changes.concat())
         .await;
-    assert_eq!((told(&mut facts).await, told(&mut facts).await), ("+job".into(), "-b".into()));
+    assert_eq!((change(&mut facts).await, change(&mut facts).await), ("+job".into(), "-b".into()));
     assert!(up.is_up());
     // The server ends a watch now and then: it goes on where it was.
     let (again, _) = server.asked().await;
@@ -112,12 +113,12 @@ async fn a_list_then_what_changes() {
 async fn what_was_missed_is_found_by_a_new_list() {
     let Following { server, mut facts, up } = following().await;
     server.answer(LIST, "200 OK", &list(7, &[pod("a", "web", 3)])).await;
-    assert_eq!(told(&mut facts).await, "+web");
+    assert_eq!(change(&mut facts).await, "+web");
     let expired =
         r#"{"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}"#;
     server.answer("resourceVersion=7", "200 OK", &line("ERROR", expired)).await;
     server.answer(LIST, "200 OK", &list(90, &[pod("c", "job", 80)])).await;
-    assert_eq!((told(&mut facts).await, told(&mut facts).await), ("+job".into(), "-a".into()));
+    assert_eq!((change(&mut facts).await, change(&mut facts).await), ("+job".into(), "-a".into()));
     server.answer("resourceVersion=90", "410 Gone", expired).await;
     server.answer(LIST, "200 OK", &list(91, &[pod("c", "job", 80)])).await;
     let (_, _open) = server.asked().await;
@@ -133,7 +134,7 @@ async fn a_refusal_or_an_outage_is_waited_out() {
     drop(server.asked().await);
     assert!(!up.is_up());
     server.answer(LIST, "200 OK", &list(7, &[pod("a", "web", 3)])).await;
-    assert_eq!(told(&mut facts).await, "+web");
+    assert_eq!(change(&mut facts).await, "+web");
     server.answer("resourceVersion=7", "200 OK", "{\"type\": 7}\n").await;
     server.answer("resourceVersion=7", "200 OK", "").await;
     let (_, _open) = server.asked().await;
@@ -141,7 +142,7 @@ async fn a_refusal_or_an_outage_is_waited_out() {
 }
 
 #[tokio::test]
-async fn why_it_refuses_is_told() {
+async fn why_it_refuses_is_logged() {
     let server = Server::new().await;
     let forbidden = r#"{"kind": "Status", "status": "Failure", "message": "pods is forbidden", "code": 403}"#;
     let asks = server.api.get("/api/v1/pods");

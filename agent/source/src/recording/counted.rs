@@ -1,4 +1,4 @@
-//! The kernel's exact counters, as a recording tells them.
+//! The kernel's exact counters, as a recording has them.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use agent_model::frame::Frame;
 /// Rows remembered: as many as the kernel side's map has, some times over, since namespaces come and go.
 const ROWS: usize = 1 << 17;
 
-/// What the counters were when they were told last. What the programs cost and which probes were up is no
+/// What the counters were when they were recorded last. What the programs cost and which probes were up is no
 /// part of a recording.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
@@ -20,7 +20,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Takes note, if the frame tells counters.
+    /// Takes note, if the frame has counters.
     pub fn take(&mut self, frame: &Frame) {
         let Frame::Fact(fact) = frame else { return };
         if let Fact::Counts { time: _, rows, health } = &**fact {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_value_told_counts() {
+    fn the_last_value_recorded_counts() {
         let mut counted = Counted::default();
         let row =
             |events| CountRow { cgroup: 1, netns: 2, signal: 3, detail: 4, events, segments: 0, bytes: 0 };

@@ -12,7 +12,7 @@
 //! the header says in which byte order. What this layout is for:
 //!
 //! - **Truncation costs the last block.** Blocks are compressed each by itself, and the end has a mark:
-//!   a file that was cut, even between two blocks, is told from a complete one.
+//!   a file that was cut, even between two blocks, is known from a complete one.
 //! - **Damage is never silent.** Checksums cover every byte before it is believed. Each block says how many
 //!   frames came before it, so what is missing, doubled or out of order is known by its number of frames.
 //! - **Damage stays where it is.** After a bad block the reader goes on at the next good one.

@@ -31,7 +31,7 @@ pub enum Problem {
         offset: u64,
         /// How many.
         bytes: u64,
-        /// Frames that were in them; `None` where no block follows that would tell.
+        /// Frames that were in them; `None` where no block follows that would show it.
         frames: Option<u64>,
     },
     /// Blocks are gone without a trace. What follows is read.

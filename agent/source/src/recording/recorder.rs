@@ -81,7 +81,7 @@ impl Recording {
     }
 
     /// Waits for the first failure, or, once the [`Recorder`] is dropped, until all is written. At once if
-    /// that was told already. Safe to cancel.
+    /// that was reported already. Safe to cancel.
     pub async fn ended(&mut self) -> Result<(), WriteError> {
         let Some(ended) = &mut self.ended else { return Ok(()) };
         let result = ended.await.unwrap_or(Ok(()));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stuck_disk_delays_nobody_and_its_failure_is_told() {
+    async fn a_stuck_disk_delays_nobody_and_its_failure_is_reported() {
         let (release, stuck) = mpsc::channel();
         let writer = Writer::new(Stuck(stuck, false), "test").unwrap();
         let (mut recorder, mut recording) = Recorder::new(writer).unwrap();

@@ -109,12 +109,12 @@ proptest! {
         let whole = starts(&file).iter().skip(1).filter(|&&end| end <= cut).count();
         let (frames, problems) = replay(&file[..cut]);
         prop_assert_eq!(frames, batches[..whole.min(batches.len())].concat());
-        let told = matches!(problems[..], [Problem::Truncated { .. } | Problem::Header(_)]);
-        prop_assert!(told, "{:?}", problems);
+        let is_reported = matches!(problems[..], [Problem::Truncated { .. } | Problem::Header(_)]);
+        prop_assert!(is_reported, "{:?}", problems);
     }
 
     #[test]
-    fn a_flipped_bit_is_told(batches in batches(), bit in any::<Index>()) {
+    fn a_flipped_bit_is_reported(batches in batches(), bit in any::<Index>()) {
         let mut file = record(&batches);
         let bit = bit.index(file.len() * 8);
         file[bit / 8] ^= 1 << (bit % 8);
@@ -166,7 +166,7 @@ fn a_damaged_head_costs_its_block() {
 }
 
 #[test]
-fn what_was_cut_out_or_doubled_is_told() {
+fn what_was_cut_out_or_doubled_is_reported() {
     let (batches, file) = three_blocks();
     let starts = starts(&file);
     let (frames, problems) = replay(&[&file[..starts[1]], &file[starts[2]..]].concat());
@@ -179,7 +179,7 @@ fn what_was_cut_out_or_doubled_is_told() {
 }
 
 #[test]
-fn a_second_recording_behind_the_first_is_told() {
+fn a_second_recording_behind_the_first_is_reported() {
     let (batches, file) = three_blocks();
     let (frames, problems) = replay(&file.repeat(2));
     assert_eq!(frames, batches.concat());
@@ -205,7 +205,7 @@ impl Write for Disk<'_> {
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_keeps_what_it_has() {
+fn a_full_disk_is_reported_once_and_keeps_what_it_has() {
     let mut file = Vec::new();
     let mut writer = Writer::new(Disk { file: &mut file, room: 200 }, "/var/full.rec").unwrap();
     writer.write(&[fact(1), fact(2)]).unwrap();

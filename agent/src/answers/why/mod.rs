@@ -31,7 +31,7 @@ pub use self::query::{Wanted, WhyError};
 /// Who answers.
 pub trait Answers: Send + Sync {
     /// Walks over open files, unless the last walk is younger than `age`.
-    fn look(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn walk(&self, age: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// The families that the last walk found.
     fn families(&self) -> Listing;
     /// What advice is computed from.
@@ -68,7 +68,7 @@ pub struct WhyReport {
     pub state: Option<TcpState>,
     /// It lives.
     pub alive: bool,
-    /// errno that the application was told.
+    /// errno that the application got.
     pub error: Option<String>,
     /// The socket's process.
     pub process: Option<Owner>,

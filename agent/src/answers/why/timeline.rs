@@ -2,7 +2,7 @@
 
 use agent_correlate::Correlator;
 use agent_correlate::timeline::Entry;
-use agent_model::signals::Told;
+use agent_model::signals::Describe;
 use agent_model::units::from_jiffies;
 use jiff::Timestamp;
 

@@ -167,7 +167,7 @@ async fn print(reader: Option<Reader>, hz: u32) -> anyhow::Result<()> {
 /// A disk that takes no more ends the recording, not the agent.
 async fn outlive<T>(recording: &mut Option<Recording>) -> T {
     if let Some(recording) = recording {
-        tell(recording).await;
+        ended(recording).await;
     }
     pending().await
 }
@@ -175,13 +175,13 @@ async fn outlive<T>(recording: &mut Option<Recording>) -> T {
 /// Waits until all is written.
 async fn finish(recording: Option<Recording>) {
     let Some(mut recording) = recording else { return };
-    tell(&mut recording).await;
+    ended(&mut recording).await;
     let Summary { frames, bytes, missed } = recording.progress().summary();
     log::info!("recorded {frames} frames, {:.1} KiB, missed {missed}", bytes as f64 / 1024.0);
 }
 
-/// Waits for a recording's end.
-async fn tell(recording: &mut Recording) {
+/// Waits for a recording's end, and logs the error that ended it.
+async fn ended(recording: &mut Recording) {
     if let Err(error) = recording.ended().await {
         log::error!("the recording ends here: {:#}", anyhow::Error::new(error));
     }

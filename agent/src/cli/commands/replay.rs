@@ -25,7 +25,7 @@ use crate::serve::api::select;
 use crate::serve::feed::{Feed, FeedItem};
 
 /// Problems that are printed one by one.
-const TOLD: usize = 10;
+const MAX_WARNINGS: usize = 10;
 
 /// Run a recording through the same road as live events, and print what `tcpwhy tail` prints.
 ///
@@ -49,19 +49,19 @@ pub(in crate::cli) struct Replay {
     #[arg(long, conflicts_with_all = ["output"])]
     metrics: bool,
     #[command(flatten)]
-    look: StyleArgs,
+    style: StyleArgs,
     #[command(flatten)]
     filter: FilterArgs,
 }
 
 impl Replay {
     pub(in crate::cli) fn run(self) -> anyhow::Result<()> {
-        let Self { file, output, metrics, look, filter } = self;
+        let Self { file, output, metrics, style, filter } = self;
         let to = io::stdout().lock();
         if metrics {
             print_metrics(&file, to)
         } else {
-            print_events(&file, Formatter::new(output, look.look()), &filter.into(), to)
+            print_events(&file, Formatter::new(output, style.lines()), &filter.into(), to)
         }
     }
 }
@@ -112,7 +112,7 @@ fn print_gathered(
     to: &mut impl Write,
 ) -> io::Result<()> {
     let hz = pipeline.correlator().host().hz;
-    let mut items = pipeline.sink_mut().0.drain(..).filter_map(|heard| select(heard, filter, hz));
+    let mut items = pipeline.sink_mut().0.drain(..).filter_map(|item| select(item, filter, hz));
     items.try_for_each(|item| to.write_all(formatter.item(&item).as_bytes()))
 }
 
@@ -158,7 +158,7 @@ fn hand_on(
         match item {
             Ok(frame) => each(frame)?,
             Err(problem) => {
-                tell(problems, problem);
+                warn(problems, problem);
                 problems += 1;
             }
         }
@@ -166,10 +166,10 @@ fn hand_on(
     Ok(problems)
 }
 
-fn tell(before: usize, problem: Problem) {
+fn warn(before: usize, problem: Problem) {
     match before {
-        ..TOLD => log::warn!("{:#}", anyhow::Error::new(problem)),
-        TOLD => log::warn!("and more of the kind"),
+        ..MAX_WARNINGS => log::warn!("{:#}", anyhow::Error::new(problem)),
+        MAX_WARNINGS => log::warn!("and more of the kind"),
         _ => (),
     }
 }

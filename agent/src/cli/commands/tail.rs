@@ -63,7 +63,7 @@ pub(in crate::cli) struct Tail {
     #[arg(long, conflicts_with_all = ["since", "follow"])]
     standalone: bool,
     #[command(flatten)]
-    look: StyleArgs,
+    style: StyleArgs,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -87,7 +87,7 @@ impl Tail {
 
     async fn print(self, rights: Option<Rights>) -> anyhow::Result<()> {
         let filter = Filter::from(self.filter);
-        let formatter = Formatter::new(self.output, self.look.look());
+        let formatter = Formatter::new(self.output, self.style.lines());
         if let Some(rights) = rights {
             let attach = self.attach;
             let loaded = rights.spend(async move { attach.load() }).await??;

@@ -127,7 +127,7 @@ impl AttachArgs {
     /// Loads the programs and attaches them.
     pub(in crate::cli) fn load(&self) -> anyhow::Result<Loaded> {
         let (ring, counters) = kernel::load(&self.options())?;
-        tell_probes(&counters);
+        log_probes(&counters);
         let (limits, names) = (self.limits(), self.names.wanted());
         Ok(Loaded { ring, counters: Arc::new(counters), limits, feed: Feed::default(), names })
     }
@@ -148,7 +148,7 @@ impl AttachArgs {
 }
 
 /// One line, and one more for each probe that is not up: what is lost without it.
-fn tell_probes(counters: &kernel::Counters) {
+fn log_probes(counters: &kernel::Counters) {
     let up = counters.probes.iter().filter(|status| status.state == ProbeState::Up).count();
     log::info!("{up} of {} probes up", counters.probes.len());
     for status in &counters.probes {

@@ -33,7 +33,7 @@ pub(in crate::cli) fn unless_nobody_reads(error: WriteError) -> Result<(), Write
     if error.source.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
-/// Refuses to replace a file unless told to, and to write to a terminal.
+/// Refuses to replace a file unless `overwrite` is set, and to write to a terminal.
 fn file(path: &Path, overwrite: bool) -> anyhow::Result<File> {
     if path == Path::new("-") {
         let stdout = io::stdout();

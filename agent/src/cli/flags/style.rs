@@ -23,7 +23,7 @@ pub(in crate::cli) struct StyleArgs {
     resolve: bool,
 }
 
-/// How times are told.
+/// How times are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum TimeForm {
     /// The wall clock here
@@ -36,7 +36,7 @@ enum TimeForm {
 }
 
 impl StyleArgs {
-    pub(in crate::cli) fn look(&self) -> LineStyle {
+    pub(in crate::cli) fn lines(&self) -> LineStyle {
         let clock = match self.time {
             TimeForm::Absolute => Clock::Absolute(TimeZone::system()),
             TimeForm::Relative => Clock::Relative,

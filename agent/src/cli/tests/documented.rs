@@ -86,10 +86,10 @@ fn refusal(command: &str, place: &str) -> Option<String> {
     if words.len() == 2 {
         words.push("--help".into());
     }
-    let (code, told) = Cli::read(words).err()?.told();
+    let (code, text) = Cli::read(words).err()?.code_and_text();
     // A flag's name in a sentence.
-    let mention = place.contains('/') && told.contains("required");
-    (code != 0 && !mention).then(|| format!("{place}: `{command}`: {told}"))
+    let mention = place.contains('/') && text.contains("required");
+    (code != 0 && !mention).then(|| format!("{place}: `{command}`: {text}"))
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::text::LineStyle;
 
 fn read(args: &[&str]) -> Result<Cli, (u8, String)> {
     let args = ["tcpwhy"].iter().chain(args).map(OsString::from);
-    Cli::read(args).map_err(|end| end.told())
+    Cli::read(args).map_err(|end| end.code_and_text())
 }
 
 #[test]
@@ -160,7 +160,7 @@ async fn a_tail_that_follows_goes_on_with_the_next_agent() {
     let (task, reader) = follow(first.socket.clone(), Output::Text, true);
     let (_header, reader) = line(reader).await;
     let (event, reader) = line(reader).await;
-    assert!(event.contains("retransmit timeout #3"), "what was before is not told: {event}");
+    assert!(event.contains("retransmit timeout #3"), "what was before is not printed: {event}");
     first.end.send(Ok(())).unwrap();
     first.task.await.unwrap().unwrap();
     let second = start(name).await;
@@ -191,7 +191,7 @@ async fn a_tail_without_an_agent_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_the_agent_refuses_is_told() {
+async fn what_the_agent_refuses_is_printed() {
     let agent = start("refuse").await;
     let error = client::open(&agent.socket, "/v1/events?pods=x").await.unwrap_err().to_string();
     assert!(error.starts_with("ask the agent: \"pods\" is no parameter"), "{error}");

@@ -1,5 +1,5 @@
 //! From one pipeline to any number of readers. Publishing never waits: a reader that falls behind loses
-//! the oldest events and is told how many.
+//! the oldest events and gets their number instead.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ impl Feed {
 
     /// The same, but first of what is still remembered since then.
     pub fn subscribe_from(&self, since: Option<Timestamp>) -> Reader {
-        // Nothing is published meanwhile: no event is told twice or not at all.
+        // Nothing is published meanwhile: no event is sent twice or not at all.
         let recent = self.recent.lock();
         let backlog = since.map(|since| recent.since(since)).unwrap_or_default();
         Reader { backlog, receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
@@ -109,7 +109,7 @@ impl Feed {
         self.sender.receiver_count()
     }
 
-    /// Events that readers were too slow for, all readers together.
+    /// Events that readers were too slow for, in all.
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
@@ -118,8 +118,8 @@ impl Feed {
 impl Reader {
     /// Waits for the next event; `None` once every [`Feed`] is gone. Safe to cancel.
     pub async fn next(&mut self) -> Option<FeedItem> {
-        if let Some(heard) = self.backlog.pop_front() {
-            return Some(heard);
+        if let Some(item) = self.backlog.pop_front() {
+            return Some(item);
         }
         match self.receiver.recv().await {
             Ok(published) => Some(published.into()),
@@ -130,8 +130,8 @@ impl Reader {
 
     /// The next event if there is one already.
     pub fn try_next(&mut self) -> Option<FeedItem> {
-        if let Some(heard) = self.backlog.pop_front() {
-            return Some(heard);
+        if let Some(item) = self.backlog.pop_front() {
+            return Some(item);
         }
         match self.receiver.try_recv() {
             Ok(published) => Some(published.into()),
@@ -163,8 +163,8 @@ mod tests {
 
     fn count(reader: &mut Reader) -> (usize, u64) {
         let (mut events, mut missed) = (0, 0);
-        while let Some(heard) = reader.try_next() {
-            match heard {
+        while let Some(item) = reader.try_next() {
+            match item {
                 FeedItem::Event(_) | FeedItem::Diagnosis(_) | FeedItem::Gap(_) => events += 1,
                 FeedItem::Missed(count) => missed += count,
             }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_told_what_it_missed() {
+    fn a_slow_reader_gets_the_number_it_missed() {
         let feed = Feed::new(8);
         let (mut slow, mut fast) = (feed.subscribe(), feed.subscribe());
         let mut seen = 0;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_feed_is_told() {
+    async fn the_end_of_the_feed_is_seen() {
         let feed = Feed::default();
         let mut reader = feed.subscribe();
         feed.publish(Arc::new(sample::timeout()));

@@ -43,10 +43,11 @@ impl Recent {
         let events = self.events.iter().filter(|(_, event)| is_wanted(event.event.time));
         let diagnoses = self.diagnoses.iter().filter(|(_, diagnosed)| is_wanted(diagnosed.diagnosis.time));
         let events = events.map(|(place, event)| (*place, FeedItem::Event(Arc::clone(event))));
-        let diagnoses = diagnoses.map(|(place, told)| (*place, FeedItem::Diagnosis(Arc::clone(told))));
+        let diagnoses =
+            diagnoses.map(|(place, diagnosed)| (*place, FeedItem::Diagnosis(Arc::clone(diagnosed))));
         let mut all: Vec<_> = events.chain(diagnoses).collect();
         all.sort_unstable_by_key(|(place, _)| *place);
-        all.into_iter().map(|(_, heard)| heard).collect()
+        all.into_iter().map(|(_, item)| item).collect()
     }
 }
 
@@ -101,8 +102,8 @@ mod tests {
         assert_eq!(recent.since(now + SignedDuration::from_mins(1)).len(), 0);
     }
 
-    fn realtime(heard: &FeedItem) -> i64 {
-        match heard {
+    fn realtime(item: &FeedItem) -> i64 {
+        match item {
             FeedItem::Event(event) => event.realtime,
             FeedItem::Diagnosis(diagnosed) => diagnosed.realtime,
             FeedItem::Gap(_) | FeedItem::Missed(_) => panic!("nobody was too slow"),

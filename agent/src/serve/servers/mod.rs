@@ -1,5 +1,5 @@
 //! Both listeners: bound before anything is attached, so that a busy port or a second agent ends the
-//! program at once; served once there is something to tell.
+//! program at once; served once there is something to show.
 
 use std::io;
 use std::net::SocketAddr;
@@ -81,14 +81,15 @@ pub struct Services {
 }
 
 impl Bound {
-    /// Opens both. The socket first: of two agents the second is told about the first, not about its port.
+    /// Opens both. The socket first: of two agents the second fails for the first's socket, not for its port.
     pub async fn bind(listen: SocketAddr, socket: &Path) -> Result<Self, BindError> {
         let socket = Socket::bind(socket).await?;
-        let tcp = TcpListener::bind(listen).await.map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::PortTaken(listen),
-            _ => BindError::Listen { address: listen, source },
+        let failed = |source| BindError::Listen { address: listen, source };
+        let is_taken = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+        let tcp = TcpListener::bind(listen).await.map_err(|source| {
+            if is_taken(&source) { BindError::PortTaken(listen) } else { failed(source) }
         })?;
-        let address = tcp.local_addr().map_err(|source| BindError::Listen { address: listen, source })?;
+        let address = tcp.local_addr().map_err(failed)?;
         Ok(Self { tcp, address, socket, page: None })
     }
 

@@ -95,7 +95,7 @@ async fn a_stream_tells_what_its_filter_takes_and_ends_with_the_agent() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_is_told_what_it_missed() {
+async fn a_reader_that_does_not_read_gets_the_number_it_missed() {
     let scratch = Scratch::new("slow");
     let (servers, feed) = start(&scratch).await;
     let mut stream = ask(&scratch, "/v1/events").await;

@@ -83,7 +83,7 @@ fn inside_a_byte(member: Member, order: ByteOrder) -> Option<Bits> {
 }
 
 /// The helper is as old as 4.12, but tracing programs may call it since 5.12, with a function of its own for
-/// them (`bpf_get_socket_ptr_cookie`, net/core/filter.c). The helpers' numbers do not tell the two apart.
+/// them (`bpf_get_socket_ptr_cookie`, net/core/filter.c). The helpers' numbers are the same for both.
 fn has_socket_cookie(btf: &Btf<'_>) -> bool {
     btf.has_function("bpf_get_socket_ptr_cookie")
 }

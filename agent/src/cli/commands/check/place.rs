@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn layouts_of_cgroups_are_told_apart() {
+    fn layouts_of_cgroups_are_distinguished() {
         assert_eq!(cgroups("0::/user.slice\n"), Cgroups::V2);
         assert_eq!(cgroups("4:memory:/a\n1:name=systemd:/\n0::/\n"), Cgroups::Hybrid);
         assert_eq!(cgroups("4:memory:/a\n"), Cgroups::V1);

@@ -57,7 +57,7 @@ pub struct ProbeReport {
     pub error: Option<String>,
     /// What cannot be known.
     pub lost: Vec<&'static str>,
-    /// Instructions that the verifier walked; not told before 5.16.
+    /// Instructions that the verifier walked; absent before 5.16.
     pub instructions: Option<u64>,
 }
 

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_end_is_told_of_the_first() {
+    fn the_second_end_follows_from_the_first() {
         let mut ends = Ends::default();
         assert_eq!(ends.other("a", 1), None);
         assert_eq!(ends.other("a", 1), None, "once more");

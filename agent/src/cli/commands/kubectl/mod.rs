@@ -12,7 +12,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
-pub(in crate::cli) use self::why::Told;
+pub(in crate::cli) use self::why::NodeReport;
 
 /// Name of this program among the plugins of kubectl.
 const PLUGIN: &str = "kubectl-tcpwhy";

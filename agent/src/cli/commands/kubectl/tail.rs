@@ -60,7 +60,7 @@ pub(super) struct Tail {
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
-    look: StyleArgs,
+    style: StyleArgs,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -90,7 +90,7 @@ struct Head {
 impl Tail {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let questions = self.questions()?;
-        let mut print = Print::new(&questions, Formatter::new(self.output, self.look.look()), self.output);
+        let mut print = Print::new(&questions, Formatter::new(self.output, self.style.lines()), self.output);
         let (sender, published) = mpsc::channel();
         let streams = Streams::start(&self.cluster, &questions, &sender)?;
         drop(sender);

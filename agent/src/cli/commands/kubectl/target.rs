@@ -38,7 +38,7 @@ mod tests {
     use super::Target;
 
     #[test]
-    fn targets_are_told_apart() {
+    fn targets_are_distinguished() {
         for (text, target) in [
             ("web-0", Target::Pod("web-0".to_owned())),
             ("po/web-0", Target::Pod("web-0".to_owned())),

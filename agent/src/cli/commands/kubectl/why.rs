@@ -42,7 +42,7 @@ pub(super) struct Why {
 
 /// One end's story.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(in crate::cli) struct Told {
+pub(in crate::cli) struct NodeReport {
     /// The node that it lives on.
     pub(in crate::cli) node: String,
     /// What its agent says.
@@ -56,7 +56,7 @@ struct Both<'a> {
     v: u32,
     shared_id: Option<&'a str>,
     flow: String,
-    ends: &'a [Told],
+    ends: &'a [NodeReport],
 }
 
 impl Why {
@@ -66,7 +66,7 @@ impl Why {
         let second = self.second(&first, &agents)?;
         let ends: Vec<_> = [first].into_iter().chain(second).collect();
         let text = match self.output {
-            Output::Text => why::told(&ends),
+            Output::Text => why::both(&ends),
             Output::Json => {
                 let WhyReport { local, remote, shared_id, .. } = &ends[0].report;
                 let flow = community_id(local.socket_address(), remote.socket_address());
@@ -78,7 +78,7 @@ impl Why {
     }
 
     /// The story that was asked for; of several the one with the last event.
-    fn first(&self, agents: &[Pod]) -> anyhow::Result<Told> {
+    fn first(&self, agents: &[Pod]) -> anyhow::Result<NodeReport> {
         let (node, wanted) = match &self.target {
             Target::Pod(name) => {
                 let pod = self.cluster.pod(name, self.namespace.as_deref())?;
@@ -91,33 +91,33 @@ impl Why {
             Target::End(end) => (self.node_of(end.ip(), agents)?, vec![end.to_string()]),
         };
         let asked = agents.iter().filter(|agent| node.as_ref().is_none_or(|node| node == agent.node()));
-        let told = self.ask(asked, &wanted);
-        told.into_iter()
-            .max_by_key(|told| told.report.timeline.last().map(|last| last.time))
+        let ends = self.ask(asked, &wanted);
+        ends.into_iter()
+            .max_by_key(|end| end.report.timeline.last().map(|last| last.time))
             .with_context(|| format!("no connection matches on {}", node.as_deref().unwrap_or("any node")))
     }
 
     /// The other end's story, if it lives on another node whose agent remembers it.
-    fn second(&self, first: &Told, agents: &[Pod]) -> anyhow::Result<Option<Told>> {
+    fn second(&self, first: &NodeReport, agents: &[Pod]) -> anyhow::Result<Option<NodeReport>> {
         let WhyReport { local, remote, shared_id, .. } = &first.report;
         let node = self.node_of(remote.address, agents)?;
         let others = agents.iter().filter(|agent| agent.node() != first.node);
         if let Some(id) = shared_id {
             // An address of no pod and no node is a Service's, translated on its way: any node may have the other end.
             let others = others.clone().filter(|agent| node.as_ref().is_none_or(|node| node == agent.node()));
-            if let Some(told) = self.ask(others, &[format!("--shared-id={id}")]).pop() {
-                return Ok(Some(told));
+            if let Some(end) = self.ask(others, &[format!("--shared-id={id}")]).pop() {
+                return Ok(Some(end));
             }
         }
         let Some(node) = node else { return Ok(None) };
         let others = others.filter(|agent| agent.node() == node);
         // One of the ends is shared by many connections, a server's; the other is not.
         let ends = [local, remote].map(|end| end.socket_address().to_string());
-        let told = ends.iter().flat_map(|end| self.ask(others.clone(), std::slice::from_ref(end)));
+        let found = ends.iter().flat_map(|end| self.ask(others.clone(), std::slice::from_ref(end)));
         // Two names are two connections, of which one had the ends before the other.
-        let fits = |told: &Told| told.report.shared_id.is_none() || shared_id.is_none();
-        let is_turned = |told: &Told| told.report.local == *remote && told.report.remote == *local;
-        Ok(told.into_iter().find(|told| is_turned(told) && fits(told)))
+        let fits = |end: &NodeReport| end.report.shared_id.is_none() || shared_id.is_none();
+        let is_turned = |end: &NodeReport| end.report.local == *remote && end.report.remote == *local;
+        Ok(found.into_iter().find(|end| is_turned(end) && fits(end)))
     }
 
     /// The node with an agent that has this address, or a pod with it.
@@ -130,7 +130,7 @@ impl Why {
     }
 
     /// What agents say. One that knows nothing of it is no failure.
-    fn ask<'a>(&self, agents: impl Iterator<Item = &'a Pod>, wanted: &[String]) -> Vec<Told> {
+    fn ask<'a>(&self, agents: impl Iterator<Item = &'a Pod>, wanted: &[String]) -> Vec<NodeReport> {
         let fixed = ["why", "--output=json"].map(OsString::from);
         let arguments: Vec<_> = fixed.into_iter().chain(wanted.iter().map(OsString::from)).collect();
         let agents: Vec<_> = agents.collect();
@@ -138,7 +138,7 @@ impl Why {
     }
 
     /// All at the same time.
-    fn ask_some(&self, agents: &[&Pod], arguments: &[OsString]) -> Vec<Told> {
+    fn ask_some(&self, agents: &[&Pod], arguments: &[OsString]) -> Vec<NodeReport> {
         let running: Vec<_> = agents
             .iter()
             .filter_map(|agent| {
@@ -158,7 +158,7 @@ impl Why {
                 report
                     .inspect_err(|_| complain(agent, &answer.stderr))
                     .ok()
-                    .map(|report| Told { node: agent.node().to_owned(), report })
+                    .map(|report| NodeReport { node: agent.node().to_owned(), report })
             })
             .collect()
     }

@@ -72,7 +72,7 @@ impl Top {
         }
         let signals = Signals::new()?;
         let socket = self.socket.unwrap_or_else(paths::for_reader);
-        let first = source::look(&socket).await?;
+        let first = source::overview(&socket).await?;
         let (messages, inbox) = mpsc::channel(WAITING);
         let source = source::Source { socket, interval: self.interval, messages: messages.clone() };
         let mut model = Model::new(self.filter, Timestamp::now());

@@ -13,7 +13,7 @@ use crate::answers::why::WhyReport;
 use crate::schema::Diagnosis;
 
 /// Diagnoses that are kept, the newest.
-const TOLD: usize = 500;
+const MAX_DIAGNOSES: usize = 500;
 /// How far back rates and curves go.
 const PAST: SignedDuration = SignedDuration::from_mins(1);
 /// Rows that a page key moves.
@@ -25,7 +25,7 @@ pub(super) enum Message {
     /// The agent's overview.
     Top(Box<Top>),
     /// A diagnosis.
-    Told(Box<Diagnosis>),
+    Diagnosis(Box<Diagnosis>),
     /// The agent does not answer.
     Down(String),
     /// The story of a connection, or why there is none.
@@ -57,13 +57,13 @@ pub(super) enum Panel {
     /// Stalled connections.
     Stalled,
     /// Diagnoses, the newest first.
-    Told,
+    Diagnoses,
     /// Connections with trouble by process name.
     Workloads,
 }
 
 impl Panel {
-    pub(super) const ALL: [Self; 3] = [Self::Stalled, Self::Told, Self::Workloads];
+    pub(super) const ALL: [Self; 3] = [Self::Stalled, Self::Diagnoses, Self::Workloads];
 }
 
 /// One connection's story on the screen.
@@ -82,9 +82,9 @@ pub(super) struct Detail {
 pub(super) struct Model {
     pub(super) now: Timestamp,
     pub(super) top: Option<Box<Top>>,
-    /// Looks of the last minute, oldest first, without their lists of connections.
+    /// Overviews of the last minute, oldest first, without their lists of connections.
     pub(super) past: VecDeque<Top>,
-    pub(super) told: VecDeque<Box<Diagnosis>>,
+    pub(super) diagnoses: VecDeque<Box<Diagnosis>>,
     /// Why the agent does not answer.
     pub(super) down: Option<String>,
     pub(super) panel: Panel,
@@ -105,7 +105,7 @@ impl Model {
             now,
             top: None,
             past: VecDeque::new(),
-            told: VecDeque::new(),
+            diagnoses: VecDeque::new(),
             down: None,
             panel: Panel::Stalled,
             orders: Panel::ALL.map(table::first_order),
@@ -131,11 +131,13 @@ impl Model {
                 }
                 Effect::None
             }
-            news if self.paused => {
-                self.wait(news);
-                Effect::None
+            news @ (Message::Top(_) | Message::Diagnosis(_) | Message::Down(_) | Message::Tick(_)) => {
+                if self.paused {
+                    self.wait(news);
+                    return Effect::None;
+                }
+                self.news(news)
             }
-            news => self.news(news),
         }
     }
 
@@ -143,7 +145,7 @@ impl Model {
         if matches!(news, Message::Tick(_)) {
             return;
         }
-        if self.waiting.len() == TOLD {
+        if self.waiting.len() == MAX_DIAGNOSES {
             self.waiting.pop_front();
         }
         self.waiting.push_back(news);
@@ -153,18 +155,18 @@ impl Model {
         match news {
             Message::Tick(now) => self.now = now,
             Message::Down(error) => self.down = Some(error),
-            Message::Told(diagnosis) => {
-                self.told.push_front(diagnosis);
-                self.told.truncate(TOLD);
+            Message::Diagnosis(diagnosis) => {
+                self.diagnoses.push_front(diagnosis);
+                self.diagnoses.truncate(MAX_DIAGNOSES);
             }
-            Message::Top(top) => return self.look(top),
+            Message::Top(top) => return self.overview(top),
             Message::Why(..) | Message::Key(_) | Message::Gone(_) => (),
         }
         Effect::None
     }
 
     /// The story on the screen is asked for again with each overview, since it grows.
-    fn look(&mut self, top: Box<Top>) -> Effect {
+    fn overview(&mut self, top: Box<Top>) -> Effect {
         self.now = top.time;
         self.past.retain(|past| top.time.duration_since(past.time) < PAST);
         let mut light = (*top).clone();
@@ -227,6 +229,7 @@ impl Model {
         self.command(key.code)
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keys are crossterm's, and many")]
     fn edit(&mut self, code: KeyCode) -> Effect {
         match code {
             KeyCode::Char(c) => self.filter.push(c),
@@ -238,6 +241,7 @@ impl Model {
         Effect::None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keys are crossterm's, and many")]
     fn read(&mut self, code: KeyCode) -> Effect {
         let Some(detail) = &mut self.detail else { return Effect::None };
         let scroll = &mut detail.scroll;
@@ -256,6 +260,7 @@ impl Model {
         Effect::None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "keys are crossterm's, and many")]
     fn command(&mut self, code: KeyCode) -> Effect {
         match code {
             KeyCode::Char('q') => return Effect::Quit,
@@ -313,7 +318,7 @@ impl Model {
         let Some(row) = self.select(&rows).map(|place| &rows[place]) else { return Effect::None };
         if self.panel == Panel::Workloads {
             self.filter.clone_from(&row.key);
-            self.show(Panel::Told);
+            self.show(Panel::Diagnoses);
             return Effect::None;
         }
         let Some(connection) = row.connection.clone() else { return Effect::None };

@@ -67,7 +67,7 @@ mod tests {
         let (before, after) = shown.split_once(LEAVE).unwrap_or_else(|| panic!("never left: {shown}"));
         let (drawn, hidden) = before.split_once(HIDE).unwrap_or_else(|| panic!("never hid: {shown}"));
         assert!(drawn.contains("picture") && hidden.contains(SHOW), "{shown}");
-        assert!(after.contains("something is wrong"), "told where nobody sees it: {shown}");
+        assert!(after.contains("something is wrong"), "printed where nobody sees it: {shown}");
         let settings: Vec<_> = shown.lines().map(str::trim).filter(|line| line.contains(":0:0:")).collect();
         assert_eq!(settings.len(), 2, "{shown}");
         assert_eq!(settings[0], settings[1], "{shown}");

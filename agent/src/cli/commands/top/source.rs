@@ -28,19 +28,19 @@ pub(super) struct Source {
 }
 
 /// Asks the agent for one overview.
-pub(super) async fn look(socket: &Path) -> anyhow::Result<Top> {
+pub(super) async fn overview(socket: &Path) -> anyhow::Result<Top> {
     let answer = client::ask(socket, "/v1/top").await?;
     serde_json::from_str(&answer).context("read the agent's answer")
 }
 
 impl Source {
-    /// Looks and listens until nobody receives any more.
+    /// Asks and listens until nobody receives any more.
     pub(super) fn start(&self) {
         let (socket, messages, interval) = (self.socket.clone(), self.messages.clone(), self.interval);
         tokio::spawn(async move {
             loop {
                 sleep(interval).await;
-                let message = match look(&socket).await {
+                let message = match overview(&socket).await {
                     Ok(top) => Message::Top(Box::new(top)),
                     Err(error) => Message::Down(format!("{error:#}")),
                 };
@@ -86,9 +86,9 @@ async fn listen(
     let mut lines = client::open(socket, &format!("/v1/events?{query}")).await?;
     loop {
         for line in lines.next().await? {
-            let Ok(Item::Diagnosis(told)) = Item::parse(line.as_bytes()) else { continue };
-            *since = (*since).max(told.time + Duration::from_nanos(1));
-            if messages.send(Message::Told(told)).await.is_err() {
+            let Ok(Item::Diagnosis(diagnosis)) = Item::parse(line.as_bytes()) else { continue };
+            *since = (*since).max(diagnosis.time + Duration::from_nanos(1));
+            if messages.send(Message::Diagnosis(diagnosis)).await.is_err() {
                 return Ok(());
             }
         }

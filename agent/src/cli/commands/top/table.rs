@@ -43,7 +43,7 @@ const STALLED: &[Column] = &[
     text("CAUSE", 24, 130),
 ];
 
-const TOLD: &[Column] = &[
+const DIAGNOSES: &[Column] = &[
     number("AGO", 6, false),
     text("CAUSE", 23, 0),
     text("CONNECTION", 0, 0),
@@ -66,7 +66,7 @@ const WORKLOADS: &[Column] = &[
 pub(super) fn columns(panel: Panel) -> &'static [Column] {
     match panel {
         Panel::Stalled => STALLED,
-        Panel::Told => TOLD,
+        Panel::Diagnoses => DIAGNOSES,
         Panel::Workloads => WORKLOADS,
     }
 }
@@ -144,7 +144,7 @@ pub(super) fn rows(model: &Model) -> Vec<Row> {
         Panel::Stalled => {
             overview.into_iter().flat_map(|seen| &seen.stalled).map(|one| stalled(one, model.now)).collect()
         }
-        Panel::Told => model.told.iter().map(|told| diagnosis(told, model.now)).collect(),
+        Panel::Diagnoses => model.diagnoses.iter().map(|one| diagnosis(one, model.now)).collect(),
         Panel::Workloads => overview.into_iter().flat_map(|seen| &seen.workloads).map(workload).collect(),
     }
 }
@@ -175,8 +175,8 @@ fn stalled(one: &Stalled, now: Timestamp) -> Row {
     }
 }
 
-fn diagnosis(told: &Diagnosis, now: Timestamp) -> Row {
-    let Diagnosis { cause, phase, summary, local, remote, process, place, time, connection, .. } = told;
+fn diagnosis(one: &Diagnosis, now: Timestamp) -> Row {
+    let Diagnosis { cause, phase, summary, local, remote, process, place, time, connection, .. } = one;
     let ago = now.duration_since(*time);
     let (ends, phase_word) = (ends(*local, *remote), phase_word(*phase));
     let process = who(place.as_ref(), process.as_ref());

@@ -42,7 +42,7 @@ fn bench() -> Bench {
     bench
 }
 
-fn look(bench: &Bench) -> Message {
+fn answer(bench: &Bench) -> Message {
     let overview = overview(bench.0.correlator(), bench.0.tracker());
     let lost = [("ring".to_owned(), 0), ("decode".to_owned(), 0)].into();
     let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(2);
@@ -63,11 +63,11 @@ fn look(bench: &Bench) -> Message {
 fn model() -> Model {
     let bench = bench();
     let mut model = Model::new(String::new(), Timestamp::UNIX_EPOCH);
-    model.apply(look(&bench));
+    model.apply(answer(&bench));
     let died = bench.0.correlator().connections().find(|known| known.died().is_some()).unwrap();
     let wanted = Wanted::parse(&format!("id={}", died.id)).unwrap();
     let report = why::report(bench.0.correlator(), bench.0.tracker(), &wanted).unwrap();
-    model.apply(Message::Told(Box::new(report.diagnosis.unwrap())));
+    model.apply(Message::Diagnosis(Box::new(report.diagnosis.unwrap())));
     model
 }
 
@@ -129,7 +129,7 @@ fn enter_asks_why_and_shows_the_story() {
     hit(&mut model, KeyCode::End);
     assert!(text(&mut model, (80, 24)).contains("Advice"));
     // It grows with each overview, and closes.
-    assert!(matches!(model.apply(look(&bench)), Effect::Why(again) if again == connection));
+    assert!(matches!(model.apply(answer(&bench)), Effect::Why(again) if again == connection));
     hit(&mut model, KeyCode::Esc);
     assert!(model.detail.is_none());
 }
@@ -194,7 +194,7 @@ fn news_waits_while_paused() {
     press(&mut model, "p");
     let before = text(&mut model, (80, 24));
     assert!(before.contains("PAUSED"));
-    model.apply(Message::Told(Box::new(Diagnosis::new(&sample::diagnosed()))));
+    model.apply(Message::Diagnosis(Box::new(Diagnosis::new(&sample::diagnosed()))));
     model.apply(Message::Tick(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(9)));
     assert_eq!(text(&mut model, (80, 24)), before);
     press(&mut model, "p");
@@ -202,7 +202,7 @@ fn news_waits_while_paused() {
 }
 
 #[test]
-fn countdowns_run_and_an_agent_that_went_is_told() {
+fn countdowns_run_and_an_agent_that_went_is_shown() {
     let mut model = model();
     let first = text(&mut model, (80, 24));
     model.apply(Message::Tick(Timestamp::UNIX_EPOCH + SignedDuration::from_secs(12)));

@@ -10,7 +10,7 @@ use agent_correlate::shared::SharedId;
 use anyhow::Context as _;
 use clap::{ArgGroup, Args};
 
-use super::kubectl::Told;
+use super::kubectl::NodeReport;
 use crate::answers::why::{Wanted, WhyReport, svg};
 use crate::cli::flags::place::PlaceArgs;
 use crate::cli::flags::{filter, paths};
@@ -110,7 +110,7 @@ fn text(report: &WhyReport) -> String {
 }
 
 /// The story of one connection from its nodes.
-pub(in crate::cli) fn told(ends: &[Told]) -> String {
+pub(in crate::cli) fn both(ends: &[NodeReport]) -> String {
     text::both(ends, width(), printer::colour())
 }
 

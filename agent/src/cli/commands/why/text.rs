@@ -10,7 +10,7 @@ use agent_model::words;
 use anstyle::Style;
 
 use crate::answers::why::{Happening, WhyReport};
-use crate::cli::commands::kubectl::Told;
+use crate::cli::commands::kubectl::NodeReport;
 use crate::schema::{Diagnosis, Outlook, PlaceNames};
 
 const BOLD: Style = Style::new().bold();
@@ -32,8 +32,8 @@ pub(in crate::cli) fn page(report: &WhyReport, width: usize, colour: bool) -> St
 
 /// The story of one connection from two nodes: one timeline by their wall clocks, then each one's cause. Of a
 /// single node its page.
-pub(in crate::cli) fn both(ends: &[Told], width: usize, colour: bool) -> String {
-    let [Told { node, report }, other] = ends else {
+pub(in crate::cli) fn both(ends: &[NodeReport], width: usize, colour: bool) -> String {
+    let [NodeReport { node, report }, other] = ends else {
         return ends.iter().map(|end| page(&end.report, width, colour)).collect();
     };
     let mut page = ReportText { text: String::new(), width, colour };
@@ -42,7 +42,7 @@ pub(in crate::cli) fn both(ends: &[Told], width: usize, colour: bool) -> String 
     page.identity(&other.report);
     page.item("", &format!("on node {}", other.node));
     page.joined_timeline(ends);
-    for Told { node, report } in ends {
+    for NodeReport { node, report } in ends {
         if let Some(diagnosis) = &report.diagnosis {
             page.title(&format!("As node {node} sees it"));
             page.diagnosis(diagnosis);
@@ -128,7 +128,7 @@ impl ReportText {
         }
     }
 
-    fn joined_timeline(&mut self, ends: &[Told]) {
+    fn joined_timeline(&mut self, ends: &[NodeReport]) {
         self.title("Timeline, by the clocks of both nodes");
         let width = ends.iter().map(|end| end.node.chars().count()).max().unwrap_or(0);
         let mut all: Vec<_> = ends
@@ -254,7 +254,7 @@ mod tests {
     use crate::answers::why::{Wanted, report};
 
     #[test]
-    fn a_stall_is_told_within_the_width() {
+    fn a_stall_is_printed_within_the_width() {
         let mut bench = Bench::new();
         for (stage, rto) in [(1, 51), (2, 102), (3, 204)] {
             bench.push(&timeout(u64::from(stage) * SECOND, stage, rto));

@@ -25,7 +25,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Them
     let past: Vec<_> = model.past.iter().filter_map(|top| top.memory).map(|memory| memory.pages).collect();
     let shown = past.len().saturating_sub(usize::from(curve.width));
     frame.render_widget(Sparkline::default().data(past[shown..].iter().copied()), curve);
-    let told = if memory.under_pressure {
+    let pressure_text = if memory.under_pressure {
         "UNDER PRESSURE".to_owned()
     } else if pressure > 0 {
         format!("pressure at {} MiB", mib(memory, pressure))
@@ -35,7 +35,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Them
     let limit = if memory.max_orphans > 0 { format!(" of {}", memory.max_orphans) } else { String::new() };
     let orphans = format!("orphans {}{limit}", memory.orphans);
     let waiting = format!("sockets {}, tw {}", memory.sockets, memory.time_wait);
-    frame.render_widget(Text::from(vec![Line::styled(told, style), orphans.into(), waiting.into()]), rest);
+    frame.render_widget(
+        Text::from(vec![Line::styled(pressure_text, style), orphans.into(), waiting.into()]),
+        rest,
+    );
 }
 
 /// `12.3`

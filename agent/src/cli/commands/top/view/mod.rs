@@ -134,7 +134,7 @@ fn panels<'a>(model: &Model) -> Line<'a> {
     let mut line = Line::default();
     for (panel, title) in Panel::ALL.into_iter().zip([
         format!("1 Stalled {stalled}"),
-        format!("2 Diagnoses {}", model.told.len()),
+        format!("2 Diagnoses {}", model.diagnoses.len()),
         format!("3 Workloads {workloads}"),
     ]) {
         // Without colour the brackets mark it.

@@ -62,7 +62,7 @@ fn nothing(model: &Model) -> &'static str {
     match model.panel {
         _ if !model.filter.is_empty() => "no row holds the filter's text: Esc clears it",
         Panel::Stalled => "no connection waits for a silent peer",
-        Panel::Told => "no diagnosis yet",
+        Panel::Diagnoses => "no diagnosis yet",
         Panel::Workloads => "no connection with trouble is remembered",
     }
 }

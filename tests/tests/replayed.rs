@@ -1,5 +1,5 @@
 //! A recording of the running agent replays to the very bytes that its readers got. That it gives the same metrics too
-//! is for a machine on which nothing else happens: `guest/tape.rs`.
+//! is for a machine on which nothing else happens: `guest/replayed.rs`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -59,7 +59,7 @@ fn scenes(pair: &Pair) {
 #[test]
 fn an_agents_recording_replays_to_the_same_bytes() {
     let file = file("agent");
-    let agent = Agent::start("tape", &["--record", &file, "--history", "5"]);
+    let agent = Agent::start("replayed", &["--record", &file, "--history", "5"]);
     let pair = Pair::without_probes();
     let netns = format!("{},{}", pair.client.inode(), pair.server.inode());
     let json = ["-o", "json", "--netns", &netns];
