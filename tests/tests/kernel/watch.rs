@@ -81,9 +81,11 @@ pub fn pair_without_probes() -> Pair {
 
 /// Tests what timers do, for both families at the same time ([`Witnesses::insist`]).
 pub fn each(test: impl Fn(Family) + Sync) {
-    watch();
     static WITNESSES: OnceLock<Witnesses> = OnceLock::new();
-    let witnesses = WITNESSES.get_or_init(|| Witnesses::of(&[std::process::id()]));
+    let witnesses = WITNESSES.get_or_init(|| {
+        watch();
+        Witnesses::of(&[std::process::id()])
+    });
     Family::each(|family| witnesses.insist(&live::name(), || test(family)));
 }
 
@@ -185,9 +187,9 @@ impl Watch {
     /// Other resets that were sent in the same tick, on the whole host.
     pub fn resets_beside(&self, event: &KernelEvent) -> usize {
         let tick = 1_000_000_000 / u64::from(self.host().hz);
-        let heard = self.heard();
+        let seen = self.seen();
         let resets =
-            heard.events.values().flatten().filter(|other| matches!(other.detail, Detail::ResetSent(_)));
+            seen.events.values().flatten().filter(|other| matches!(other.detail, Detail::ResetSent(_)));
         resets.filter(|other| other.time.abs_diff(event.time) <= tick).count() - 1
     }
 
