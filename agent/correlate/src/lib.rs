@@ -22,6 +22,7 @@ mod requests;
 pub mod shared;
 mod stage;
 mod state;
+pub mod strays;
 mod table;
 pub mod timeline;
 mod walks;
@@ -40,6 +41,7 @@ use self::orphans::Orphans;
 use self::place::{Place, Places};
 pub use self::requests::Request as HalfOpen;
 use self::requests::Requests;
+use self::strays::Strays;
 use self::table::Table;
 use self::walks::Walks;
 
@@ -64,6 +66,7 @@ pub struct Correlator {
     orphans: Orphans,
     host: Host,
     places: Places,
+    strays: Strays,
     /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
 }
@@ -80,6 +83,7 @@ impl Correlator {
             orphans: Orphans::default(),
             host: Host::default(),
             places: Places::new(limits.history_age),
+            strays: Strays::default(),
             held: None,
         }
     }
@@ -206,6 +210,7 @@ impl Correlator {
         }
         let observed = self.observe(event, connection, stage);
         self.requests.follow(&observed);
+        self.strays.follow(&observed);
         observed
     }
 

@@ -72,6 +72,7 @@ impl Bench {
             (13, "TCP_ABORT_ON_MEMORY"),
             (14, "TCP_STATE"),
             (15, "TCP_KEEPALIVE_TIMEOUT"),
+            (16, "TCP_FLAGS"),
             (99, "SOMETHING_NEW"),
         ])
     }

@@ -211,6 +211,11 @@ causes! {
         kin: SilentPeer, family: Never, holders: Never,
         alert: Warning > 5, "connections given up because the peer did not read",
     }
+    /// A segment met a host that has no such connection: moved, translated wrongly, or forgotten.
+    NoSuchConnection "no_such_connection" {
+        kin: ResetByPeer, family: Never, holders: Never,
+        alert: Warning > 10, "connections reset by a host that did not have them",
+    }
     /// The peer sent a RST.
     PeerReset "peer_reset" {
         kin: ResetByPeer, family: IfItForks, holders: Never,

@@ -21,6 +21,7 @@ mod linger_abort;
 mod listener_closed;
 mod memory;
 mod no_local_port;
+mod no_such_connection;
 mod orphan_timeout;
 mod path_mtu_black_hole;
 mod path_quality;
@@ -82,6 +83,8 @@ rules! {
     // A silence that only long segments meet: before the silence.
     path_mtu_black_hole::rule => PathMtuBlackHole;
     silence::retransmission_timeout => RetransmissionTimeout;
+    // Who made the RST, where that is known: before the RST of somebody.
+    no_such_connection::rule => NoSuchConnection;
     peer_reset::rule => PeerReset;
     // What troubles a living connection. Memory first: it makes all the others.
     memory::rule => OutOfTcpMemory | MemoryPressure | CgroupMemoryLimit;

@@ -7,10 +7,11 @@ use agent_correlate::connection::Connection;
 use agent_correlate::families::ProcessFamily;
 use agent_correlate::listeners::Listening;
 use agent_correlate::observed::Observed;
+use agent_correlate::strays::Stray;
 use agent_model::event::{Detail, TcpState};
 use agent_model::timers::{self, Era, Facts, Outlook};
 
-use super::{Relatives, Sight, Story};
+use super::{Astray, Relatives, Sight, Story};
 use crate::{Phase, forecast};
 
 impl<'a> Story<'a> {
@@ -23,6 +24,7 @@ impl<'a> Story<'a> {
             connection: Some(connection),
             peer: correlator.other_end(connection),
             stray: None,
+            astray: astray_of(correlator, connection),
             listening: correlator.listening_for(connection),
             listeners_there: if connection.live_state == Some(TcpState::SynSent) {
                 correlator.listeners_there(connection)
@@ -76,6 +78,10 @@ impl<'a> Story<'a> {
             connection: None,
             peer: correlator.sender(&observed.event.endpoint, time),
             stray: Some(observed),
+            astray: Stray::of(observed).map(|stray| {
+                let sender = correlator.sender(&observed.event.endpoint, time);
+                astray(correlator, stray, sender)
+            }),
             listening: observed.listener.clone(),
             listeners_there: Vec::new(),
             host: correlator.host(),
@@ -92,6 +98,19 @@ impl<'a> Story<'a> {
             entries: OnceCell::new(),
         }
     }
+}
+
+/// Only of a connection that ended with an error, as one that is reset does.
+fn astray_of<'a>(correlator: &'a Correlator, connection: &'a Connection) -> Option<Astray<'a>> {
+    let time = connection.died().filter(|_| connection.error != 0)?;
+    let stray = correlator.stray_of(connection, time)?.clone();
+    Some(astray(correlator, stray, Some(connection)))
+}
+
+fn astray<'a>(correlator: &'a Correlator, stray: Stray, sender: Option<&'a Connection>) -> Astray<'a> {
+    let (elsewhere, former) = (correlator.elsewhere(&stray), correlator.former(&stray));
+    let neighbour = correlator.neighbour(&stray);
+    Astray { stray, sender, elsewhere, former, neighbour }
 }
 
 /// The client sends again, and waits.

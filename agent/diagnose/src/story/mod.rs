@@ -18,6 +18,7 @@ use agent_correlate::families::{Families, ProcessFamily};
 use agent_correlate::listeners::{Listener, Listening};
 use agent_correlate::observed::Observed;
 use agent_correlate::orphans::Orphans;
+use agent_correlate::strays::Stray;
 use agent_correlate::timeline::{Entry, What};
 use agent_model::cause::Cause;
 use agent_model::event::{
@@ -48,6 +49,8 @@ pub struct Story<'a> {
     pub peer: Option<&'a Connection>,
     /// The event without a connection.
     pub stray: Option<&'a Observed>,
+    /// A segment of it that another place of this host reset, having no such connection.
+    pub astray: Option<Astray<'a>>,
     /// Who listens on its local address and port.
     pub listening: Listening,
     /// Who of this host listens where it wants to connect to, while it has no answer.
@@ -83,6 +86,21 @@ pub struct Relatives<'a> {
     pub family: &'a ProcessFamily,
     /// Limits that it reaches if it goes on as it does, the first one first.
     pub forecast: Vec<Forecast>,
+}
+
+/// A segment that met no connection, and what is known of whose it is.
+#[derive(Clone, Debug)]
+pub struct Astray<'a> {
+    /// Where it came to, and what it was.
+    pub stray: Stray,
+    /// The connection that sent it, if that is on this host.
+    pub sender: Option<&'a Connection>,
+    /// A living connection with its ends in another network namespace of this host.
+    pub elsewhere: Option<&'a Connection>,
+    /// The connection with its ends that ended where it came to.
+    pub former: Option<&'a Connection>,
+    /// The connection of another peer that has the port which it came to.
+    pub neighbour: Option<&'a Connection>,
 }
 
 /// When and at which point of the kernel's work a socket's numbers were read.
