@@ -9,6 +9,7 @@ use agent_model::fixture::{ESTABLISHED, RecordBytes, put};
 use crate::fixture::*;
 use crate::{Certainty, Diagnosis, Phase};
 
+mod drops;
 mod holders;
 mod living;
 mod resets;
