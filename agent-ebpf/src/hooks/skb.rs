@@ -133,6 +133,10 @@ fn orphan(drop: &Drop, sk: *const u8, state: u8) {
         if let Some(socket) = socket::find(sk) {
             memory::copy(&raw mut (*record).owner, &raw const socket.owner);
         }
+        if port == 0 {
+            // Given back at the close; the packet still has it.
+            (*record).endpoint.local_port = (ports >> 16) as u16;
+        }
         dropped.way = way_of(port, u16::from_be(field!(sk, skc_dport, u16)), ports);
         if dropped.netns == 0 {
             dropped.netns = (*record).endpoint.netns;

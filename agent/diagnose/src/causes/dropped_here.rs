@@ -146,21 +146,35 @@ impl<'a> Drops<'a> {
         }
     }
 
-    /// `the firewall of this host (OUTPUT, network namespace 4026531840)`.
+    /// `this host's firewall (OUTPUT, network namespace 4026531840)`.
     fn who(&self) -> String {
         let by = match self.class {
             Class::Netfilter => "this host's firewall",
-            Class::Route => "this host, which has no route,",
-            Class::Neighbour => "this host, whose next hop does not answer,",
-            Class::Queue => "this host's queue",
+            Class::Route => "this host has no route",
+            Class::Neighbour => "the next hop does not answer",
+            Class::Queue => "the queue of this host's device is full",
             Class::ReversePath => "this host's reverse path filter",
-            Class::Checksum => "this host's check of checksums",
+            Class::Checksum => "this host finds wrong checksums",
             Class::Bpf => "a BPF program or tc filter of this host",
             Class::Shortage | Class::Noise | Class::Other => "this host",
         };
         let netns = self.dropped.netns.map(|netns| format!("network namespace {netns}"));
         let place: Vec<_> = self.hook().map(str::to_owned).into_iter().chain(netns).collect();
         if place.is_empty() { by.to_owned() } else { format!("{by} ({})", place.join(", ")) }
+    }
+
+    /// What it does to the packets, after [`Self::who`].
+    fn verb(&self) -> &'static str {
+        match self.class {
+            Class::Route | Class::Neighbour | Class::Queue => "and this host drops",
+            Class::Checksum => "and drops",
+            Class::Netfilter
+            | Class::ReversePath
+            | Class::Bpf
+            | Class::Shortage
+            | Class::Noise
+            | Class::Other => "drops",
+        }
     }
 
     fn evidence(&self, finding: Finding, story: &Story) -> Finding {
@@ -187,6 +201,7 @@ impl<'a> Drops<'a> {
         let whose = match () {
             () if is(story.connection) => "its own",
             () if is(story.peer) => "its peer's, on this host",
+            () if self.hook() == Some("INPUT") => "where it was to arrive, on this host",
             () => "another one of this host, on the way",
         };
         format!("in network namespace {netns} ({whose})")
@@ -228,8 +243,14 @@ fn on_the_way<'b>(entry: &'b Entry, story: &Story) -> Option<(&'b Entry, Dropped
 fn finding(story: &Story, drops: &Drops) -> Finding {
     let cause = cause(drops.class);
     let count = plural(drops.count, "packet");
-    let summary =
-        format!("{} drops {} ({count}, {}): {}", drops.who(), drops.whose(), drops.reason, end(story));
+    let summary = format!(
+        "{} {} {} ({count}, {}): {}",
+        drops.who(),
+        drops.verb(),
+        drops.whose(),
+        drops.reason,
+        end(story)
+    );
     let finding = drops.evidence(Finding::new(cause, summary), story);
     let stage = story.stage();
     let finding = finding

@@ -48,7 +48,7 @@ fn a_connect_whose_syn_is_dropped_in_another_namespace() {
     let told = bench.only();
     assert_eq!(told.cause, Cause::DroppedByNetfilter);
     says(&told, "(INPUT, network namespace 77) drops its packets");
-    says(&told, "another one of this host, on the way");
+    says(&told, "where it was to arrive, on this host");
     says_not(&told, "down or unreachable");
     bench.push(&bare(2 * SECOND + 1, SERVER, CLIENT));
     let mut end = closed(3 * SECOND, SYN_SENT, libc::ETIMEDOUT);
