@@ -219,6 +219,9 @@ layout! {
         skb_network_header: "sk_buff" "network_header" required,
         skb_transport_header: "sk_buff" "transport_header" required,
         skb_truesize: "sk_buff" "truesize" required,
+        skb_sk: "sk_buff" "sk" optional,
+        skb_mark: "sk_buff" "mark" optional,
+        dev_ifindex: "net_device" "ifindex" optional,
         dev_net: "net_device" "nd_net.net" required,
         cb_seq: "tcp_skb_cb" "seq" required,
         cb_end_seq: "tcp_skb_cb" "end_seq" required,
@@ -294,9 +297,13 @@ pub struct Kernel {
     /// 1: `kfree_skb` has the argument `rx_sk` (6.11+).
     pub drop_socket: u8,
     /// Zero.
-    pub reserved: u16,
-    /// Bit n: a drop with reason n of `enum skb_drop_reason` gets a record.
-    pub drop_reasons: [u32; 4],
+    pub reserved: [u8; 3],
+    /// Number of `NOT_SPECIFIED` in `enum skb_drop_reason`; 0 is none.
+    pub drop_unspecified: u8,
+    /// Bit n: reason n of `enum skb_drop_reason` is a socket's without memory or room.
+    pub drop_memory: [u32; 6],
+    /// Bit n: a drop with reason n is no trouble: it is counted and not told.
+    pub drop_noise: [u32; 6],
 }
 
 impl Kernel {
@@ -307,8 +314,10 @@ impl Kernel {
         reset_reason: 0,
         socket_cookie: 0,
         drop_socket: 0,
-        reserved: 0,
-        drop_reasons: [0; 4],
+        reserved: [0; 3],
+        drop_unspecified: 0,
+        drop_memory: [0; 6],
+        drop_noise: [0; 6],
     };
 }
 

@@ -331,11 +331,11 @@ const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 24);
     assert!(size_of::<Endpoint>() == 72);
-    assert!(size_of::<Record>() == 168);
+    assert!(size_of::<Record>() == 184);
     assert!(size_of::<Tcp>() == 272);
     assert!(size_of::<Netns>() == 32);
     assert!(size_of::<Totals>() == 56);
-    assert!(size_of::<TcpRecord>() == 528);
+    assert!(size_of::<TcpRecord>() == 544);
     // Those with a `Detail` cannot be `IntoBytes`: its members differ in length. No padding here either.
     let tasks = 2 * size_of::<Task>();
     assert!(size_of::<Record>() == size_of::<Header>() + size_of::<Endpoint>() + tasks + size_of::<Detail>());

@@ -1,8 +1,13 @@
 //! The maps, all in one place: every one is made at load, used or not.
 
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+
 use agent_common::count::{self, CountKey, Forks, Health, Port, Row, Socket};
 use agent_common::record::TcpRecord;
 use agent_common::signal;
+use aya_ebpf::bindings::bpf_map_def;
+use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_STACK_TRACE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace};
 
@@ -40,6 +45,42 @@ pub static WATCHED: Array<u8> = Array::with_max_entries(count::SLOTS, 0);
 #[map]
 pub static STACKS: StackTrace = StackTrace::with_max_entries(1024, 0);
 
+/// Kernel stacks of drops, cut off above the functions that tell the place.
+#[unsafe(link_section = "maps")]
+#[unsafe(export_name = "PLACES")]
+pub static PLACES: ShortStacks = ShortStacks::new(2048);
+
+/// Frames of a short stack: two or three of the tracing, two that free, and from the function that dropped up to
+/// the one that tells the hook of netfilter (`__ip_queue_xmit`, `ip_rcv`).
+const PLACE_FRAMES: usize = 14;
+
 /// Where the file iterator builds its record: too large for the stack, and the ring is not its way out.
 #[map]
 pub static SCRATCH: PerCpuArray<TcpRecord> = PerCpuArray::with_max_entries(1, 0);
+
+/// A stack map with few frames a stack: what follows the functions of the network differs with whatever a softirq
+/// interrupted, and each of these stacks would take a place of the map.
+#[repr(transparent)]
+pub struct ShortStacks(UnsafeCell<bpf_map_def>);
+
+// SAFETY: the kernel alone uses it.
+unsafe impl Sync for ShortStacks {}
+
+impl ShortStacks {
+    const fn new(max_entries: u32) -> Self {
+        Self(UnsafeCell::new(bpf_map_def {
+            type_: BPF_MAP_TYPE_STACK_TRACE,
+            key_size: size_of::<u32>() as u32,
+            value_size: size_of::<[u64; PLACE_FRAMES]>() as u32,
+            max_entries,
+            map_flags: 0,
+            id: 0,
+            pinning: 0,
+        }))
+    }
+
+    /// For a helper.
+    pub const fn as_ptr(&self) -> *mut c_void {
+        self.0.get().cast()
+    }
+}

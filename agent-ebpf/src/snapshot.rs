@@ -11,7 +11,7 @@ use crate::kernel::{bits, fact, field, load};
 use crate::{memory, socket, task};
 
 /// `SOCK_STREAM`.
-const SOCK_STREAM: u16 = 1;
+pub const SOCK_STREAM: u16 = 1;
 /// `AF_INET`.
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.
@@ -76,10 +76,22 @@ pub fn current(record: *mut Record, sk: *const u8) {
 /// TCP socket has given its port back).
 #[inline(always)]
 pub fn endpoint(to: *mut Endpoint, sk: *const u8, local_port: u16) {
+    endpoint_with(to, sk, local_port, cookie(sk));
+}
+
+/// The same of a socket that no helper takes; the cookie as it stands there.
+#[inline(always)]
+pub fn bare_endpoint(to: *mut Endpoint, sk: *const u8, local_port: u16) {
+    let cookie = if fact!(socket_cookie) == 0 { 0 } else { field!(sk, skc_cookie, u64) };
+    endpoint_with(to, sk, local_port, cookie);
+}
+
+#[inline(always)]
+fn endpoint_with(to: *mut Endpoint, sk: *const u8, local_port: u16, cookie: u64) {
     // SAFETY: `to` is reserved space for an `Endpoint`.
     unsafe {
         (*to).sk = sk as u64;
-        (*to).cookie = cookie(sk);
+        (*to).cookie = cookie;
         (*to).cgroup = cgroup(sk);
         (*to).netns = netns_inum(sk);
         (*to).uid = field!(sk, sk_uid, u32);

@@ -100,9 +100,26 @@ impl Host {
         SocketAddr::new(self.address(family), port)
     }
 
-    /// Loses matching TCP segments that arrive, before the host's TCP sees them. A sender notices nothing.
+    /// Loses matching TCP segments that arrive, as the path would: their receiver's host takes them for another host's
+    /// (`OTHERHOST`), and tells nobody. A sender notices nothing.
     pub fn drop_incoming(&self, loss: &Loss) {
-        self.drop_in("type filter hook prerouting priority -300", "incoming", loss);
+        let hook = format!("type filter hook ingress device {DEVICE} priority 0");
+        self.rule("netdev", "incoming", &hook, &format!("{loss} meta pkttype set other"));
+    }
+
+    /// Drops matching TCP segments that arrive by a rule of the host's own firewall. A sender notices nothing.
+    pub fn filter_incoming(&self, loss: &Loss) {
+        self.drop_in("type filter hook input priority 0", "filtered", loss);
+    }
+
+    /// Answers matching TCP segments that leave with a reset of the host's own firewall's making.
+    pub fn reject_outgoing(&self, loss: &Loss) {
+        self.rule(
+            "inet",
+            "rejected",
+            "type filter hook output priority 0",
+            &format!("{loss} reject with tcp reset"),
+        );
     }
 
     /// Refuses matching TCP segments that leave: the host's own TCP gets EPERM (`nf_hook_slow`).
@@ -122,15 +139,21 @@ impl Host {
     }
 
     fn drop_in(&self, hook: &str, chain: &str, loss: &Loss) {
-        self.command("nft add table inet lab");
-        self.command(&format!("nft add chain inet lab {chain} {{ {hook} ; }}"));
-        self.command(&format!("nft add rule inet lab {chain} {loss} drop"));
+        self.rule("inet", chain, hook, &format!("{loss} drop"));
+    }
+
+    fn rule(&self, family: &str, chain: &str, hook: &str, rule: &str) {
+        self.command(&format!("nft add table {family} lab"));
+        self.command(&format!("nft add chain {family} lab {chain} {{ {hook} ; }}"));
+        self.command(&format!("nft add rule {family} lab {chain} {rule}"));
     }
 
     /// Lets everything pass again.
     pub fn pass(&self) {
-        self.command("nft add table inet lab");
-        self.command("nft flush table inet lab");
+        for family in ["inet", "netdev"] {
+            self.command(&format!("nft add table {family} lab"));
+            self.command(&format!("nft flush table {family} lab"));
+        }
     }
 
     /// Takes the device down; the other end loses its carrier.

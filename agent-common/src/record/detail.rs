@@ -123,7 +123,40 @@ pub struct PacketDropped {
     pub accept_queue: u32,
     /// Backlog of listen(), if it listens.
     pub backlog: u32,
+    /// Id of the kernel stack in `PLACES`, raised by [`PLACES_FROM`]; 0 if none was taken.
+    pub place: u32,
+    /// Inode of the network namespace of the device that the packet was at, or, if at none, of the socket.
+    pub netns: u32,
+    /// Index of that device; 0 is none.
+    pub ifindex: u32,
+    /// Sequence number; with [`HAS_SEGMENT`].
+    pub seq: u32,
+    /// `skb->mark`
+    pub mark: u32,
+    /// Bytes of payload, at most 65,535; with [`HAS_SEGMENT`].
+    pub len: u16,
+    /// TCP flags; with [`HAS_SEGMENT`].
+    pub tcp_flags: u8,
+    /// Time to live, or hop limit; 0 without an IP header.
+    pub ttl: u8,
+    /// [`DROPPED_OUT`] or [`DROPPED_IN`]; 0 if the record has no socket.
+    pub way: u8,
+    /// [`HAS_SEGMENT`], [`WITHOUT_IP`].
+    pub flags: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
 }
+
+/// [`PacketDropped::way`]: the record's socket had sent it.
+pub const DROPPED_OUT: u8 = 1;
+/// [`PacketDropped::way`]: it was for the record's socket.
+pub const DROPPED_IN: u8 = 2;
+/// [`PacketDropped::flags`]: the TCP header was read.
+pub const HAS_SEGMENT: u8 = 1;
+/// [`PacketDropped::flags`]: the packet had no IP header yet.
+pub const WITHOUT_IP: u8 = 2;
+/// Ids of stacks in `PLACES` begin here, those of `STACKS` end before.
+pub const PLACES_FROM: u32 = 0x4000;
 
 /// Detail of [`crate::signal::STATE_CHANGED`]; [`super::Endpoint::state`] is the old state.
 #[repr(C)]
@@ -173,7 +206,7 @@ macro_rules! details {
         #[derive(Clone, Copy)]
         pub union Detail {
             /// As 64-bit words, for clearing.
-            pub words: [u64; 4],
+            pub words: [u64; 6],
             $($(
                 #[doc = concat!("[`crate::signal::", stringify!($NUMBER), "`], ", $size, " bytes.")]
                 pub $word: $Type,
@@ -186,7 +219,7 @@ macro_rules! details {
 
         const _: () = {
             $($(assert!(size_of::<$Type>() == $size);)?)*
-            assert!(size_of::<Detail>() == 32);
+            assert!(size_of::<Detail>() == 48);
         };
     };
 }

@@ -66,14 +66,13 @@ macro_rules! signals {
                     counted: by Nothing in [0..1],
                     without: "full receive queues of raw and ping sockets (never TCP)",
                 }
-                /// A received packet was dropped for want of memory or of room in a socket's queue: one of a few
-                /// reasons for which packets are freed.
+                /// This host dropped a packet of TCP: sent, received or in transit, for whatever reason.
                 PACKET_DROPPED packet_dropped PacketDropped {
                     number: 10,
                     hook: Tracepoint("kfree_skb"), since: "5.17", need: optional,
-                    detail: 16,
+                    detail: 48,
                     counted: by DropReason in [0..DROP_REASONS],
-                    without: "received packets dropped for want of socket memory or of room in a queue",
+                    without: "packets that this host drops: firewall, route, neighbour, queue, socket memory",
                 }
                 /// A TCP socket is about to change state.
                 STATE_CHANGED state_changed StateChanged {

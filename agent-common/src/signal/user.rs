@@ -67,8 +67,8 @@ pub struct Probe {
 
 /// Reasons of resets end at 25 on 7.3; twice that is room to grow.
 const RESET_REASONS: u16 = 50;
-/// The reasons of drops that have an event are among the first.
-const DROP_REASONS: u16 = 64;
+/// Reasons of drops end at 128 on 6.18; the kernel side's masks have as much room.
+const DROP_REASONS: u16 = 192;
 /// `TCP_ESTABLISHED` to `TCP_NEW_SYN_RECV`.
 const STATES: Range<u16> = 1..13;
 

@@ -124,8 +124,14 @@ pub fn plain_record(
 /// A record without a full socket, of the segment `skb`, whose ends are still to be read from it.
 #[inline(always)]
 pub fn segment_record(skb: *const u8, counted: Counted) -> Option<RingBufEntry<Record>> {
+    bare_record(counted, segment::local_port(skb))
+}
+
+/// The same, of a segment for `port`.
+#[inline(always)]
+pub fn bare_record(counted: Counted, port: u16) -> Option<RingBufEntry<Record>> {
     let netns = counted.key.netns;
-    let permit = storm::admit(counted, segment::local_port(skb))?;
+    let permit = storm::admit(counted, port)?;
     let header = permit.header(0);
     let mut entry = emit::reserve::<Record>(permit)?;
     let record = entry.as_mut_ptr();

@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use agent_common::record::{Endpoint, Record, ResetSent};
+use agent_common::record::{Endpoint, HAS_SEGMENT, PacketDropped, Record, ResetSent, WITHOUT_IP};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 
 use crate::kernel::field;
@@ -34,21 +34,20 @@ pub fn describe(record: *mut Record, skb: *const u8) -> bool {
     true
 }
 
-/// Takes the ends alone. `false` if they can't be read.
-#[inline(always)]
-pub fn ends(record: *mut Record, skb: *const u8) -> bool {
-    read_ends(record, skb).is_some()
-}
-
 #[inline(always)]
 fn read_ends(record: *mut Record, skb: *const u8) -> Option<TcpHeader> {
     let network = header(skb, field!(skb, skb_network_header, u16));
+    // `tcp_v4_rcv` pulls both headers into the linear part.
     let transport = header(skb, field!(skb, skb_transport_header, u16));
+    ends_at(record, network, transport)
+}
+
+#[inline(always)]
+fn ends_at(record: *mut Record, network: u64, transport: u64) -> Option<TcpHeader> {
     // One at a time: of both results together LLVM makes a path on which 5.10 finds the first unread.
-    // SAFETY: probe reads check their address; both headers lie in the linear part (`tcp_v4_rcv` pulls them).
+    // SAFETY: probe reads check their address.
     let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 5]) }) else { return None };
-    // SAFETY: as above.
-    let Ok(tcp) = (unsafe { bpf_probe_read_kernel(transport as *const TcpHeader) }) else { return None };
+    let tcp = tcp_header(transport)?;
     // SAFETY: `record` is reserved space for a `Record`.
     unsafe {
         addresses(&raw mut (*record).endpoint, ip);
@@ -58,17 +57,105 @@ fn read_ends(record: *mut Record, skb: *const u8) -> Option<TcpHeader> {
     Some(tcp)
 }
 
-/// Whether a packet is IPv4 or IPv6 with TCP right behind its header.
 #[inline(always)]
-pub fn is_tcp(skb: *const u8) -> bool {
-    const IPPROTO_TCP: u8 = 6;
-    let network = header(skb, field!(skb, skb_network_header, u16));
+fn tcp_header(at: u64) -> Option<TcpHeader> {
     // SAFETY: probe reads check their address.
-    let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u8; 16]) }) else { return false };
-    match ip[0] >> 4 {
-        4 => ip[9] == IPPROTO_TCP,
-        6 => ip[6] == IPPROTO_TCP,
-        _ => false,
+    unsafe { bpf_probe_read_kernel(at as *const TcpHeader) }.ok()
+}
+
+/// Where the headers of a dropped packet lie, whichever layer dropped it.
+#[derive(Clone, Copy)]
+pub struct Packet {
+    /// Address of the IP header; 0 if it has none yet.
+    network: u64,
+    /// Address of the TCP header; 0 of a fragment that has none.
+    transport: u64,
+    /// Time to live, or hop limit.
+    ttl: u8,
+    /// Bytes of IP and TCP headers and payload, as the IP header has them.
+    len: u16,
+    /// Of the IP header.
+    ip_len: u16,
+}
+
+/// IPv4 or IPv6 with TCP right behind its header: the offset of the transport header is not set on all ways.
+#[inline(always)]
+pub fn packet(skb: *const u8) -> Option<Packet> {
+    const IPPROTO_TCP: u8 = 6;
+    let offset = field!(skb, skb_network_header, u16);
+    // No packet begins with its buffer.
+    if offset == 0 {
+        return None;
+    }
+    let network = header(skb, offset);
+    // SAFETY: probe reads check their address.
+    let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u8; 10]) }) else { return None };
+    if ip[0] >> 4 == 4 && ip[9] == IPPROTO_TCP {
+        let ip_len = u16::from(ip[0] & 15) * 4;
+        let is_first = u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff == 0;
+        let transport = if is_first { network + u64::from(ip_len) } else { 0 };
+        Some(Packet { network, transport, ttl: ip[8], len: u16::from_be_bytes([ip[2], ip[3]]), ip_len })
+    } else if ip[0] >> 4 == 6 && ip[6] == IPPROTO_TCP {
+        let len = u16::from_be_bytes([ip[4], ip[5]]);
+        Some(Packet { network, transport: network + 40, ttl: ip[7], len: len.saturating_add(40), ip_len: 40 })
+    } else {
+        None
+    }
+}
+
+/// A packet that its socket sent and that no IP header was written for.
+#[inline(always)]
+pub fn headless(skb: *const u8) -> Packet {
+    let transport = header(skb, field!(skb, skb_transport_header, u16));
+    let len = field!(skb, skb_len, u32);
+    Packet { network: 0, transport, ttl: 0, len: if len > 0xffff { 0xffff } else { len as u16 }, ip_len: 0 }
+}
+
+/// Source and destination port of a packet as one number; 0 if it has none that can be read. No `Option`: LLVM would
+/// compare what it does not have, and the verifier finds something else in that register.
+pub type Ports = u32;
+
+/// The two as one number.
+#[inline(always)]
+pub fn ports(source: u16, dest: u16) -> Ports {
+    u32::from(source) << 16 | u32::from(dest)
+}
+
+impl Packet {
+    /// Whether it has a TCP header.
+    #[inline(always)]
+    pub fn has_ports(&self) -> bool {
+        self.transport != 0
+    }
+
+    /// The port that it was sent to; 0 if it can't be read.
+    #[inline(always)]
+    pub fn local_port(&self) -> u16 {
+        let dest = self.transport + offset_of!(TcpHeader, dest) as u64;
+        // SAFETY: probe reads check their address.
+        u16::from_be(unsafe { bpf_probe_read_kernel(dest as *const u16) }.unwrap_or(0))
+    }
+
+    /// Tells of the packet itself; gives its ports.
+    #[inline(always)]
+    pub fn describe(&self, to: &mut PacketDropped) -> Ports {
+        to.ttl = self.ttl;
+        to.flags = if self.network == 0 { WITHOUT_IP } else { 0 };
+        if self.transport == 0 {
+            return 0;
+        }
+        let Some(tcp) = tcp_header(self.transport) else { return 0 };
+        to.flags |= HAS_SEGMENT;
+        to.seq = u32::from_be(tcp.seq);
+        to.tcp_flags = tcp.flags;
+        to.len = self.len.saturating_sub(self.ip_len).saturating_sub(u16::from(tcp.offset >> 4) * 4);
+        ports(u16::from_be(tcp.source), u16::from_be(tcp.dest))
+    }
+
+    /// Takes the ends: its destination is the local one. `false` if they can't be read.
+    #[inline(always)]
+    pub fn ends(&self, record: *mut Record) -> bool {
+        ends_at(record, self.network, self.transport).is_some()
     }
 }
 

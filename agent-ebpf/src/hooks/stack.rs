@@ -1,12 +1,13 @@
 //! Kernel stacks, which cost three microseconds each: several times all the rest of a record.
 
-use agent_common::record::NO_STACK;
-use aya_ebpf::helpers::bpf_jiffies64;
+use agent_common::record::{NO_STACK, PLACES_FROM};
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::{bpf_get_stackid, bpf_jiffies64};
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_ebpf::programs::tracing::StackIdContext as _;
 
 use crate::kernel::fact;
-use crate::maps::STACKS;
+use crate::maps::{PLACES, STACKS};
 
 /// Stacks walked at most in one of the kernel's ticks (1 to 10 ms). Resets come alone or by the thousand, and
 /// then with few stacks: those of a storm that have none look like those that have one. Fewer where the kernel
@@ -14,14 +15,20 @@ use crate::maps::STACKS;
 const PER_TICK: u32 = 8;
 const PER_TICK_BESIDE_REASON: u32 = 2;
 
-/// The tick of the last walk, and the walks of that tick. Races between CPUs cost a walk, nothing more.
-static mut TICK: u64 = 0;
-static mut WALKS: u32 = 0;
+/// The walks of this tick. Races between CPUs cost a walk, nothing more.
+struct Budget {
+    tick: u64,
+    walks: u32,
+}
+
+static mut RESETS: Budget = Budget { tick: 0, walks: 0 };
+static mut DROPS: Budget = Budget { tick: 0, walks: 0 };
 
 /// The id of this stack, or [`NO_STACK`] if it can't be had, or too many were in this tick.
 #[inline(always)]
 pub fn walk(ctx: &BtfTracePointContext) -> i32 {
-    if !is_due() {
+    let most = if fact!(reset_reason) == 0 { PER_TICK } else { PER_TICK_BESIDE_REASON };
+    if !is_due(&raw mut RESETS, most) {
         return NO_STACK;
     }
     // A stack whose place in the map is another's has its own without the topmost frame, which is this
@@ -35,15 +42,26 @@ fn get(ctx: &BtfTracePointContext, skipped: u64) -> Option<i32> {
     ctx.get_stackid(&STACKS, skipped).ok().map(|id| id as i32)
 }
 
+/// The id of this short stack, raised by [`PLACES_FROM`]; 0 if it can't be had, or too many were in this tick.
 #[inline(always)]
-fn is_due() -> bool {
-    // SAFETY: accesses of one instruction; the helper has no preconditions.
+pub fn place(ctx: &BtfTracePointContext) -> u32 {
+    if !is_due(&raw mut DROPS, PER_TICK) {
+        return 0;
+    }
+    // SAFETY: `ctx` is this program's context, `PLACES` a stack map.
+    let id = unsafe { bpf_get_stackid(ctx.as_ptr(), PLACES.as_ptr(), 0) };
+    u32::try_from(id).map_or(0, |id| id + PLACES_FROM)
+}
+
+#[inline(always)]
+fn is_due(budget: *mut Budget, most: u32) -> bool {
+    // SAFETY: accesses of one instruction to a global; the helper has no preconditions.
     unsafe {
         let now = bpf_jiffies64();
-        let is_new = now != (&raw const TICK).read_volatile();
-        let walks = if is_new { 0 } else { (&raw const WALKS).read_volatile() };
-        (&raw mut TICK).write_volatile(now);
-        (&raw mut WALKS).write_volatile(walks + 1);
-        walks < if fact!(reset_reason) == 0 { PER_TICK } else { PER_TICK_BESIDE_REASON }
+        let is_new = now != (&raw const (*budget).tick).read_volatile();
+        let walks = if is_new { 0 } else { (&raw const (*budget).walks).read_volatile() };
+        (&raw mut (*budget).tick).write_volatile(now);
+        (&raw mut (*budget).walks).write_volatile(walks + 1);
+        walks < most
     }
 }

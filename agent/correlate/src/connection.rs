@@ -148,6 +148,13 @@ impl Connection {
         grown + self.timeline.push(Entry::of(event, stage), room)
     }
 
+    /// A packet of it was dropped in the hands of another socket or namespace.
+    pub(super) fn note_drop(&mut self, entry: &Entry, room: Room) -> isize {
+        self.last = self.last.max(entry.time);
+        self.events += u64::from(entry.count);
+        self.timeline.push(*entry, room)
+    }
+
     /// `connect()` on a closed socket: what was known of its end and its numbers is of an earlier life.
     fn begin_again(&mut self) {
         (self.died, self.tcp, self.ended_by, self.error) = (None, None, None, 0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agent_model::event::{CgroupMemory, Detail, HostFacts, KernelEvent, Settings, TcpMemory, Usage};
 use agent_model::limits::{SHORT_CGROUPS, STACKS};
-use agent_model::signals::{Reason, ResetSent};
+use agent_model::signals::{PacketDropped, Reason, ResetSent};
 
 /// What is known of the host.
 #[derive(Debug)]
@@ -160,8 +160,11 @@ impl Host {
 
     /// The stack of an event.
     pub fn stack_of(&self, event: &KernelEvent) -> Arc<[Box<str>]> {
-        let Detail::ResetSent(ResetSent { stack, .. }) = event.detail else { return self.no_stack.clone() };
-        self.stack(stack)
+        match event.detail {
+            Detail::ResetSent(ResetSent { stack, .. }) => self.stack(stack),
+            Detail::PacketDropped(PacketDropped { place, .. }) => self.stack(place),
+            _ => self.no_stack.clone(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
+mod drops;
 pub mod families;
 pub mod holders;
 mod host;
@@ -25,7 +26,7 @@ mod state;
 pub mod strays;
 mod table;
 pub mod timeline;
-mod walks;
+pub mod walks;
 
 use agent_model::event::{Detail, Endpoint, Event, Fact, KernelEvent, Owner, SockHeld, TcpState};
 use agent_model::limits::{Evicted, Limits};
@@ -33,6 +34,7 @@ use agent_model::signals::SynackRetransmit;
 use agent_model::timers::{Outlook, Request, half_open_outlook};
 
 use self::connection::Connection;
+use self::drops::Drops;
 use self::families::Families;
 use self::host::Host;
 use self::listeners::{Listeners, Listening};
@@ -67,6 +69,7 @@ pub struct Correlator {
     host: Host,
     places: Places,
     strays: Strays,
+    drops: Drops,
     /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
 }
@@ -84,6 +87,7 @@ impl Correlator {
             host: Host::default(),
             places: Places::new(limits.history_age),
             strays: Strays::default(),
+            drops: Drops::default(),
             held: None,
         }
     }
@@ -152,9 +156,10 @@ impl Correlator {
             Fact::CgroupGone { id, time } => self.places.end_cgroup(id, time),
             Fact::Pod(pod) => self.places.add_pod(pod),
             Fact::PodGone { uid, time } => self.places.end_pod(&uid, time),
-            // The pipeline handles the first three: it judges what waited, counts losses and reports gaps, and the
+            // The pipeline handles these: it judges what waited, counts losses and reports gaps, and the
             // totals in later records make up for a lost one. Counters are for metrics.
-            Fact::Settle { .. } | Fact::Lost { .. } | Fact::Coalesced { .. } | Fact::Counts { .. } => (),
+            Fact::Lost { signal, .. } | Fact::Coalesced { signal, .. } => self.untold(&signal),
+            Fact::Settle { .. } | Fact::Counts { .. } => (),
         }
     }
 
@@ -199,9 +204,13 @@ impl Correlator {
         if event.endpoint.protocol == IPPROTO_TCP {
             self.listeners.follow(&event);
         }
+        if self.is_drop_on_the_way(&event) {
+            return self.dropped(event);
+        }
         let stage = event.signal().stage(&event);
         let connection = self.connection(&event);
         if let Some(id) = connection {
+            self.join_drops(id, &event);
             self.table.change(id, |connection, room| connection.absorb(&event, stage, room));
             self.accept(id, &event.endpoint);
             self.table.name(id, &event);
@@ -293,7 +302,7 @@ impl Correlator {
 
     fn ask_for_walk(&mut self, id: ConnectionId, held: Option<u64>) {
         if let Some(connection) = self.table.get(id) {
-            self.walks.ask(connection, held, self.host.facts().hz);
+            self.walks.ask(connection, held, self.host.facts());
         }
     }
 
@@ -310,6 +319,7 @@ impl Correlator {
             rto: stage::rto(&event, self.host.facts().hz, rto_max),
             stage,
             outlook: self.half_open_outlook(&event, &listener),
+            sender: None,
             listener,
             event,
         }

@@ -62,6 +62,8 @@ pub struct Observed {
     /// What comes for a half-open connection if its client stays silent; of SYN-ACKs of a listener that is
     /// known.
     pub outlook: Option<Outlook>,
+    /// The connection that sent a packet which was dropped on its way, if it is known.
+    pub sender: Option<ConnectionId>,
     /// Who listens on the event's local address and port: of a `NO_SOCKET` reset nobody, as a rule.
     pub listener: Listening,
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use agent_model::cause::Cause;
+use agent_model::drops::{self, Class};
 use agent_model::event::{CgroupMemory, Endpoint, HostFacts, Process, Settings, TcpMemory, Usage};
 use agent_model::limits::Limits;
 
@@ -256,6 +257,13 @@ impl Correlator {
     /// Functions of the kernel stack with this id, innermost first; none if it is not known.
     pub fn stack(&self, id: Option<i32>) -> Arc<[Box<str>]> {
         self.host.stack(id)
+    }
+
+    /// Whether each drop of a packet since `time` was told with whose it was, on a kernel that tells of drops.
+    pub fn tells_drops_since(&self, time: u64) -> bool {
+        let names = &self.host.facts().drop_reasons;
+        let tells = names.values().any(|name| drops::class(name) == Class::Netfilter);
+        tells && self.drops.untold.is_none_or(|untold| untold < time)
     }
 
     /// How much is remembered now.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use agent_model::event::Tcp;
+use agent_model::drops::Class;
+use agent_model::event::{HostFacts, Tcp};
 use agent_model::limits::WANTS;
 use agent_model::units::from_jiffies;
 
@@ -56,13 +57,14 @@ impl Walks {
         self.wants.values().copied().min()
     }
 
+    /// Requests for a walk that found no room.
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
     /// Renews the request of a connection that had an event, or that a walk found at `held`.
-    pub fn ask(&mut self, connection: &Connection, held: Option<u64>, hz: u32) {
-        let Some(due) = due(connection, held, hz) else { return self.withdraw(connection.id) };
+    pub fn ask(&mut self, connection: &Connection, held: Option<u64>, host: &HostFacts) {
+        let Some(due) = due(connection, held, host) else { return self.withdraw(connection.id) };
         if self.wants.len() < WANTS || self.wants.contains_key(&connection.id) {
             self.wants.insert(connection.id, due);
         } else {
@@ -79,9 +81,9 @@ impl Walks {
 /// A connection without an owner needs a walk at once, if any file refers to it. So does one that runs short of
 /// memory, since other sockets may have the memory. A stalled one needs it when its next timeout is overdue: it
 /// recovered or died without an event, or its timer is one without events (zero-window and keepalive probes).
-fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
+fn due(connection: &Connection, held: Option<u64>, host: &HostFacts) -> Option<u64> {
     let packed = connection.packed()?;
-    if (lacks_owner(connection) && packed.has_socket()) || runs_short(connection) {
+    if (lacks_owner(connection) && packed.has_socket()) || runs_short(connection, host) {
         return Some(connection.last);
     }
     if !connection.is_stalled() {
@@ -92,7 +94,7 @@ fn due(connection: &Connection, held: Option<u64>, hz: u32) -> Option<u64> {
         || (connection.last, packed.rto().saturating_mul(2)),
         |held| (held.max(connection.last), left(&packed.get())),
     );
-    let wait = from_jiffies(wait, hz)?;
+    let wait = from_jiffies(wait, host.hz)?;
     Some(seen.saturating_add(wait.as_nanos() as u64).saturating_add(GRACE))
 }
 
@@ -103,9 +105,18 @@ fn left(tcp: &Tcp) -> u32 {
     left.clamp(1, u64::from(u32::MAX)) as u32
 }
 
-fn runs_short(connection: &Connection) -> bool {
+fn runs_short(connection: &Connection, host: &HostFacts) -> bool {
     let last = connection.timeline.last().map(|entry| entry.what);
-    connection.is_live() && matches!(last, Some(What::BufLimitExceeded(_) | What::PacketDropped(_)))
+    connection.is_live() && last.is_some_and(|what| is_shortage(&what, host))
+}
+
+/// Memory was refused, or a socket had no room for what came.
+pub fn is_shortage(what: &What, host: &HostFacts) -> bool {
+    match what {
+        What::BufLimitExceeded(_) => true,
+        What::PacketDropped(dropped) => dropped.class(host) == Class::Shortage,
+        _ => false,
+    }
 }
 
 /// A dead connection's file is about to be closed, so its listener's process is a good enough owner.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_common::record::{OWNED, TcpRecord};
+use agent_common::record::{DROPPED_OUT, OWNED, PLACES_FROM, TcpRecord};
 use agent_common::{owner, retransmit, signal};
 use agent_correlate::connection::Connection;
 use agent_correlate::observed::Observed;
@@ -26,6 +26,8 @@ pub const FIN_WAIT2: u8 = 5;
 pub const CLOSE: u8 = 7;
 /// `TCP_LISTEN`
 pub const LISTEN: u8 = 10;
+/// Id of the stack of drops.
+const PLACE: i32 = PLACES_FROM.cast_signed() + 7;
 /// One second of the monotonic clock.
 pub const SECOND: u64 = 1_000_000_000;
 /// Address of the server's socket.
@@ -84,9 +86,16 @@ impl Bench {
 
     fn with(reasons: &[(i32, &str)]) -> Self {
         let mut bench = Self(Judge::new(Limits::default()), Kept::default());
-        let drop_reasons = [(20, "PROTO_MEM"), (40, "TCP_LISTEN_OVERFLOW")]
-            .map(|(number, name)| (number, name.into()))
-            .into();
+        let drop_reasons = [
+            (2, "NOT_SPECIFIED"),
+            (12, "NETFILTER_DROP"),
+            (16, "IP_RPFILTER"),
+            (20, "PROTO_MEM"),
+            (40, "TCP_LISTEN_OVERFLOW"),
+            (64, "QDISC_DROP"),
+        ]
+        .map(|(number, name)| (number, name.into()))
+        .into();
         let reset_reasons = reasons.iter().map(|&(number, name)| (number, name.into())).collect();
         bench.fact(&Fact::Host(HostFacts {
             hz: HZ,
@@ -108,6 +117,12 @@ impl Bench {
     pub fn stack(&mut self, frames: &[&str]) {
         let frames = frames.iter().map(|&name| name.into()).collect();
         self.fact(&Fact::Stack { id: 7, frames });
+    }
+
+    /// Takes in the stack of [`dropped`]'s drops.
+    pub fn place(&mut self, frames: &[&str]) {
+        let frames = frames.iter().map(|&name| name.into()).collect();
+        self.fact(&Fact::Stack { id: PLACE, frames });
     }
 
     /// Takes in a record.
@@ -148,6 +163,15 @@ pub fn record(signal: u16, time: u64) -> RecordBytes {
     put!(record, tcp.rto_max, 30_000_u32);
     put!(record, tcp.snd_wnd, 64_000_u32);
     put!(record, totals.resets_sent, 1_u32);
+    record
+}
+
+/// A drop of a packet that the socket sent, for reason `number`, with the stack that [`Bench::place`] took in.
+pub fn dropped(mut record: RecordBytes, number: u32) -> RecordBytes {
+    put!(record, record.detail.packet_dropped.reason, number);
+    put!(record, record.detail.packet_dropped.place, PLACE.cast_unsigned());
+    put!(record, record.detail.packet_dropped.netns, 4_026_531_840_u32);
+    put!(record, record.detail.packet_dropped.way, DROPPED_OUT);
     record
 }
 

@@ -17,6 +17,8 @@ pub enum Kin {
     ResetHere,
     /// A handshake failed.
     Handshake,
+    /// This host dropped the packets.
+    DroppedHere,
     /// A timer ends the connection, or will.
     SilentPeer,
     /// The peer sent a reset.
@@ -176,6 +178,51 @@ causes! {
         kin: Handshake, family: Never, holders: Never,
         alert: Warning > 10, "connects without a free local port",
     }
+    /// A firewall rule of this host drops the packets.
+    DroppedByNetfilter "dropped_by_netfilter" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections whose packets this host's firewall dropped",
+    }
+    /// A firewall rule of this host rejects the packets, with a RST or an ICMP message.
+    RejectedByNetfilter "rejected_by_netfilter" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections that this host's firewall rejected",
+    }
+    /// This host has no route for the packets.
+    NoRoute "no_route" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections without a route on this host",
+    }
+    /// The next hop does not answer ARP or neighbour discovery.
+    NextHopSilent "next_hop_silent" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections whose next hop did not answer",
+    }
+    /// A queueing discipline of this host has no room for the packets.
+    LocalQueueFull "local_queue_full" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 10, "connections ended by a full queue of this host's device",
+    }
+    /// The reverse path filter of this host drops the packets.
+    ReversePathFilter "reverse_path_filter" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections whose packets the reverse path filter dropped",
+    }
+    /// This host drops packets whose checksum is wrong.
+    BadChecksum "bad_checksum" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections whose packets had wrong checksums",
+    }
+    /// A BPF program or a filter of tc on this host drops the packets.
+    DroppedByBpf "dropped_by_bpf" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections whose packets a BPF program or tc filter dropped",
+    }
+    /// This host drops the packets for another reason.
+    DroppedHere "dropped_here" {
+        kin: DroppedHere, family: Never, holders: Never,
+        alert: Warning > 3, "connections whose packets this host dropped",
+    }
     /// An ICMP message answered the SYN of a `connect()`.
     IcmpUnreachable "icmp_unreachable" {
         kin: Handshake, family: Never, holders: Never,
@@ -294,6 +341,11 @@ impl Cause {
         Self::WORDS[self as usize]
     }
 
+    /// This host dropped the packets.
+    pub fn is_drop(self) -> bool {
+        self.row().kin == Kin::DroppedHere
+    }
+
     /// What the table has on it.
     pub fn row(self) -> &'static Row {
         &TABLE[self as usize]
@@ -307,9 +359,10 @@ impl Cause {
 
 impl Kin {
     /// In the order of the index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ResetHere,
         Self::Handshake,
+        Self::DroppedHere,
         Self::SilentPeer,
         Self::ResetByPeer,
         Self::Memory,
@@ -322,6 +375,7 @@ impl Kin {
         match self {
             Self::ResetHere => "This host sent a reset",
             Self::Handshake => "A handshake failed",
+            Self::DroppedHere => "This host dropped the packets",
             Self::SilentPeer => "The peer fell silent: ends by a timer, or a stall on its way there",
             Self::ResetByPeer => "The peer sent a reset",
             Self::Memory => "Memory",

@@ -65,8 +65,14 @@ pub const CENSUS_FILES: usize = 524_288;
 /// Owners of which one copy serves many connections.
 pub const OWNERS: usize = 4096;
 
-/// Kernel stacks of resets; the kernel side's table has 1024.
-pub const STACKS: usize = 1024;
+/// Kernel stacks of resets and of drops; the kernel side's tables have 1024 and 2048.
+pub const STACKS: usize = 1024 + 2048;
+
+/// Drops of packets whose connection had no trouble yet, that wait for it; a quarter of an MB.
+pub const WAITING_DROPS: usize = 1024;
+
+/// How long they wait, ns: a lost SYN is sent again after 1 s, then after 3 s.
+pub const DROP_AGE: u64 = 10_000_000_000;
 
 /// cgroups whose memory is remembered: those short of it, for as long as their events are judged.
 pub const SHORT_CGROUPS: usize = 256;

@@ -15,6 +15,8 @@ use super::process_family::NAMES;
 
 /// Above all reasons of `enum sk_rst_reason`: 24 to 26 of them up to Linux 7.3.
 const REASONS: usize = 32;
+/// Above all reasons of `enum skb_drop_reason`: 128 of them in Linux 6.18.
+const DROP_REASONS: usize = 192;
 /// Above all programs of the kernel side.
 const PROGRAMS: usize = 16;
 const _: () = assert!(PROBES.len() <= PROGRAMS);
@@ -145,8 +147,9 @@ families! {
         "Times that a protocol's or a cgroup's limit refused memory to a socket";
     RCVQUEUE_FULL: Counter "rcvqueue_full" {} most(EachPlace(1))
         "Packets that did not fit a receive queue; never TCP, which queues elsewhere";
-    PACKETS_DROPPED: Counter "packets_dropped" { ("reason", "the kernel's `enum skb_drop_reason` without its prefix: `PROTO_MEM`, `SOCKET_BACKLOG`, `SOCKET_RCVBUFF`, `TCP_LISTEN_OVERFLOW` (6.13+), `TCP_OFO_QUEUE_PRUNE`, `TCP_ZEROWINDOW`; kernel 5.17 and later") } most(EachPlace(6))
-        "Received packets dropped for want of socket memory or of room in a socket's queue";
+    PACKETS_DROPPED: Counter "packets_dropped" {
+        ("reason", "the kernel's `enum skb_drop_reason` without its prefix, as `NETFILTER_DROP`, `QDISC_DROP` or `PROTO_MEM`, and reasons that are no trouble, as `TCP_RESET`; kernel 5.17 and later")
+    } most(EachPlace(DROP_REASONS)) "Packets of TCP that this host dropped, on their way out, in or through, or at a socket";
     #[Bytes]
     TCP_MEMORY: Gauge "tcp_memory" {} most(Host(1))
         "Memory of all TCP sockets of the host; from kernel 6.0 on up to 1 MiB a processor is not seen or seen too much";

@@ -10,6 +10,7 @@ use agent_common::signal;
 use agent_diagnose::stats::{Histogram, STAGE_WORDS, Stats};
 use agent_model::cause::Cause;
 use agent_model::counters::{HealthTable, ProbeHealth, ProgramStats};
+use agent_model::drops::{self, Class};
 use agent_model::event::{HostFacts, Owned, TcpMemory};
 use agent_model::words;
 use prometheus_client::collector::Collector;
@@ -94,7 +95,12 @@ impl MetricsPage {
         });
         sums(to, &family::BUF_LIMIT_EXCEEDED, &refused, |count| count.events)?;
         sums(to, &family::RCVQUEUE_FULL, &full, |count| count.events)?;
-        let known = self.host.drop_reasons.values().map(|name| Cow::Owned(name.to_string()));
+        let known = self
+            .host
+            .drop_reasons
+            .values()
+            .filter(|name| matches!(drops::class(name), Class::Shortage | Class::Netfilter));
+        let known = known.map(|name| Cow::Owned(name.to_string()));
         let dropped = self.sums(known, |signal, detail| {
             (signal == signal::PACKET_DROPPED).then(|| self.drop_reason(detail)).flatten()
         });

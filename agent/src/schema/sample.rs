@@ -15,6 +15,7 @@ use agent_model::event::{
     Segment, Tcp, TcpFlags, TcpState, Thread,
 };
 use agent_model::fixture::endpoint;
+use agent_model::signals::packet_dropped::{Packet, Role};
 use agent_model::signals::{
     BufLimitExceeded, PacketDropped, RcvqueueFull, ResetReceived, ResetSent, Retransmit, SockDestroyed,
     StateChanged, SynackRetransmit,
@@ -54,6 +55,7 @@ fn observed(endpoint: Endpoint, detail: Detail, tcp: Option<&Tcp>) -> Observed {
         rto: None,
         stage: None,
         outlook: None,
+        sender: None,
         listener: Listening::Unknown,
     }
 }
@@ -261,9 +263,35 @@ pub(crate) fn out_of_memory() -> Observed {
 pub(crate) fn dropped() -> Observed {
     let mut endpoint = endpoint("198.51.100.2:80", "203.0.113.9:50123", Some(TcpState::Listen));
     endpoint.request = true;
-    let detail =
-        Detail::PacketDropped(PacketDropped { reason: 40, truesize: 768, accept_queue: 129, backlog: 128 });
+    let dropped =
+        PacketDropped { reason: 40, truesize: 768, accept_queue: 129, backlog: 128, ..Default::default() };
+    let detail = Detail::PacketDropped(PacketDropped { role: Some(Role::Receiver), ..dropped });
     Observed { reason: Some("TCP_LISTEN_OVERFLOW".into()), ..observed(endpoint, detail, None) }
+}
+
+/// A packet that a firewall rule drops, with every field there.
+pub(crate) fn filtered() -> Observed {
+    let endpoint = endpoint("198.51.100.1:40000", "198.51.100.2:5001", Some(TcpState::Established));
+    let detail = Detail::PacketDropped(PacketDropped {
+        reason: 12,
+        truesize: 2304,
+        place: Some(0x4007),
+        netns: Some(4_026_532_300),
+        ifindex: Some(3),
+        segment: Some(Packet { seq: 1000, len: 32, flags: TcpFlags(0x18) }),
+        ttl: Some(64),
+        mark: 7,
+        role: Some(Role::Sender),
+        ..Default::default()
+    });
+    Observed {
+        reason: Some("NETFILTER_DROP".into()),
+        stack: Arc::new(
+            ["sk_skb_reason_drop", "nft_do_chain", "nft_do_chain_inet", "nf_hook_slow", "ip_forward"]
+                .map(Into::into),
+        ),
+        ..observed(endpoint, detail, Some(&tcp()))
+    }
 }
 
 /// A ping socket that nobody reads.
@@ -361,6 +389,7 @@ pub(crate) fn all() -> Vec<Observed> {
         out_of_memory(),
         queue_full(),
         dropped(),
+        filtered(),
         timed_out(),
         listener_closed(),
         destroyed(),

@@ -11,6 +11,7 @@ use agent_diagnose::Phase;
 use agent_model::escape::{Escaped, is_plain};
 use agent_model::event::{Direction, OwnerSource};
 use agent_model::schema::End;
+use agent_model::signals::packet_dropped::Direction as PacketWay;
 use agent_model::signals::{Mark, Sections, Way};
 use agent_model::words;
 use anstyle::{AnsiColor, Style};
@@ -251,10 +252,14 @@ fn process(owner: Option<&Owner>) -> String {
 
 /// Which way the segment went, or the memory that was asked for.
 fn arrow(line: &Line) -> &'static str {
-    let Sections { reset, memory, .. } = &line.sections;
+    let Sections { reset, memory, drop, .. } = &line.sections;
+    let is_sent = drop.as_ref().is_some_and(|drop| {
+        line.state.is_some() && matches!(drop.direction, Some(PacketWay::Out | PacketWay::Transit))
+    });
     let is_answer = reset.as_ref().is_some_and(|reset| !reset.active);
     let is_receive = memory.as_ref().is_some_and(|memory| memory.direction == Direction::Receive);
     match line.event.way() {
+        _ if is_sent => "->",
         _ if is_answer || is_receive => "<-",
         Way::In => "<-",
         Way::Out => "->",

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use agent_model::drops::{self, Class};
 use agent_model::escape::Escaped;
 use agent_model::event::{RetransmitKind, TcpFlags, TcpState};
 use agent_model::signals::reset_sent::{self, ExitSection};
@@ -177,12 +178,32 @@ fn buf_limit_exceeded(line: &Line, notes: &mut Vec<String>) {
 }
 
 fn packet_dropped(line: &Line, notes: &mut Vec<String>) {
-    let Some(packet_dropped::Section { reason, truesize: _ }) = &line.sections.drop else { return };
-    notes.extend(drop_meaning(reason).map(str::to_owned));
+    let Some(drop) = &line.sections.drop else { return };
+    notes.extend(drop_meaning(&drop.reason).map(str::to_owned));
+    notes.extend(where_dropped(line, drop));
     notes.extend(line.sections.listener.iter().flat_map(queues));
     let Some(tcp) = &line.tcp else { return };
-    notes.push(format!("receive memory {} of {}", tcp.rmem_alloc, tcp.rcvbuf));
-    bytes(notes, &[(tcp.unread_bytes, "unread")]);
+    if drops::class(&drop.reason) == Class::Shortage {
+        notes.push(format!("receive memory {} of {}", tcp.rmem_alloc, tcp.rcvbuf));
+        bytes(notes, &[(tcp.unread_bytes, "unread")]);
+    } else {
+        bytes(notes, &[(tcp.unacked_bytes, "unacked"), (tcp.unsent_bytes, "unsent")]);
+    }
+}
+
+/// `in OUTPUT (nft_do_chain)`, and where that was, if not where the line's socket is.
+fn where_dropped(line: &Line, drop: &packet_dropped::Section) -> Option<String> {
+    let function = drop.function.as_ref().map(|function| Escaped(function).to_string());
+    let place = match (&drop.hook, function) {
+        (Some(hook), Some(function)) => Some(format!("in {hook} ({function})")),
+        (Some(hook), None) => Some(format!("in {hook}")),
+        (None, Some(function)) => Some(format!("in {function}")),
+        (None, None) => None,
+    };
+    let elsewhere = drop.netns.filter(|netns| *netns != line.netns);
+    let elsewhere = elsewhere.map(|netns| format!("of network namespace {netns}"));
+    let words: Vec<_> = place.into_iter().chain(elsewhere).collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// What the kernel's reason for a drop says by itself (`include/net/dropreason-core.h`).
@@ -194,6 +215,18 @@ fn drop_meaning(reason: &str) -> Option<&'static str> {
         "TCP_LISTEN_OVERFLOW" => "no room for a finished handshake",
         "TCP_OFO_QUEUE_PRUNE" => "thrown out of the queue of what came out of order",
         "TCP_ZEROWINDOW" => "data although the window is shut",
+        "NETFILTER_DROP" => "by a firewall rule of this host",
+        "IP_OUTNOROUTES" | "IP_INNOROUTES" => "no route",
+        "NEIGH_FAILED" => "the next hop does not answer",
+        "NEIGH_QUEUEFULL" => "the next hop has not answered yet, and the queue for it is full",
+        "QDISC_DROP" | "QDISC_OVERLIMIT" => "no room in the device's queue",
+        "IP_RPFILTER" => "by the reverse path filter (rp_filter)",
+        "TCP_CSUM" => "wrong TCP checksum",
+        "PKT_TOO_BIG" => "longer than the MTU",
+        "TC_INGRESS" | "TC_EGRESS" => "by a filter of tc",
+        "XDP" => "by an XDP program",
+        "BPF_CGROUP_EGRESS" => "by a BPF program of its cgroup",
+        "CPU_BACKLOG" => "no room in the processor's backlog",
         _ => return None,
     })
 }

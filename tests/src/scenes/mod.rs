@@ -4,6 +4,7 @@
 pub mod accept_queue;
 pub mod actors;
 pub mod death;
+pub mod dropped;
 pub mod family;
 pub mod forged;
 pub mod memory;

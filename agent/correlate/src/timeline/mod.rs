@@ -148,7 +148,7 @@ impl Iterator for Rest<'_> {
 mod tests {
     use agent_model::event::RetransmitKind;
     use agent_model::signals::Recovered;
-    use agent_model::signals::packet_dropped::Dropped;
+    use agent_model::signals::packet_dropped::{Dropped, Role};
     use agent_model::signals::retransmit::Resend;
     use proptest::prelude::*;
 
@@ -159,7 +159,11 @@ mod tests {
             any::<(u8, i16, u16, u32)>().prop_map(|(stage, err, segments, rto)| {
                 What::Retransmit(Resend { kind: RetransmitKind::Timeout, stage, err, segments, rto })
             }),
-            any::<u16>().prop_map(|reason| What::PacketDropped(Dropped { reason })),
+            any::<(u16, Option<u16>, Option<u32>, Option<u32>)>().prop_map(
+                |(reason, place, netns, ifindex)| {
+                    What::PacketDropped(Dropped { reason, place, netns, ifindex, role: Some(Role::Receiver) })
+                }
+            ),
             any::<u8>().prop_map(|stage| What::Recovered(Recovered { stage })),
         ];
         let numbers = any::<(u64, u32, u32, u32, u32, u32, Option<u32>)>();

@@ -12,6 +12,7 @@ mod common;
 mod connection_refused;
 mod data_after_close;
 mod disconnect;
+mod dropped_here;
 mod family;
 mod holders;
 mod icmp_unreachable;
@@ -68,6 +69,10 @@ rules! {
     orphan_timeout::fin_wait2 => OrphanTimeout;
     // A RST that `tcp_reset` makes up for data after close looks received: before the peer's.
     data_after_close::rule => DataAfterClose;
+    // What this host did to the packets comes before what their silence, or an answer to them, suggests.
+    dropped_here::rejected => RejectedByNetfilter;
+    dropped_here::rule => DroppedByNetfilter | NoRoute | NextHopSilent | LocalQueueFull | ReversePathFilter
+        | BadChecksum | DroppedByBpf | DroppedHere;
     // Handshakes.
     accept_queue::rule => AcceptQueueFull | SynQueueFull;
     connection_refused::rule => ConnectionRefused;

@@ -1,6 +1,7 @@
 //! The peer is silent. `tcp_write_timeout` ends the connection without a reset: `sk_err` is ETIMEDOUT, or
 //! the ICMP error that came meanwhile (`tcp_write_err`).
 
+use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::TcpState;
 use agent_model::timers::Timer;
@@ -199,6 +200,17 @@ fn said(story: &Story, what: &str) -> String {
     format!("no answer to {}, {what}: {}", unanswered(story).unwrap_or(stage), left(story))
 }
 
+/// How far this host can see.
+fn not_here(story: &Story) -> Option<String> {
+    let is_drop = |entry: &agent_correlate::timeline::Entry| matches!(entry.what, What::PacketDropped(_));
+    let none = story.tells_drops && !story.entries().iter().any(is_drop) && story.connection.is_some();
+    none.then(|| {
+        "no packet of it was dropped on this host (not visible here: the network card, XDP in the driver, the peer, the \
+            path)"
+            .to_owned()
+    })
+}
+
 /// What every silence has.
 fn facts(finding: Finding, story: &Story) -> Finding {
     let rto =
@@ -216,6 +228,7 @@ fn facts(finding: Finding, story: &Story) -> Finding {
         .saw_if(timeouts(story))
         .saw_if(sent(story))
         .saw_if(story.is_dead().then(|| lost(story)).flatten())
+        .saw_if(not_here(story))
         .saw_if((failed > 0).then(|| format!("{failed} retransmissions failed on this host")))
         .saw_if(icmp)
         .saw_if(local)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agent_common::record;
 use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
+use agent_model::drops::Class;
 use agent_model::event::Tcp;
 use agent_model::signals::packet_dropped::Dropped;
 use agent_model::units::{bytes, jiffies, plural, size, time};
@@ -55,7 +56,10 @@ fn is_receive_full(story: &Story, tcp: &Tcp) -> bool {
 
 /// The kernel's name of the reason, if a dropped segment is the last thing that happened.
 fn last_drop<'a>(story: &Story<'a>) -> Option<&'a str> {
-    let What::PacketDropped(Dropped { reason }) = story.entries().last()?.what else { return None };
+    let What::PacketDropped(dropped @ Dropped { reason, .. }) = story.entries().last()?.what else {
+        return None;
+    };
+    (dropped.class(story.host) == Class::Shortage).then_some(())?;
     story.host.drop_reasons.get(&i32::from(reason)).map(|name| &**name)
 }
 

@@ -59,6 +59,10 @@ pub struct Story<'a> {
     pub host: &'a HostFacts,
     /// Functions of the last reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
+    /// Functions of the kernel stacks at which packets of it were dropped, by their ids.
+    pub drop_stacks: Vec<(u16, Arc<[Box<str>]>)>,
+    /// Each drop of its packets on this host would be among what happened.
+    pub tells_drops: bool,
     /// Why it was stalled until it died, or why it died as judged before: the end empties the socket of what shows it.
     pub known_cause: Option<Cause>,
     /// What comes, of a stall.
@@ -181,6 +185,12 @@ impl<'a> Story<'a> {
     /// Why the kernel sent the last reset.
     pub fn path(&self) -> Option<(path::Path, Certainty)> {
         path::path(self)
+    }
+
+    /// The kernel stack with this id, of a drop.
+    pub fn stack_of(&self, place: u16) -> Arc<[Box<str>]> {
+        let known = self.drop_stacks.iter().find(|(id, _)| *id == place);
+        known.map_or_else(|| Arc::new([]) as Arc<[_]>, |(_, stack)| Arc::clone(stack))
     }
 
     /// Whether the kernel stack of the last reset has this function.

@@ -10,6 +10,7 @@ use crate::fixture::*;
 use crate::{Certainty, Diagnosis, Phase};
 
 mod astray;
+mod drops;
 mod holders;
 mod living;
 mod resets;

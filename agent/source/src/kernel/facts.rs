@@ -77,23 +77,13 @@ pub fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// The reasons for which a packet that came to a socket is dropped for want of memory or of room. Left out are
-/// those of a sender's own doing, such as data beyond the window.
-const DROP_REASONS: [&str; 6] = [
-    "PROTO_MEM",
-    "SOCKET_BACKLOG",
-    "SOCKET_RCVBUFF",
-    "TCP_LISTEN_OVERFLOW",
-    "TCP_OFO_QUEUE_PRUNE",
-    "TCP_ZEROWINDOW",
-];
-
-/// Number and name of those of [`DROP_REASONS`] that the kernel has.
+/// Number and name of the kernel's reasons for dropping a packet.
 pub fn drop_reasons(btf: &Btf<'_>) -> BTreeMap<i32, Box<str>> {
+    const NO_REASONS: [&str; 3] = ["MAX", "SUBSYS_MASK", "NOT_DROPPED_YET"];
     let values = btf.enum_values("skb_drop_reason").unwrap_or_default();
     let named =
         values.iter().filter_map(|(name, value)| Some((*value, name.strip_prefix("SKB_DROP_REASON_")?)));
-    named.filter(|(_, name)| DROP_REASONS.contains(name)).map(|(value, name)| (value, name.into())).collect()
+    named.filter(|(_, name)| !NO_REASONS.contains(name)).map(|(value, name)| (value, name.into())).collect()
 }
 
 /// Numbers above 10 changed their meaning between 6.10 and 6.12, so only BTF may name them.

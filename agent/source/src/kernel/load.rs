@@ -7,7 +7,7 @@ use agent_common::count::Limits;
 use agent_common::signal::word;
 use agent_model::counters::ProgramStats;
 use agent_model::event::HostFacts;
-use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
+use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf, StackTraceMap};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use log::warn;
 use thiserror::Error;
@@ -19,7 +19,7 @@ use super::layout::MissingField;
 use super::losses::Loss;
 use super::probes::{Hook, ProbeState, ProbeStatus};
 use super::processes::{Parents, Processes};
-use super::ring::Ring;
+use super::ring::{Ring, Stacks};
 use super::shortage::Shortage;
 use super::stats::Counters;
 use super::{btf, facts, layout, losses, probes, stats};
@@ -122,14 +122,17 @@ struct Loaded {
 pub fn load(options: &Options) -> Result<(Ring, Counters), LoadError> {
     let Loaded { mut ebpf, counters, parents, host } = attach(*options)?;
     require(&counters.probes)?;
-    let stacks =
-        StackTraceMap::try_from(map(&mut ebpf, "STACKS")?).map_err(|error| map_error("STACKS", error))?;
+    let stacks = Stacks { resets: stacks(&mut ebpf, "STACKS")?, drops: stacks(&mut ebpf, "PLACES")? };
     give_back_memory();
     let events = RingBuf::try_from(map(&mut ebpf, "EVENTS")?).map_err(|error| map_error("EVENTS", error))?;
     let processes = Processes::new(is_up(&counters.probes, word::PROCESS_FORKED).then_some(parents));
     let shortage = Shortage::new(Arc::clone(&counters.memory), &host);
     let can_walk = is_up(&counters.probes, word::SOCK_HELD);
     Ok((Ring::new(events, stacks, processes, shortage, ebpf, host, can_walk), counters))
+}
+
+fn stacks(ebpf: &mut Ebpf, name: &'static str) -> Result<StackTraceMap<MapData>, LoadError> {
+    StackTraceMap::try_from(map(ebpf, name)?).map_err(|error| map_error(name, error))
 }
 
 /// What became of the programs.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use agent_common::record::{self, Record, ResetSent};
+use agent_common::record::{self, PLACES_FROM, PacketDropped, Record, ResetSent};
 use agent_common::signal;
 use agent_model::event::{Fact, HostFacts, Settings};
 use agent_model::frame::Frame;
@@ -47,15 +47,23 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// Walks over all open files at most this often.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Stacks named; as many as the kernel side's map holds.
-const MAX_STACKS: usize = 1024;
+/// Stacks named; as many as the kernel side's maps hold: those of resets, and those of drops.
+const MAX_STACKS: usize = 1024 + 2048;
+
+/// The maps that have kernel stacks.
+pub(super) struct Stacks {
+    /// Of active resets.
+    pub(super) resets: StackTraceMap<MapData>,
+    /// Of drops: short ones, whose ids are raised by [`PLACES_FROM`].
+    pub(super) drops: StackTraceMap<MapData>,
+}
 
 /// The reader of the ring. The programs are attached for as long as it lives.
 pub struct Ring {
     events: RingBuf<MapData>,
     /// The ring as what wakes the reader, once it has waited.
     wake_ups: Option<AsyncFd<OwnedFd>>,
-    stacks: StackTraceMap<MapData>,
+    stacks: Stacks,
     processes: Processes,
     shortage: Shortage,
     ebpf: Ebpf,
@@ -75,7 +83,7 @@ pub struct Ring {
 impl Ring {
     pub(super) fn new(
         events: RingBuf<MapData>,
-        stacks: StackTraceMap<MapData>,
+        stacks: Stacks,
         processes: Processes,
         shortage: Shortage,
         ebpf: Ebpf,
@@ -226,7 +234,11 @@ impl Ring {
     }
 
     fn stack_addresses(&self, id: i32) -> Vec<u64> {
-        let trace = self.stacks.get(&id.cast_unsigned(), 0);
+        let id = id.cast_unsigned();
+        let trace = match id.checked_sub(PLACES_FROM) {
+            Some(place) => self.stacks.drops.get(&place, 0),
+            None => self.stacks.resets.get(&id, 0),
+        };
         trace.map(|trace| trace.frames().iter().map(|frame| frame.ip).collect()).unwrap_or_default()
     }
 
@@ -267,13 +279,15 @@ pub(super) fn signal_of(record: &[u8]) -> Option<u16> {
     read(record, offset_of!(Record, header) + offset_of!(record::Header, signal)).map(u16::from_ne_bytes)
 }
 
-/// The stack id of an active reset's record.
+/// The stack id of an active reset's record, or of a drop's.
 fn stack_of(record: &[u8]) -> Option<i32> {
-    if signal_of(record)? != signal::RESET_SENT {
-        return None;
-    }
-    let stack = read::<4>(record, offset_of!(Record, detail) + offset_of!(ResetSent, stack))?;
-    Some(i32::from_ne_bytes(stack)).filter(|&id| id >= 0)
+    let (at, least) = match signal_of(record)? {
+        signal::RESET_SENT => (offset_of!(ResetSent, stack), 0),
+        signal::PACKET_DROPPED => (offset_of!(PacketDropped, place), PLACES_FROM.cast_signed()),
+        _ => return None,
+    };
+    let stack = read::<4>(record, offset_of!(Record, detail) + at)?;
+    Some(i32::from_ne_bytes(stack)).filter(|&id| id >= least)
 }
 
 /// `N` bytes of a record.

@@ -5,8 +5,9 @@ use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_common::record::{BufLimitExceeded, NO_REASON, Record, ResetSent};
+use agent_common::record::{BufLimitExceeded, NO_REASON, PacketDropped, Record, ResetSent};
 use agent_common::signal;
+use agent_model::drops::{self, Class};
 use agent_model::event::{Fact, HostFacts};
 use agent_model::frame::Frame;
 
@@ -25,6 +26,8 @@ pub struct Shortage {
     memory: Arc<HostMemory>,
     /// Number of the reset reason `TCP_ABORT_ON_MEMORY`; [`NO_REASON`] on a kernel that gives none.
     abort_on_memory: i32,
+    /// Numbers of the reasons of drops for want of memory or room.
+    drops: BTreeSet<u32>,
     reported: Option<Instant>,
     wanted: bool,
     /// Kernel ids of the memory cgroups whose sockets were refused memory.
@@ -36,9 +39,11 @@ impl Shortage {
     pub fn new(memory: Arc<HostMemory>, host: &HostFacts) -> Self {
         let named = host.reset_reasons.iter().find(|(_, name)| &***name == "TCP_ABORT_ON_MEMORY");
         let abort_on_memory = named.map_or(NO_REASON, |(number, _)| *number);
+        let drops = host.drop_reasons.iter().filter(|(_, name)| drops::class(name) == Class::Shortage);
         Self {
             memory,
             abort_on_memory,
+            drops: drops.filter_map(|(number, _)| u32::try_from(*number).ok()).collect(),
             reported: None,
             wanted: false,
             cgroups: BTreeSet::new(),
@@ -59,7 +64,11 @@ impl Shortage {
     fn is_judged_by_memory(&self, record: &[u8]) -> bool {
         const DETAIL: usize = offset_of!(Record, detail);
         match signal_of(record) {
-            Some(signal::BUF_LIMIT_EXCEEDED | signal::PACKET_DROPPED) => true,
+            Some(signal::BUF_LIMIT_EXCEEDED) => true,
+            Some(signal::PACKET_DROPPED) => {
+                let reason = read::<4>(record, DETAIL + offset_of!(PacketDropped, reason));
+                reason.is_some_and(|reason| self.drops.contains(&u32::from_ne_bytes(reason)))
+            }
             Some(signal::RESET_SENT) => {
                 let reason = read::<4>(record, DETAIL + offset_of!(ResetSent, reason));
                 let active = read::<1>(record, DETAIL + offset_of!(ResetSent, active));

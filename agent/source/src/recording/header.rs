@@ -18,7 +18,13 @@ const VERSION: u16 = 1;
 
 /// Fingerprint of the records: checksum of the names, places and sizes of all their fields. The test that
 /// compares it with the object's BTF says which number is right after a change.
-pub const ABI: u32 = 0x2cee_5eee;
+pub const ABI: u32 = 0x19bd_0368;
+
+/// Fingerprint of the records whose detail had 32 bytes. The others are as they were, so such a recording is read.
+const ABI_OF_32: u32 = 0x2cee_5eee;
+
+/// Bytes that records have more since, at the end of their detail: 0 is "not told" there.
+const MORE: usize = 16;
 
 /// Where the agent's version is, NUL-padded.
 const AGENT: std::ops::Range<usize> = 20..60;
@@ -75,8 +81,8 @@ pub(super) fn bytes() -> [u8; LEN] {
 /// Of the records' fields: 1 little, 2 big endian.
 const BYTE_ORDER: u16 = if cfg!(target_endian = "little") { 1 } else { 2 };
 
-/// Whether the frames of a file with this header can be read.
-pub(super) fn check(header: &[u8]) -> Result<(), HeaderError> {
+/// How many bytes the records of a file with this header lack, if they can be read.
+pub(super) fn check(header: &[u8]) -> Result<usize, HeaderError> {
     if !header.starts_with(&MAGIC[..header.len().min(MAGIC.len())]) {
         return Err(HeaderError::Magic);
     }
@@ -89,7 +95,7 @@ pub(super) fn check(header: &[u8]) -> Result<(), HeaderError> {
     check_version(header)
 }
 
-fn check_version(header: &[u8]) -> Result<(), HeaderError> {
+fn check_version(header: &[u8]) -> Result<usize, HeaderError> {
     let (version, ours) = (u16::from_le_bytes(field(header, 8)), bytes());
     if version != VERSION {
         return Err(HeaderError::Version { version, agent: agent(header) });
@@ -97,10 +103,13 @@ fn check_version(header: &[u8]) -> Result<(), HeaderError> {
     if header[14..16] != ours[14..16] {
         return Err(HeaderError::ByteOrder);
     }
-    if header[10..20] != ours[10..20] {
-        return Err(HeaderError::Abi { agent: agent(header) });
-    }
-    Ok(())
+    let [record, tcp] = [size_of::<Record>(), size_of::<TcpRecord>()];
+    let known = [(0, ABI), (MORE, ABI_OF_32)];
+    let lacks = known.into_iter().find(|(less, abi)| {
+        let sizes = [record, tcp].map(|size| ((size - less) as u16).to_le_bytes()).concat();
+        header[10..14] == sizes && header[16..20] == abi.to_le_bytes()
+    });
+    lacks.map(|(less, _)| less).ok_or_else(|| HeaderError::Abi { agent: agent(header) })
 }
 
 /// The version of the agent that wrote it, fit for a terminal.
@@ -113,7 +122,7 @@ fn agent(header: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn changed(at: usize, value: u8) -> Result<(), HeaderError> {
+    fn changed(at: usize, value: u8) -> Result<usize, HeaderError> {
         let mut header = bytes();
         header[at] = value;
         let crc = crc32fast::hash(&header[..60]);
@@ -124,7 +133,7 @@ mod tests {
     #[test]
     fn says_why_it_does_not_fit() {
         let agent = env!("CARGO_PKG_VERSION").to_owned();
-        assert_eq!(check(&bytes()), Ok(()));
+        assert_eq!(check(&bytes()), Ok(0));
         assert_eq!(changed(8, 9), Err(HeaderError::Version { version: 9, agent: agent.clone() }));
         assert_eq!(changed(16, !ABI.to_le_bytes()[0]), Err(HeaderError::Abi { agent: agent.clone() }));
         assert_eq!(changed(10, 1), Err(HeaderError::Abi { agent }));

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::iter::FusedIterator;
 
+use agent_common::record::Record;
 use agent_model::frame::Frame;
 use thiserror::Error;
 
@@ -75,6 +76,8 @@ pub struct Reader<R> {
     frames: Frames,
     /// Frames of the blocks so far, lost ones included.
     expected: u64,
+    /// Bytes that records of today have more than this file's.
+    lacks: usize,
     is_done: bool,
 }
 
@@ -82,9 +85,9 @@ impl<R: Read> Reader<R> {
     /// Reads and checks the header.
     pub fn new(input: R) -> Result<Self, Problem> {
         let mut window = Window::new(input);
-        header::check(look(&mut window, header::LEN)?)?;
+        let lacks = header::check(look(&mut window, header::LEN)?)?;
         window.skip(header::LEN);
-        Ok(Self { window, frames: Frames::default(), expected: 0, is_done: false })
+        Ok(Self { window, frames: Frames::default(), expected: 0, lacks, is_done: false })
     }
 
     fn next_block(&mut self) -> Result<(), Problem> {
@@ -175,6 +178,18 @@ fn look<R: Read>(window: &mut Window<R>, len: usize) -> Result<&[u8], Problem> {
     window.look(len).map_err(|source| Problem::Read { offset, source })
 }
 
+/// A record as it is today: what was not told then is 0, at the end of the part of its signal.
+fn widened(frame: Frame, lacks: usize) -> Frame {
+    let at = size_of::<Record>() - lacks;
+    match frame {
+        Frame::Record(old) if lacks > 0 && old.len() >= at => {
+            let (head, rest) = old.split_at(at);
+            Frame::Record([head, &[0; size_of::<Record>()][..lacks], rest].concat().into())
+        }
+        as_it_is => as_it_is,
+    }
+}
+
 /// Where a mark starts.
 fn find(bytes: &[u8]) -> Option<usize> {
     bytes.windows(block::MARK.len()).position(|bytes| bytes == block::MARK)
@@ -186,7 +201,7 @@ impl<R: Read> Iterator for Reader<R> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(frame) = self.frames.next() {
-                return Some(Ok(frame));
+                return Some(Ok(widened(frame, self.lacks)));
             }
             if self.is_done {
                 return None;

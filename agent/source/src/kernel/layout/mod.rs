@@ -1,6 +1,7 @@
 //! Fills `agent_common::layout` from the running kernel's BTF.
 
 use agent_common::layout::{ABSENT, BITS, Bits, Field, Kernel, Layout, OFFSETS};
+use agent_model::drops::{self, Class};
 use thiserror::Error;
 
 use super::btf::{Btf, ByteOrder, Member};
@@ -36,15 +37,18 @@ pub fn resolve(btf: &Btf<'_>) -> Result<Kernel, MissingField> {
         reset_reason: u8::from(btf.tracepoint_args("tcp_send_reset") > Some(2)),
         socket_cookie: u8::from(has_socket_cookie(btf)),
         drop_socket: u8::from(btf.tracepoint_args("kfree_skb") > Some(3)),
-        reserved: 0,
-        drop_reasons: drop_reasons(btf),
+        reserved: [0; 3],
+        drop_unspecified: unspecified(btf),
+        drop_memory: reasons_of(btf, Class::Shortage),
+        drop_noise: reasons_of(btf, Class::Noise),
     })
 }
 
 /// The kernel numbers its reasons anew with nearly every release.
-fn drop_reasons(btf: &Btf<'_>) -> [u32; 4] {
-    let mut bits = [0; 4];
-    for (number, _) in super::facts::drop_reasons(btf) {
+fn reasons_of(btf: &Btf<'_>, class: Class) -> [u32; 6] {
+    let mut bits = [0; 6];
+    let reasons = super::facts::drop_reasons(btf).into_iter();
+    for (number, _) in reasons.filter(|(_, name)| drops::class(name) == class) {
         if let Ok(number) = usize::try_from(number)
             && let Some(word) = bits.get_mut(number / 32)
         {
@@ -52,6 +56,12 @@ fn drop_reasons(btf: &Btf<'_>) -> [u32; 4] {
         }
     }
     bits
+}
+
+fn unspecified(btf: &Btf<'_>) -> u8 {
+    let reasons = super::facts::drop_reasons(btf);
+    let number = reasons.iter().find(|(_, name)| &***name == "NOT_SPECIFIED").map(|(number, _)| *number);
+    number.and_then(|number| number.try_into().ok()).unwrap_or(0)
 }
 
 fn found<T>(field: &Field, value: Option<T>) -> Result<Option<T>, MissingField> {

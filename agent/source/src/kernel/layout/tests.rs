@@ -109,8 +109,10 @@ fn what_came_later_is_absent_before() {
         for (is_there, since) in flags {
             assert_eq!(is_there == 1, version >= since, "{name}: of {since:?}");
         }
-        let watched = kernel.drop_reasons.iter().map(|word| word.count_ones()).sum::<u32>();
-        assert_eq!(watched > 0, version >= (5, 17), "{name}: {watched} reasons of drops");
+        for mask in [kernel.drop_memory, kernel.drop_noise, [kernel.drop_unspecified.into(); 6]] {
+            let known = mask.iter().map(|word| word.count_ones()).sum::<u32>();
+            assert_eq!(known > 0, version >= (5, 17), "{name}: {known} reasons of drops");
+        }
         for (field, since) in later {
             let offset = *kernel.layout.offset_mut(field).unwrap();
             assert_eq!(offset != ABSENT, version >= since, "{name}: {field}");

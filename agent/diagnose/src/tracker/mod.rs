@@ -14,18 +14,22 @@ use agent_correlate::identity::Identity;
 use agent_correlate::observed::{ConnectionId, Observed};
 use agent_correlate::place::{Places, Whose};
 use agent_correlate::timeline::What;
+use agent_correlate::walks::is_shortage;
 use agent_model::cause::Cause;
-use agent_model::event::{Detail, Endpoint, Fact, RetransmitKind};
+use agent_model::event::{Detail, Endpoint, Fact, HostFacts, RetransmitKind};
 use agent_model::limits::{MAX_PENDING, RESET_GRACE};
 use agent_model::signals::Retransmit;
 use agent_model::timers::Moment;
 use agent_model::timers::clock::Window;
 
+use self::drops::is_drop_on_the_way;
 use super::fates::{Fate, Fates, Group};
 use super::outcomes::{Outcomes, Start};
 use super::stats::Stats;
 use super::story::Sight;
 use super::{Diagnosis, Phase, Story, diagnose};
+
+mod drops;
 
 /// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
 const STALLS: usize = 50_000;
@@ -38,6 +42,8 @@ type Verdict = (Diagnosis, Option<Arc<Observed>>);
 pub struct Tracker {
     stalls: HashMap<ConnectionId, Stall>,
     pending: VecDeque<Pending>,
+    /// When it was last said, or is about to be, that this host drops packets of a connection.
+    dropped: HashMap<ConnectionId, u64>,
     fates: Fates,
     stats: Stats,
     outcomes: Outcomes,
@@ -68,6 +74,8 @@ struct Pending {
 #[derive(Debug)]
 enum Subject {
     Connection(ConnectionId, Group),
+    /// Packets of it are dropped on this host: what was said to have dropped them may yet end it.
+    Drop(ConnectionId),
     /// It runs short of memory: meanwhile a walk over open files finds who has the memory.
     Shortage(ConnectionId),
     Stray(Arc<Observed>),
@@ -114,6 +122,7 @@ impl Tracker {
             Subject::Connection(id, group) => {
                 self.death(correlator, id, group).map(|diagnosis| (diagnosis, None))
             }
+            Subject::Drop(id) => self.of_drop(correlator, id).map(|diagnosis| (diagnosis, None)),
             Subject::Shortage(id) => shortage(correlator, id).map(|diagnosis| (diagnosis, None)),
             Subject::Stray(observed) => {
                 self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
@@ -123,6 +132,16 @@ impl Tracker {
 
     /// Follows a kernel event, which correlation has taken in.
     pub fn follow(&mut self, correlator: &mut Correlator, observed: &Arc<Observed>) -> Vec<Diagnosis> {
+        if is_drop_on_the_way(observed, correlator.host()) {
+            self.follow_drop(observed);
+            if observed
+                .connection
+                .and_then(|id| correlator.connection_by_id(id))
+                .is_some_and(|it| !it.is_live())
+            {
+                return Vec::new();
+            }
+        }
         let Some(id) = observed.connection else { return self.follow_stray(correlator, observed) };
         let ended = correlator.connection_by_id(id).is_some_and(|known| known.died().is_some());
         let group = Group::of(&observed.event);
@@ -147,6 +166,7 @@ impl Tracker {
                 self.hold(Subject::Stray(Arc::clone(observed)), observed.event.time);
                 Vec::new()
             }
+            Detail::PacketDropped(_) if is_drop_on_the_way(observed, correlator.host()) => Vec::new(),
             Detail::SynackRetransmit(_) | Detail::PacketDropped(_) => {
                 self.stray(correlator, observed).into_iter().collect()
             }
@@ -238,7 +258,7 @@ impl Tracker {
     ) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         if !connection.is_stalled() {
-            if begins_shortage(connection, observed) {
+            if begins_shortage(connection, observed, correlator.host()) {
                 self.hold(Subject::Shortage(id), observed.event.time);
             }
             return self.recover(correlator, id, observed.event.time);
@@ -327,6 +347,7 @@ impl Tracker {
 
     /// Forgets stalls of connections that are remembered no more.
     pub fn prune(&mut self, correlator: &Correlator) {
+        self.dropped.retain(|id, _| correlator.connection_by_id(*id).is_some_and(Connection::is_live));
         let stats = &mut self.stats;
         self.stalls.retain(|id, stall| {
             let lives = correlator.connection_by_id(*id).is_some_and(Connection::is_live);
@@ -344,11 +365,10 @@ fn is_timeout(observed: &Observed) -> bool {
 }
 
 /// Whether a shortage begins with this event: memory was refused, or a segment dropped.
-fn begins_shortage(connection: &Connection, observed: &Observed) -> bool {
+fn begins_shortage(connection: &Connection, observed: &Observed, host: &HostFacts) -> bool {
     let stands_for = observed.event.stands_for;
-    connection.timeline.last().is_some_and(|entry| {
-        entry.count == stands_for && matches!(entry.what, What::BufLimitExceeded(_) | What::PacketDropped(_))
-    })
+    let last = connection.timeline.last();
+    last.is_some_and(|entry| entry.count == stands_for && is_shortage(&entry.what, host))
 }
 
 fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {

@@ -1,0 +1,326 @@
+//! This host itself dropped the packets: what the kernel told of each drop (`kfree_skb`) says who did it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_correlate::timeline::{Entry, What};
+use agent_model::cause::Cause;
+use agent_model::drops::{self, Class};
+use agent_model::event::TcpState;
+use agent_model::signals::packet_dropped::{Dropped, Role};
+use agent_model::signals::retransmit::Resend;
+use agent_model::units::{errno, plural, time};
+
+use super::common::{left, lost, owner, sent, timeouts};
+use super::silence::{given_up, is_silent};
+use super::{Finding, Story};
+
+/// A reset or an ICMP message of a firewall comes this soon after the packet that it rejects, ns.
+const AT_ONCE: u64 = 100_000_000;
+
+/// The drops of the present trouble that are of the last one's kind.
+struct Drops<'a> {
+    class: Class,
+    /// The kernel's name.
+    reason: &'a str,
+    count: u32,
+    first: u64,
+    last: u64,
+    dropped: Dropped,
+    /// Functions, innermost first.
+    stack: Arc<[Box<str>]>,
+}
+
+/// Of a silence, and of packets that never leave.
+pub(super) fn rule(story: &Story) -> Option<Finding> {
+    let drops = Drops::of(story)?;
+    let is_its = if story.is_dead() { ended_by(story) } else { holds_up(story, &drops) };
+    (is_its && drops.are_most(story)).then(|| finding(story, &drops))
+}
+
+/// A firewall of this host that answers: by a RST (`nf_send_reset`, which is no event), or by an ICMP message.
+pub(super) fn rejected(story: &Story) -> Option<Finding> {
+    let drops = Drops::of(story).filter(|drops| drops.class == Class::Netfilter && story.is_dead())?;
+    let reset = story.received().map(|entry| entry.time);
+    let icmp =
+        (story.error() != 0 && story.error() != libc::ETIMEDOUT && reset.is_none()).then_some(story.time);
+    let answer = reset.or(icmp).filter(|answer| answer.saturating_sub(drops.last) < AT_ONCE)?;
+    let how = if reset.is_some() { "a RST" } else { "an ICMP message" };
+    let who = drops.who();
+    let summary = format!(
+        "{who} rejected {} with {how}: {} got {}; the peer never saw it",
+        drops.whose(),
+        owner(story),
+        errno(story.error())
+    );
+    let after = Duration::from_nanos(answer.saturating_sub(drops.last));
+    Some(
+        drops
+            .evidence(Finding::new(Cause::RejectedByNetfilter, summary), story)
+            .saw(format!("{how} came {} after the packet was dropped", time(after)))
+            .saw_if(sent(story))
+            .saw_if(lost(story))
+            .infer("a rule with `reject` did both: the answer was made on this host, not by the peer")
+            .advise(drops.show_rules(story)),
+    )
+}
+
+/// It died of a timer, or of an error that no RST brought.
+fn ended_by(story: &Story) -> bool {
+    is_silent(story) || given_up(story) || story.error() != 0 && story.received().is_none()
+}
+
+/// A full queue makes room for the next packet: only what follows from it is trouble.
+fn holds_up(story: &Story, drops: &Drops) -> bool {
+    let connects = story.live_state() == Some(TcpState::SynSent);
+    let never_leaves = drops.count >= 2 && drops.dropped.role == Some(Role::Sender) && waits(story);
+    is_silent(story) || drops.class != Class::Queue && (connects || never_leaves)
+}
+
+fn waits(story: &Story) -> bool {
+    story.undelivered() > 0 || story.raw().is_none()
+}
+
+/// What happened since the last recovery; of a stall that is over, during it.
+fn trouble<'a>(story: &'a Story) -> &'a [Entry] {
+    let mut entries = story.entries();
+    while let Some((Entry { what: What::Recovered(_), .. }, before)) = entries.split_last() {
+        entries = before;
+    }
+    let recovered = entries.iter().rposition(|entry| matches!(entry.what, What::Recovered(_)));
+    &entries[recovered.map_or(0, |at| at + 1)..]
+}
+
+impl<'a> Drops<'a> {
+    fn of(story: &'a Story) -> Option<Self> {
+        let (last, dropped, class) =
+            trouble(story).iter().rev().find_map(|entry| on_the_way(entry, story))?;
+        let like = trouble(story).iter().filter_map(|entry| on_the_way(entry, story));
+        let like: Vec<_> = like
+            .filter(|(_, other, of)| {
+                *of == class && (other.netns, other.role) == (dropped.netns, dropped.role)
+            })
+            .collect();
+        let place = like.iter().rev().find_map(|(_, other, _)| other.place);
+        Some(Self {
+            class,
+            reason: story
+                .host
+                .drop_reasons
+                .get(&i32::from(dropped.reason))
+                .map_or("without a name", |name| name),
+            count: like.iter().fold(0, |sum, (entry, _, _)| sum.saturating_add(entry.count)),
+            first: like.first().map_or(last.time, |(first, _, _)| first.time),
+            last: last.time + u64::from(last.span_ms) * 1_000_000,
+            dropped,
+            stack: place.map_or_else(|| Arc::new([]) as Arc<[_]>, |place| story.stack_of(place)),
+        })
+    }
+
+    /// Most of what was sent again was dropped, too: else the path has a part in it.
+    fn are_most(&self, story: &Story) -> bool {
+        let resent = trouble(story)
+            .iter()
+            .filter(|entry| matches!(entry.what, What::Retransmit(Resend { stage: 1.., err: 0, .. })));
+        let resent = resent.fold(0_u32, |sum, entry| sum.saturating_add(entry.count));
+        self.count.saturating_mul(2) >= resent
+    }
+
+    fn hook(&self) -> Option<&'static str> {
+        drops::netfilter_hook(&self.stack)
+    }
+
+    /// iptables' verdict is carried out by `nf_hook_slow`, nftables' by its own rules (6.18).
+    fn tool(&self) -> &'static str {
+        match drops::place(&self.stack) {
+            Some(place) if place.starts_with("nft_") => "nftables",
+            Some("nf_hook_slow") => "iptables or conntrack",
+            _ => "netfilter",
+        }
+    }
+
+    fn whose(&self) -> &'static str {
+        match self.dropped.role {
+            Some(Role::Receiver) => "the packets that come for it",
+            Some(Role::Sender) | None => "its packets",
+        }
+    }
+
+    /// `this host's firewall (OUTPUT, network namespace 4026531840)`.
+    fn who(&self) -> String {
+        let by = match self.class {
+            Class::Netfilter => "this host's firewall",
+            Class::Route => "this host has no route",
+            Class::Neighbour => "the next hop does not answer",
+            Class::Queue => "the queue of this host's device is full",
+            Class::ReversePath => "this host's reverse path filter",
+            Class::Checksum => "this host finds wrong checksums",
+            Class::Bpf => "a BPF program or tc filter of this host",
+            Class::Shortage | Class::Noise | Class::Other => "this host",
+        };
+        let netns = self.dropped.netns.map(|netns| format!("network namespace {netns}"));
+        let place: Vec<_> = self.hook().map(str::to_owned).into_iter().chain(netns).collect();
+        if place.is_empty() { by.to_owned() } else { format!("{by} ({})", place.join(", ")) }
+    }
+
+    /// What it does to the packets, after [`Self::who`].
+    fn verb(&self) -> &'static str {
+        match self.class {
+            Class::Route | Class::Neighbour | Class::Queue => "and this host drops",
+            Class::Checksum => "and drops",
+            Class::Netfilter
+            | Class::ReversePath
+            | Class::Bpf
+            | Class::Shortage
+            | Class::Noise
+            | Class::Other => "drops",
+        }
+    }
+
+    fn evidence(&self, finding: Finding, story: &Story) -> Finding {
+        let before = Duration::from_nanos(story.time.saturating_sub(self.first));
+        let place = drops::place(&self.stack).map(|place| format!("in {place}()"));
+        let hook = self.hook().map(|hook| format!("at netfilter's hook {hook}"));
+        let netns = self.dropped.netns.map(|netns| self.named_netns(story, netns));
+        let device = self.dropped.ifindex.map(|index| format!("at its device {index}"));
+        let place: Vec<_> = place.into_iter().chain(hook).chain(netns).chain(device).collect();
+        finding
+            .saw(format!(
+                "the kernel dropped {} of it on this host for {}, the first one {} before",
+                plural(self.count, "packet"),
+                self.reason,
+                time(before)
+            ))
+            .saw_if((!place.is_empty()).then(|| format!("they were dropped {}", place.join(", "))))
+    }
+
+    fn named_netns(&self, story: &Story, netns: u32) -> String {
+        let is = |connection: Option<&agent_correlate::connection::Connection>| {
+            connection.is_some_and(|known| known.identity.netns == netns)
+        };
+        let whose = match () {
+            () if is(story.connection) => "its own",
+            () if is(story.peer) => "its peer's, on this host",
+            () if self.hook() == Some("INPUT") => "where it was to arrive, on this host",
+            () => "another one of this host, on the way",
+        };
+        format!("in network namespace {netns} ({whose})")
+    }
+
+    /// A command that runs in the network namespace where the packets died.
+    fn inside(&self, story: &Story, command: &str) -> String {
+        let Some(netns) = self.dropped.netns else { return command.to_owned() };
+        let ends = [story.connection, story.peer].into_iter().flatten();
+        let there = ends.filter(|known| known.identity.netns == netns).find_map(|known| known.owner.as_ref());
+        match there {
+            Some(owner) => format!("nsenter -t {} -n {command}", owner.process.pid),
+            None => format!(
+                "nsenter --net=/proc/PID/ns/net {command}, with a PID of network namespace {netns} (lsns -t net)"
+            ),
+        }
+    }
+
+    fn show_rules(&self, story: &Story) -> String {
+        let nft = self.inside(story, "nft list ruleset");
+        let iptables = self.inside(story, "iptables -L -v -n (ip6tables)");
+        let hook = self.hook().map_or_else(String::new, |hook| format!(" with hook {}", hook.to_lowercase()));
+        match self.tool() {
+            "nftables" => format!("see which rule of a chain{hook} it is: {nft}"),
+            _ => format!(
+                "see which rule of a chain{hook} it is: {iptables}, or {nft}; conntrack's own: conntrack -S"
+            ),
+        }
+    }
+}
+
+/// A drop that is no shortage of the socket's.
+fn on_the_way<'b>(entry: &'b Entry, story: &Story) -> Option<(&'b Entry, Dropped, Class)> {
+    let What::PacketDropped(dropped) = entry.what else { return None };
+    let class = dropped.class(story.host);
+    (class != Class::Shortage).then_some((entry, dropped, class))
+}
+
+fn finding(story: &Story, drops: &Drops) -> Finding {
+    let cause = cause(drops.class);
+    let count = plural(drops.count, "packet");
+    let summary = format!(
+        "{} {} {} ({count}, {}): {}",
+        drops.who(),
+        drops.verb(),
+        drops.whose(),
+        drops.reason,
+        end(story)
+    );
+    let finding = drops.evidence(Finding::new(cause, summary), story);
+    let stage = story.stage();
+    let finding = finding
+        .saw_if(timeouts(story).filter(|_| stage > 0))
+        .saw_if(sent(story))
+        .saw_if(story.is_dead().then(|| lost(story)).flatten());
+    let finding = match cause {
+        Cause::DroppedByNetfilter => {
+            finding.infer(format!("{} did it: not the peer, and not the path", drops.tool()))
+        }
+        _ => finding,
+    };
+    advice(drops, story).into_iter().fold(finding, Finding::advise)
+}
+
+fn cause(class: Class) -> Cause {
+    match class {
+        Class::Netfilter => Cause::DroppedByNetfilter,
+        Class::Route => Cause::NoRoute,
+        Class::Neighbour => Cause::NextHopSilent,
+        Class::Queue => Cause::LocalQueueFull,
+        Class::ReversePath => Cause::ReversePathFilter,
+        Class::Checksum => Cause::BadChecksum,
+        Class::Bpf => Cause::DroppedByBpf,
+        Class::Shortage | Class::Noise | Class::Other => Cause::DroppedHere,
+    }
+}
+
+/// What it came to.
+fn end(story: &Story) -> String {
+    if !story.is_dead() {
+        return if story.outlook.is_some() { left(story) } else { format!("{} waits", owner(story)) };
+    }
+    match story.error() {
+        0 => format!("{} gave up", owner(story)),
+        error => format!("the kernel gave up with {}", errno(error)),
+    }
+}
+
+fn advice(drops: &Drops, story: &Story) -> Vec<String> {
+    let remote = story.connection.map(|known| known.identity.remote().ip().to_string()).unwrap_or_default();
+    let inside = |command: &str| drops.inside(story, command);
+    match drops.class {
+        Class::Netfilter => vec![drops.show_rules(story)],
+        Class::Route => vec![
+            format!("see the route: {}", inside(&format!("ip route get {remote}"))),
+            format!("and who changes routes or addresses: {}", inside("ip monitor route address")),
+        ],
+        Class::Neighbour => vec![
+            format!("see the next hop: {} and {}", inside(&format!("ip route get {remote}")), inside("ip neigh")),
+            "the next hop is down, has another address, or sits in another VLAN; a gateway that moved should announce itself"
+                .to_owned(),
+        ],
+        Class::Queue => vec![
+            format!("see the queue and its limit: {}", inside("tc -s qdisc")),
+            "a sender that is faster than its device fills any queue: fq or fq_codel keep it short, a longer one only adds delay"
+                .to_owned(),
+        ],
+        Class::ReversePath => vec![
+            format!("see the setting: {}", inside("sysctl -a --pattern rp_filter")),
+            "the way back leads through another device: mend the routes, or set rp_filter to 2 (loose) on the device it comes by"
+                .to_owned(),
+        ],
+        Class::Checksum => vec![format!(
+            "see whether offloads are at fault: {}; turning tx off (ethtool -K DEVICE tx off) at the sender's device proves it",
+            inside("ethtool -k DEVICE")
+        )],
+        Class::Bpf => vec![format!("see what is attached: {} and {}", inside("bpftool net"), inside("tc filter show dev DEVICE ingress"))],
+        Class::Shortage | Class::Noise | Class::Other => {
+            vec![format!("the kernel's name for it is {}: include/net/dropreason-core.h says what it means", drops.reason)]
+        }
+    }
+}

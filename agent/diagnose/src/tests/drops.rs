@@ -1,0 +1,128 @@
+use agent_common::record::DROPPED_IN;
+use agent_common::signal;
+
+use super::*;
+use crate::fixture::dropped;
+
+const NETFILTER: u32 = 12;
+const QDISC: u32 = 64;
+const OUTPUT: &[&str] = &["sk_skb_reason_drop", "nft_do_chain", "nf_hook_slow", "__ip_local_out"];
+
+fn drop_of(time: u64, reason: u32) -> RecordBytes {
+    dropped(record(signal::PACKET_DROPPED, time), reason)
+}
+
+/// A packet without a socket, from `from` to `to`: its destination is the local end.
+fn bare(time: u64, from: &str, to: &str) -> RecordBytes {
+    let plain = RecordBytes::plain(signal::PACKET_DROPPED, time).ends(to, from);
+    let mut elsewhere = dropped(plain, NETFILTER);
+    put!(elsewhere, record.detail.packet_dropped.way, 0_u8);
+    put!(elsewhere, record.detail.packet_dropped.netns, 77_u32);
+    elsewhere
+}
+
+#[test]
+fn packets_that_never_leave_are_told_at_the_second_drop() {
+    let mut bench = Bench::new();
+    bench.place(OUTPUT);
+    let mut first = drop_of(SECOND, NETFILTER);
+    put!(first, tcp.write_seq, 300_u32);
+    bench.push(&first);
+    assert!(bench.diagnoses().is_empty(), "one packet may be chance");
+    let mut second = drop_of(SECOND + SECOND / 5, NETFILTER);
+    put!(second, tcp.write_seq, 300_u32);
+    bench.push(&second);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::DroppedByNetfilter, Phase::Stalled));
+    says(&told, "this host's firewall (OUTPUT, network namespace 4026531840) drops its packets (2 packets");
+    says(&told, "nft list ruleset");
+}
+
+#[test]
+fn a_connect_whose_syn_is_dropped_in_another_namespace() {
+    let mut bench = Bench::new();
+    bench.place(&["nft_do_chain", "nf_hook_slow", "ip_local_deliver"]);
+    bench.push(&bare(SECOND, SERVER, CLIENT));
+    let syn = timeout(2 * SECOND, 1, 250).retransmit(retransmit::SYN).state(SYN_SENT);
+    bench.push(&syn);
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::DroppedByNetfilter);
+    says(&told, "(INPUT, network namespace 77) drops its packets");
+    says(&told, "where it was to arrive, on this host");
+    says_not(&told, "down or unreachable");
+    bench.push(&bare(2 * SECOND + 1, SERVER, CLIENT));
+    let mut end = closed(3 * SECOND, SYN_SENT, libc::ETIMEDOUT);
+    silent(&mut end, 2);
+    bench.push(&end);
+    let told = bench.only();
+    assert_eq!((told.cause, told.phase), (Cause::DroppedByNetfilter, Phase::Died));
+    says(&told, "the kernel gave up with ETIMEDOUT");
+}
+
+#[test]
+fn what_is_lost_elsewhere_is_not_laid_to_one_drop_here() {
+    let mut bench = Bench::new();
+    bench.place(OUTPUT);
+    bench.push(&drop_of(SECOND, NETFILTER));
+    for stage in 1..=4 {
+        bench.push(&timeout((1 + u64::from(stage)) * SECOND, stage, 51));
+    }
+    assert_eq!(bench.diagnoses().last().unwrap().cause, Cause::RetransmissionTimeout);
+}
+
+#[test]
+fn a_silence_without_a_drop_says_so_where_the_kernel_tells() {
+    let honest = "no packet of it was dropped on this host";
+    let mut bench = Bench::new();
+    bench.push(&timeout(SECOND, 2, 51));
+    says(&bench.only(), honest);
+    bench.fact(&Fact::Lost { signal: "packet_dropped".into(), count: 1 });
+    bench.push(&timeout(2 * SECOND, 3, 51));
+    says_not(&bench.only(), honest);
+}
+
+#[test]
+fn a_full_queue_is_trouble_once_a_timer_runs_out_over_it() {
+    let mut bench = Bench::new();
+    for time in 0..3 {
+        bench.push(&drop_of(SECOND + time, QDISC));
+    }
+    assert!(bench.diagnoses().is_empty());
+    bench.push(&timeout(2 * SECOND, 2, 51));
+    assert_eq!(bench.only().cause, Cause::LocalQueueFull);
+}
+
+#[test]
+fn an_answer_that_this_hosts_firewall_made_is_not_the_peers() {
+    let mut bench = Bench::new();
+    bench.place(OUTPUT);
+    bench.push(&drop_of(SECOND, NETFILTER));
+    bench.push(&record(signal::RESET_RECEIVED, SECOND + 50_000));
+    bench.push(&closed(SECOND + 60_000, ESTABLISHED, libc::ECONNRESET));
+    let told = bench.diagnoses();
+    assert_eq!(told.last().unwrap().cause, Cause::RejectedByNetfilter, "{told:#?}");
+    says(told.last().unwrap(), "rejected its packets with a RST");
+}
+
+/// One that the peer sent long after a drop is the peer's.
+#[test]
+fn a_reset_long_after_a_drop_is_the_peers() {
+    let mut bench = Bench::new();
+    bench.push(&drop_of(SECOND, NETFILTER));
+    bench.push(&record(signal::RESET_RECEIVED, 2 * SECOND));
+    bench.push(&closed(2 * SECOND + 1, ESTABLISHED, libc::ECONNRESET));
+    assert_eq!(bench.diagnoses().last().unwrap().cause, Cause::PeerReset);
+}
+
+/// The receiver's record tells of its peer's packet.
+#[test]
+fn a_drop_at_the_receiver_is_its_senders_trouble() {
+    let mut bench = Bench::new();
+    let mut at_peer = drop_of(SECOND, NETFILTER).socket(SK + 64, 43).ends(CLIENT, SERVER);
+    put!(at_peer, record.detail.packet_dropped.way, DROPPED_IN);
+    bench.push(&at_peer);
+    bench.push(&timeout(2 * SECOND, 1, 51));
+    let told = bench.only();
+    assert_eq!(told.cause, Cause::DroppedByNetfilter);
+    says(&told, "drops its packets");
+}

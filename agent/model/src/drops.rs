@@ -1,0 +1,188 @@
+//! What the kernel's reasons for dropping a packet mean (`enum skb_drop_reason`, include/net/dropreason-core.h).
+//!
+//! By name: the numbers change with nearly every release. A reason that is in none of the lists is [`Class::Other`]:
+//! it is told like all others, with its name and its place.
+
+/// Who dropped a packet, and what that says of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A socket had no memory or no room for it.
+    Shortage,
+    /// A rule of netfilter.
+    Netfilter,
+    /// There is no way to where it was to go, or from where it came.
+    Route,
+    /// The next hop does not answer ARP or neighbour discovery.
+    Neighbour,
+    /// A queueing discipline had no room.
+    Queue,
+    /// It came in by another device than the answer would leave by.
+    ReversePath,
+    /// It was damaged, or its checksum was never computed.
+    Checksum,
+    /// A BPF program or a filter of `tc`.
+    Bpf,
+    /// Part of how TCP works, or of how a socket ends: no trouble.
+    Noise,
+    /// Another.
+    Other,
+}
+
+/// Reasons by class, of which a connection can have trouble.
+const CLASSES: &[(Class, &[&str])] = &[
+    (
+        Class::Shortage,
+        &[
+            "PROTO_MEM",
+            "SOCKET_BACKLOG",
+            "SOCKET_RCVBUFF",
+            "TCP_LISTEN_OVERFLOW",
+            "TCP_OFO_QUEUE_PRUNE",
+            "TCP_ZEROWINDOW",
+        ],
+    ),
+    (Class::Netfilter, &["NETFILTER_DROP"]),
+    (
+        Class::Route,
+        &["IP_OUTNOROUTES", "IP_INNOROUTES", "IP_INADDRERRORS", "IP_INVALID_DEST", "IPV6DISABLED"],
+    ),
+    (
+        Class::Neighbour,
+        &["NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_CREATEFAIL", "NEIGH_DEAD", "NEIGH_HH_FILLFAIL"],
+    ),
+    (
+        Class::Queue,
+        &[
+            "QDISC_DROP",
+            "QDISC_OVERLIMIT",
+            "QDISC_CONGESTED",
+            "QDISC_BURST_DROP",
+            "CAKE_FLOOD",
+            "FQ_BAND_LIMIT",
+            "FQ_HORIZON_LIMIT",
+            "FQ_FLOW_LIMIT",
+            "DUALPI2_STEP_DROP",
+        ],
+    ),
+    (Class::ReversePath, &["IP_RPFILTER"]),
+    (Class::Checksum, &["TCP_CSUM", "IP_CSUM", "SKB_CSUM"]),
+    (Class::Bpf, &["TC_INGRESS", "TC_EGRESS", "XDP", "BPF_CGROUP_EGRESS", "SOCKET_FILTER"]),
+];
+
+/// Reasons that tell of no trouble, and why.
+pub const NOISE: &[(&str, &str)] = &[
+    ("SKB_CONSUMED", "it was used, not dropped"),
+    ("NO_SOCKET", "answered with a reset, which has an event of its own"),
+    ("OTHERHOST", "it was for another host, and only came by"),
+    ("SOCKET_CLOSE", "it was queued at a socket that closed"),
+    ("QUEUE_PURGE", "it was queued at a socket or device that went"),
+    ("TCP_RESET", "a RST, which was obeyed"),
+    ("TCP_CLOSE", "it came to a closed socket"),
+    ("TCP_ABORT_ON_DATA", "data after close, answered with a reset"),
+    ("TCP_OLD_DATA", "all of it had been received before"),
+    ("TCP_OFOMERGE", "all of it waited in the queue of what came out of order"),
+    ("TCP_OLD_SEQUENCE", "it ends before what is expected: a duplicate, or a keepalive probe"),
+    ("TCP_OLD_ACK", "it acknowledges what was acknowledged before"),
+    ("TCP_TOO_OLD_ACK", "it acknowledges what was acknowledged long before"),
+    ("TCP_RFC7323_PAWS_ACK", "an ACK that was overtaken"),
+    ("TCP_FASTOPEN", "the data of its SYN had been received before"),
+    ("DUP_FRAG", "the same fragment had come before"),
+];
+
+/// The class of a reason, by its name without `SKB_DROP_REASON_`.
+pub fn class(reason: &str) -> Class {
+    if NOISE.iter().any(|(name, _)| *name == reason) {
+        return Class::Noise;
+    }
+    let row = CLASSES.iter().find(|(_, reasons)| reasons.contains(&reason));
+    row.map_or(Class::Other, |(class, _)| *class)
+}
+
+/// Functions that free what others drop, and what lies between them and the tracing.
+const FREES: &[&str] = &[
+    "sk_skb_reason_drop",
+    "__sk_skb_reason_drop",
+    "kfree_skb_reason",
+    "__kfree_skb_reason",
+    "kfree_skb_list_reason",
+    "kfree_skb",
+    "kfree_skb_list",
+    "tcp_drop_reason",
+    "tcp_drop",
+    "skb_release_data",
+];
+
+/// The function that dropped a packet, of the stack at which it was freed.
+pub fn place(stack: &[Box<str>]) -> Option<&str> {
+    stack.iter().map(|frame| &**frame).find(|frame| !FREES.contains(frame))
+}
+
+/// The hook of netfilter at which a packet was dropped, by the function that asked netfilter.
+pub fn netfilter_hook(stack: &[Box<str>]) -> Option<&'static str> {
+    const HOOKS: &[(&str, &[&str])] = &[
+        ("INPUT", &["ip_local_deliver", "ip6_input"]),
+        ("FORWARD", &["ip_forward", "ip6_forward"]),
+        ("OUTPUT", &["__ip_local_out", "ip_local_out", "__ip6_local_out", "ip6_local_out", "ip6_xmit"]),
+        (
+            "POSTROUTING",
+            &[
+                "ip_output",
+                "ip6_output",
+                "ip_mc_output",
+                "ip6_finish_output2",
+                "xfrm4_output",
+                "xfrm6_output",
+            ],
+        ),
+        ("PREROUTING", &["ip_rcv", "ipv6_rcv", "ip_list_rcv", "ipv6_list_rcv", "ip_sabotage_in"]),
+        ("bridge PREROUTING", &["br_handle_frame"]),
+        ("bridge INPUT", &["br_pass_frame_up"]),
+        ("bridge FORWARD", &["__br_forward", "br_forward_finish"]),
+        ("bridge OUTPUT", &["br_flood", "br_dev_xmit"]),
+        ("ingress", &["nf_ingress", "__netif_receive_skb_core", "nft_do_chain_netdev"]),
+        ("egress", &["nf_hook_egress", "__dev_queue_xmit"]),
+    ];
+    let asked = stack.iter().position(|frame| frame.starts_with("nf_hook_slow"))?;
+    stack[asked + 1..].iter().find_map(|frame| {
+        HOOKS.iter().find(|(_, functions)| functions.contains(&&**frame)).map(|(hook, _)| *hook)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(frames: &[&str]) -> Vec<Box<str>> {
+        frames.iter().map(|&frame| frame.into()).collect()
+    }
+
+    #[test]
+    fn the_function_that_asks_netfilter_tells_its_hook() {
+        let output = stack(&[
+            "sk_skb_reason_drop",
+            "nft_do_chain",
+            "nft_do_chain_inet",
+            "nf_hook_slow",
+            "__ip_local_out",
+            "ip_local_out",
+            "__ip_queue_xmit",
+        ]);
+        assert_eq!((place(&output), netfilter_hook(&output)), (Some("nft_do_chain"), Some("OUTPUT")));
+        let input = stack(&["kfree_skb_reason", "nf_hook_slow", "ip_local_deliver", "ip_rcv"]);
+        assert_eq!((place(&input), netfilter_hook(&input)), (Some("nf_hook_slow"), Some("INPUT")));
+        let reverse = stack(&["kfree_skb_reason", "ip_rcv_finish_core", "ip_rcv"]);
+        assert_eq!((place(&reverse), netfilter_hook(&reverse)), (Some("ip_rcv_finish_core"), None));
+    }
+
+    #[test]
+    fn no_reason_has_two_classes() {
+        for (_, reasons) in CLASSES {
+            for reason in *reasons {
+                assert!(!NOISE.iter().any(|(noise, _)| noise == reason), "{reason}");
+                let rows = CLASSES.iter().filter(|(_, others)| others.contains(reason));
+                assert_eq!(rows.count(), 1, "{reason}");
+            }
+        }
+        assert_eq!((class("TCP_RESET"), class("SOMETHING_NEW")), (Class::Noise, Class::Other));
+    }
+}
