@@ -7,6 +7,7 @@
 
 pub mod connection;
 mod drops;
+mod failures;
 pub mod families;
 pub mod holders;
 mod host;
@@ -35,6 +36,7 @@ use agent_model::timers::{Outlook, Request, half_open_outlook};
 
 use self::connection::Connection;
 use self::drops::Drops;
+use self::failures::Failures;
 use self::families::Families;
 use self::host::Host;
 use self::listeners::{Listeners, Listening};
@@ -69,6 +71,7 @@ pub struct Correlator {
     host: Host,
     places: Places,
     strays: Strays,
+    failures: Failures,
     drops: Drops,
     /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
@@ -87,6 +90,7 @@ impl Correlator {
             host: Host::default(),
             places: Places::new(limits.history_age),
             strays: Strays::default(),
+            failures: Failures::default(),
             drops: Drops::default(),
             held: None,
         }
@@ -291,7 +295,10 @@ impl Correlator {
     fn settle(&mut self, id: ConnectionId, event: &KernelEvent) {
         let Some(connection) = self.table.get(id) else { return };
         match (connection.died().is_some(), connection.gone) {
-            (true, false) => self.table.retire(id, event.time),
+            (true, false) => {
+                self.failures.ended(connection);
+                self.table.retire(id, event.time);
+            }
             (false, true) => self.table.revive(id, event.time),
             (true, true) | (false, false) => (),
         }

@@ -1,10 +1,13 @@
 //! Evidence that several causes have.
 
-use agent_model::event::{Exit, OwnerSource};
+use std::time::Duration;
+
+use agent_model::event::{Exit, OwnerSource, TcpState};
 use agent_model::timers::Timer;
-use agent_model::units::{bytes, from_jiffies, plural, process, state, time, wait};
+use agent_model::units::{bytes, errno, from_jiffies, plural, process, state, time, wait};
 use agent_model::words;
 
+use super::Finding;
 use crate::Certainty;
 use crate::path::Path;
 use crate::story::Story;
@@ -92,6 +95,23 @@ pub fn closing(story: &Story) -> String {
     )
 }
 
+/// What its process met just before it closed, which may be why.
+pub fn after_failure(finding: Finding, story: &Story) -> Finding {
+    let (Some(failed), Some(connection)) = (story.failed_before, story.connection) else { return finding };
+    let ago =
+        connection.died().zip(failed.died()).map_or(0, |(closed, failed)| closed.saturating_sub(failed));
+    let (id, remote) = (failed.id, failed.identity.remote());
+    let what = if failed.live_state == Some(TcpState::SynSent) { "connect()" } else { "connection" };
+    finding
+        .saw(format!(
+            "{} before, its {what} to {remote} failed with {}: connection {id}",
+            time(Duration::from_nanos(ago)),
+            errno(failed.error)
+        ))
+        .with(Certainty::Inferred, "it may have closed this one because that one failed, as proxies do")
+        .advise(format!("look at that one first: tcpwhy why --id {id}"))
+}
+
 /// What would let a process live that was killed, or end in order; `None` of one that exited by itself.
 pub fn live_on(exit: Exit) -> Option<String> {
     let signal = i32::from(exit.signal()?);
@@ -142,7 +162,7 @@ pub fn left(story: &Story) -> String {
     limit.map_or_else(
         || "no limit ends it".to_owned(),
         |(rule, death)| {
-            let left = std::time::Duration::from_nanos(death.earliest.saturating_sub(story.time));
+            let left = Duration::from_nanos(death.earliest.saturating_sub(story.time));
             format!("the kernel gives up in {} by {}", wait(left), rule.as_str())
         },
     )
@@ -158,7 +178,7 @@ pub fn known_for(story: &Story) -> Option<String> {
     let connection = story.connection?;
     let nanos = story.time.saturating_sub(connection.first);
     (nanos > 0)
-        .then(|| format!("its first trouble was {} before", time(std::time::Duration::from_nanos(nanos))))
+        .then(|| format!("its first trouble was {} before", time(Duration::from_nanos(nanos))))
 }
 
 /// Timeouts of the last stall and what they waited for.

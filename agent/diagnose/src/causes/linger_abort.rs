@@ -4,7 +4,7 @@
 use agent_model::cause::Cause;
 use agent_model::units::bytes;
 
-use super::common::{closer, closing, listener, lost, reason, sent, went};
+use super::common::{after_failure, closer, closing, listener, lost, reason, sent, went};
 use super::{Finding, Story};
 use crate::Certainty;
 use crate::path::Path;
@@ -36,10 +36,11 @@ fn linger2(story: &Story) -> Option<Finding> {
 fn finding(story: &Story, certainty: Certainty, option: &str) -> Finding {
     let (who, undelivered) = (closer(story), story.undelivered());
     let summary = format!("{who} closed with {option}: reset, {} discarded", bytes(undelivered));
-    Finding::new(Cause::LingerAbort, summary)
+    let finding = Finding::new(Cause::LingerAbort, summary)
         .with(certainty, reason(story, certainty))
         .saw(closing(story))
         .saw_if(sent(story))
         .saw_if(listener(story))
-        .saw_if(lost(story))
+        .saw_if(lost(story));
+    after_failure(finding, story)
 }

@@ -27,6 +27,7 @@ impl<'a> Story<'a> {
             connection: Some(connection),
             peer: correlator.other_end(connection),
             stray: None,
+            failed_before: failed_before(correlator, connection),
             astray: astray_of(correlator, connection),
             listening: correlator.listening_for(connection),
             listeners_there: if connection.live_state == Some(TcpState::SynSent) {
@@ -83,6 +84,7 @@ impl<'a> Story<'a> {
             connection: None,
             peer: correlator.sender(&observed.event.endpoint, time),
             stray: Some(observed),
+            failed_before: None,
             astray: Stray::of(observed).map(|stray| {
                 let sender = correlator.sender(&observed.event.endpoint, time);
                 astray(correlator, stray, sender)
@@ -105,6 +107,13 @@ impl<'a> Story<'a> {
             entries: OnceCell::new(),
         }
     }
+}
+
+/// What its process met may be why it closed this one.
+fn failed_before<'a>(correlator: &'a Correlator, connection: &'a Connection) -> Option<&'a Connection> {
+    let owner = connection.owner.as_ref().map(|owner| &owner.process);
+    let process = connection.ended_by.as_deref().or(owner)?;
+    correlator.failed_before(process.pid, connection.died()?, connection.id)
 }
 
 /// Only of a connection that ended with an error, as one that is reset does.

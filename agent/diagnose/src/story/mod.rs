@@ -49,6 +49,8 @@ pub struct Story<'a> {
     pub peer: Option<&'a Connection>,
     /// The event without a connection.
     pub stray: Option<&'a Observed>,
+    /// The connection of its process that failed just before it was reset here.
+    pub failed_before: Option<&'a Connection>,
     /// A segment of it that another place of this host reset, having no such connection.
     pub astray: Option<Astray<'a>>,
     /// Who listens on its local address and port.

@@ -242,3 +242,40 @@ fn an_orderly_end_is_no_death() {
     bench.push(&closed(SECOND, FIN_WAIT1, 0).socket(0x77, 77));
     assert_eq!(bench.diagnoses().len(), 0);
 }
+
+#[test]
+fn what_an_mptcp_socket_had_unread_is_not_called_nothing() {
+    let mut bench = Bench::new();
+    let mut subflow = reset(SECOND, 11);
+    put!(subflow, tcp.is_mptcp, 1_u8);
+    bench.push(&subflow);
+    let diagnosis = bench.only();
+    assert_eq!(diagnosis.cause, Cause::ClosedWithUnreadData);
+    says(&diagnosis, "some data (MPTCP");
+    says_not(&diagnosis, "0 bytes unread");
+}
+
+/// A proxy that is refused closes its client's connection.
+#[test]
+fn a_connect_that_failed_just_before_is_named() {
+    let refused = |time| {
+        let record = RecordBytes::plain(signal::RESET_RECEIVED, time).socket(SK + 8, 43).state(SYN_SENT);
+        record.ends("10.0.0.1:999", "10.0.0.9:9000").owner(55, "child", owner::CONNECT)
+    };
+    let closed = |bench: &mut Bench| {
+        bench.push(&unread(reset(4 * SECOND, 11)));
+        let mut diagnoses = bench.diagnoses();
+        diagnoses.retain(|one| one.cause == Cause::ClosedWithUnreadData);
+        diagnoses.remove(0)
+    };
+    let mut bench = Bench::new();
+    bench.push(&refused(4 * SECOND - 500_000));
+    let diagnosis = closed(&mut bench);
+    says(&diagnosis, "its connect() to 10.0.0.9:9000 failed with ECONNREFUSED: connection 2b");
+    says(&diagnosis, "tcpwhy why --id 2b");
+    // Long before is another matter, and so is another process.
+    let mut bench = Bench::new();
+    bench.push(&refused(2 * SECOND));
+    bench.push(&refused(4 * SECOND - 1).owner(56, "other", owner::CONNECT).socket(SK + 16, 44));
+    says_not(&closed(&mut bench), "failed with");
+}
