@@ -149,6 +149,11 @@ async fn why_it_refuses_is_logged() {
     let (error, ()) = tokio::join!(asks, server.answer("pods", "403 Forbidden", forbidden));
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "the API server refuses with 403 Forbidden: pods is forbidden");
+    let hostile = r#"{"message": "no\u001b[31m\nway", "code": 500}"#;
+    let asks = server.api.get("/api/v1/pods");
+    let (error, ()) = tokio::join!(asks, server.answer("pods", "500 Internal Server Error", hostile));
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, r"the API server refuses with 500 Internal Server Error: no\u{1b}[31m\nway");
     let mut tls = server.api.clone();
     tls.server = tls.server.to_string().replace("http", "https").parse().unwrap();
     let error = tls.get("/").await.unwrap_err().to_string();
