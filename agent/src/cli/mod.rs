@@ -10,6 +10,7 @@ mod rights;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod usage;
 
 use std::ffi::OsString;
