@@ -150,5 +150,15 @@ fn what_is_wrong_with_a_file_is_said() {
         assert!(printed.contains(words), "{name}: {printed}");
     }
     let absent = replay(&["/nonexistent.rec"]);
+    assert_eq!(absent.stdout, b"");
     assert!(String::from_utf8(absent.stderr).unwrap().contains("read /nonexistent.rec: No such file"));
+}
+
+#[test]
+fn no_metrics_come_of_a_file_that_cannot_be_read() {
+    let text = Scratch::new("no-metrics", b"tcpwhy");
+    for file in ["/nonexistent.rec", text.0.to_str().unwrap()] {
+        let output = replay(&["--metrics", file]);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), b"".as_slice()), "{file}");
+    }
 }

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
 
 use aya::programs::loaded_programs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::agent::event::Event;
-use tests::agent::{Agent, folder, http, program};
+use tests::agent::{Agent, command, folder, http, program};
 use tests::netns::Netns;
 use tests::tcp;
 use tests::wait;
@@ -238,4 +240,34 @@ fn a_reader_that_sleeps_holds_up_nobody() {
     let missed = lines.map(|line| Event::parse(&line)).find(|event| event.name() == "missed");
     assert!(missed.expect("a line about the rest").number("/count") > 0);
     assert!(agent.metrics().count("tcpwhy_tail_missed_total", &[]) > 0);
+}
+
+/// A user of the host that called no sudo.
+const NEIGHBOUR: libc::uid_t = 54_321;
+
+/// A socket at which another user was first.
+fn squat(path: PathBuf) -> UnixListener {
+    let squatter = thread::spawn(move || {
+        // SAFETY: three numbers; unlike the function of libc the call itself changes this thread alone, which ends.
+        let changed = unsafe { libc::syscall(libc::SYS_setresuid, NEIGHBOUR, NEIGHBOUR, NEIGHBOUR) };
+        assert_eq!(changed, 0, "{}", io::Error::last_os_error());
+        UnixListener::bind(path).expect("listen as another user")
+    });
+    squatter.join().expect("a squatter")
+}
+
+#[test]
+fn who_listens_first_is_not_believed() {
+    let shared = folder().join("shared");
+    fs::create_dir_all(&shared).expect("make a folder");
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).expect("let everybody write");
+    let path = shared.join("squat.sock");
+    let _squatter = squat(path.clone());
+    let path = path.to_str().expect("a path of plain text");
+    for command in ["tail", "why", "advise"] {
+        let output = command::run(&[command, "--socket", path]);
+        assert_eq!(output.status.code(), Some(1), "{command}: {output:?}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(printed.contains("user 54321 answers there"), "{command}: {printed}");
+    }
 }

@@ -33,8 +33,11 @@ impl Agent {
 
     /// The answer to one request, head and all.
     fn ask(&self, path: &str, host: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    }
+
+    fn send(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.page).expect("connect to the page");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("ask");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
@@ -56,6 +59,11 @@ fn another_sites_name_gets_nothing() {
     for path in ["/", "/v1/top", "/v1/events"] {
         assert!(agent.ask(path, "evil.example").starts_with("HTTP/1.1 403"), "{path}");
     }
+    for host in ["localhost@evil.example", "localhost:@evil.example", "localhost\r\nHost: evil.example"] {
+        assert!(agent.ask("/v1/top", host).starts_with("HTTP/1.1 4"), "{host}");
+    }
+    let absolute = "GET http://evil.example/v1/top HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert!(agent.send(absolute).starts_with("HTTP/1.1 403"));
     let page = agent.ask("/", "localhost");
     assert!(page.starts_with("HTTP/1.1 200") && page.contains("default-src 'none'"), "{page}");
     assert!(agent.ask("/v1/top", &agent.page.to_string()).contains("\"memory\":"));

@@ -104,8 +104,9 @@ fn confined(program: impl AsRef<std::ffi::OsStr>) -> Command {
 #[test]
 fn the_shipped_profile_is_enough() {
     let record = folder().join("confined.rec");
+    fs::write(&record, "an old one").expect("write a file");
     let mut command = confined(program());
-    command.arg("agent").args(["--page", "127.0.0.1:0", "--tail", "--record"]).arg(&record);
+    command.arg("agent").args(["--page", "127.0.0.1:0", "--tail", "--overwrite", "--record"]).arg(&record);
     let agent = Agent::start_by("confined", command);
     assert_works(&agent);
     for path in ["/v1/advise", "/v1/families", "/v1/status", "/v1/top"] {

@@ -1,9 +1,13 @@
 //! What is recorded replays as it happened.
 
+use std::fs::{self, OpenOptions};
 use std::env;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tests::agent::command::{self, Running};
 use tests::agent::event::Event;
 use tests::link::{Family, Pair};
@@ -16,7 +20,7 @@ use tests::witness::Witnesses;
 fn record(pair: &Pair, file: &str) -> Running {
     let netns = format!("{},{}", pair.client.inode(), pair.server.inode());
     let running = Running::start(&["record", "--overwrite", "--netns", &netns, file]);
-    wait::until("the recording to start", || std::fs::metadata(file).is_ok_and(|file| file.len() > 0));
+    wait::until("the recording to start", || fs::metadata(file).is_ok_and(|file| file.len() > 0));
     running
 }
 
@@ -39,13 +43,13 @@ fn file(name: &str) -> String {
     let own = || env::temp_dir().join(format!("tcpwhy-{name}-{}.rec", std::process::id()));
     let path = env::var_os("TCPWHY_KEEP_RECORDING").map_or_else(own, PathBuf::from);
     // Left behind by another process of that number.
-    let _ = std::fs::remove_file(&path);
+    let _ = fs::remove_file(&path);
     path.into_os_string().into_string().expect("a path of plain text")
 }
 
 fn clear(file: &str) {
     if env::var_os("TCPWHY_KEEP_RECORDING").is_none() {
-        std::fs::remove_file(file).expect("remove a recording");
+        fs::remove_file(file).expect("remove a recording");
     }
 }
 
@@ -113,8 +117,48 @@ fn a_recorder_that_is_killed_leaves_what_it_wrote() {
 
 #[test]
 fn a_full_disk_ends_the_recording_with_its_name() {
-    let output = command::run(&["record", "--duration", "5s", "/dev/full"]);
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("open /dev/full");
+    let output = command::run_into(&["record", "--duration", "5s", "-"], full);
     assert_eq!(output.status.code(), Some(1));
     let printed = String::from_utf8_lossy(&output.stderr);
-    assert!(printed.contains("write /dev/full: No space left on device"), "{printed}");
+    assert!(printed.contains("write -: No space left on device"), "{printed}");
+}
+
+/// A user of the host that called no sudo.
+const NEIGHBOUR: u32 = 54_321;
+
+/// Another user prepares a place where root is to record.
+#[test]
+fn a_recording_goes_nowhere_that_another_user_prepared() {
+    let folder = env::temp_dir().join(format!("tcpwhy-prepared-{}", std::process::id()));
+    let theirs = folder.join("theirs");
+    fs::create_dir_all(&theirs).expect("make folders");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).expect("let everybody write");
+    let [shadow, link, fifo, old] = ["shadow", "link", "fifo", "old"].map(|name| folder.join(name));
+    fs::write(&shadow, "secret").expect("write a file of root's");
+    symlink(&shadow, &link).expect("make a link");
+    mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("make a FIFO");
+    fs::write(&old, "theirs").expect("write a file of theirs");
+    for path in [&theirs, &old] {
+        chown(path, Some(NEIGHBOUR), None).expect("give it to them");
+    }
+    for (path, words) in [
+        (&link, "is a symbolic link"),
+        (&fifo, "is not a regular file"),
+        (&old, "belongs to another user"),
+        (&theirs.join("new"), "belongs to another user"),
+    ] {
+        refuses_to_record(path, words);
+    }
+    assert_eq!(fs::read_to_string(&shadow).expect("read it again"), "secret");
+    assert_eq!(fs::read_to_string(&old).expect("read it again"), "theirs");
+    fs::remove_dir_all(&folder).expect("remove folders");
+}
+
+fn refuses_to_record(path: &Path, words: &str) {
+    let name = path.to_str().expect("a path of plain text");
+    let running = Running::start(&["record", "--overwrite", "--duration", "1s", name]);
+    let (status, errors) = running.end();
+    assert_eq!(status.code(), Some(1), "{errors}");
+    assert!(errors.contains(words), "{name}: {errors}");
 }

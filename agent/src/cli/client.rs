@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::lines::{LINE_BYTES, LineBuffer, TooLong};
+use super::trust::is_own;
 
 /// Of an error's text that is shown.
 const ERROR_BYTES: usize = 4 << 10;
@@ -25,6 +26,15 @@ pub(super) enum ClientError {
     /// Not for this user.
     #[error("connect to {}: only its owner and group may: run as root, or join the group", .0.display())]
     NotPermitted(PathBuf),
+    /// Whoever was there first.
+    #[error("connect to {}: user {uid} answers there, neither root nor you: what it says is not believed; \
+        if that is your agent, ask as its user", path.display())]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// Who began to listen.
+        uid: u32,
+    },
     /// The system refused.
     #[error("connect to {}", path.display())]
     Connect {
@@ -68,7 +78,7 @@ pub(super) async fn open(socket: &Path, path_and_query: &str) -> Result<Lines, C
 }
 
 async fn request(socket: &Path, path_and_query: &str) -> Result<Response<Incoming>, ClientError> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| connect_error(socket, error))?;
+    let stream = connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the body, whose end says how it ended.
     tokio::spawn(connection);
@@ -79,6 +89,13 @@ async fn request(socket: &Path, path_and_query: &str) -> Result<Response<Incomin
         return Err(refusal(response).await);
     }
     Ok(response)
+}
+
+/// To an agent of root's or of this user's: a folder may be another's, and so may what listens in it.
+async fn connect(socket: &Path) -> Result<UnixStream, ClientError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| connect_error(socket, error))?;
+    let uid = stream.peer_cred().map_err(|error| connect_error(socket, error))?.uid();
+    if is_own(uid) { Ok(stream) } else { Err(ClientError::Foreign { path: socket.to_owned(), uid }) }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of errors are std's, and many")]
@@ -104,7 +121,11 @@ impl ClientError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::NoAgent(_) | Self::Ended | Self::BrokenOff(_) => true,
-            Self::NotPermitted(_) | Self::Connect { .. } | Self::Refused(_) | Self::Endless => false,
+            Self::NotPermitted(_)
+            | Self::Foreign { .. }
+            | Self::Connect { .. }
+            | Self::Refused(_)
+            | Self::Endless => false,
         }
     }
 }

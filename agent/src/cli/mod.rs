@@ -10,11 +10,14 @@ mod rights;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod usage;
 
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
+use std::{io, thread};
 
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
@@ -91,7 +94,7 @@ impl Cli {
             Command::Agent(agent) => run_async(agent.run(Rights::set_apart()?)).map(done),
             Command::Check(check) => run_async(check.run()),
             Command::Completions(completions) => {
-                printed(completions.run(&mut std::io::stdout().lock())).map(done)
+                printed(completions.run(&mut io::stdout().lock())).map(done)
             }
             Command::Kubectl(kubectl) => kubectl.run().map(done),
             Command::Man(man) => man.run().map(done),
@@ -102,7 +105,7 @@ impl Cli {
                 run_async(tail.run(rights)).map(done)
             }
             Command::Timeouts(timeouts) => {
-                printed(timeouts::run(&timeouts, &mut std::io::stdout().lock())).map(done)
+                printed(timeouts::run(&timeouts, &mut io::stdout().lock())).map(done)
             }
             Command::Top(top) => run_async(top.run()).map(done),
             Command::Why(why) => run_async(why.run()).map(done),
@@ -113,9 +116,7 @@ impl Cli {
 /// The end of the output is the end of the command, not its failure.
 fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
     let is_broken_pipe = |error: &anyhow::Error| {
-        error
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     result.or_else(|error| if is_broken_pipe(&error) { Ok(()) } else { Err(error) })
 }
@@ -123,17 +124,34 @@ fn printed(result: anyhow::Result<()>) -> anyhow::Result<()> {
 /// Threads that wait for others at once: one for each listener's answer and each source of names, and some more.
 const WAITING: usize = 16;
 
-/// Two threads: one may encode events while the other serves.
+/// Threads that serve: one may encode events while the other serves.
+const SERVING: usize = 2;
+
+/// Threads that wait do not end for want of work. So there is always one, and where the host gives no more of them
+/// (`pids.max`) answers wait for it; without any the runtime would panic.
+const STAYS: Duration = Duration::from_hours(24 * 365);
+
 fn run_async<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    try_threads(SERVING + 1).context("start threads")?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime
-        .worker_threads(2)
+        .worker_threads(SERVING)
         .max_blocking_threads(WAITING)
+        .thread_keep_alive(STAYS)
         .enable_all()
         .build()
         .context("start the runtime")?;
+    drop(runtime.spawn_blocking(|| ()));
     let result = runtime.block_on(command);
     // A thread that waits in a write or a map's read has nothing left to save.
     runtime.shutdown_background();
     result
+}
+
+/// Whether there may be so many more. The runtime panics where it cannot start one.
+fn try_threads(count: usize) -> io::Result<()> {
+    let start = |_| thread::Builder::new().spawn(thread::park);
+    let threads = (0..count).map(start).collect::<io::Result<Vec<_>>>()?;
+    threads.iter().for_each(|parked| parked.thread().unpark());
+    threads.into_iter().try_for_each(|ended| ended.join().map_err(|_| io::Error::other("a thread panicked")))
 }

@@ -201,7 +201,7 @@ families! {
         "Entries given up because a table of the agent was full";
     TAIL_MISSED: Counter "tail_missed" {} most(Host(1))
         "Events that readers of the stream were too slow for";
-    OTLP_RECORDS: Counter "otlp_records" { ("outcome", "`sent`; lost: `full`: the queue was, `refused` by the receiver, `unsent` at the agent's end") } most(Host(4))
+    OTLP_RECORDS: Counter "otlp_records" { ("outcome", "`sent`; lost: `missed` in a storm, `full`: the queue was, `refused` by the receiver, `unsent` at the agent's end") } most(Host(5))
         "Diagnoses for the OTLP receiver; only with --otlp";
     CONNECTIONS: Gauge "connections" { ("state", "as the agent keeps it") } most(Host(2))
         "Connections that the agent remembers";

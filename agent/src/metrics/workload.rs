@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent_common::count::{Count, CountKey, OTHER_CGROUP};
 use agent_correlate::place::Whose;
+use agent_model::units::escaped;
 
 use super::example::{Example, Examples};
 
@@ -71,7 +72,8 @@ impl Workload {
             ("container", place.container()),
             ("unit", place.unit()),
         ];
-        let labels = labels.into_iter().filter_map(|(name, value)| Some((name, value?.into())));
+        // Units and cgroups are named by their users: a page of metrics may be looked at in a terminal.
+        let labels = labels.into_iter().filter_map(|(name, value)| Some((name, escaped(value?).into())));
         let labels: Arc<[Label]> = labels.collect();
         Some(if labels.is_empty() { Self::HOST } else { Self(Some(labels)) })
     }
@@ -208,6 +210,8 @@ mod tests {
         let uid = "9a64b8de-3f56-4f7c-8a0a-1d2f3a4b5c6d";
         assert_eq!(labels(7, Place::of(&format!("/kubepods/pod{uid}"), None)), [("pod", uid.to_owned())]);
         assert_eq!(labels(7, Place::of("/system.slice/a.service", None)), [("unit", "a.service".to_owned())]);
+        let hostile = Place::of("/system.slice/a\u{1b}[31m\u{202e}.service", None);
+        assert_eq!(labels(7, hostile), [("unit", r"a\u{1b}[31m\u{202e}.service".to_owned())]);
         assert_eq!(labels(7, Place::default()), []);
         assert_eq!(labels(OTHER_CGROUP, Place::default())[1], ("pod", "other".to_owned()));
         assert_eq!(Workload::of(7, &Whose::Gone), None);

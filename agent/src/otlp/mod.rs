@@ -40,17 +40,18 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub struct Exported {
     sent: AtomicU64,
+    missed: AtomicU64,
     full: AtomicU64,
     refused: AtomicU64,
     unsent: AtomicU64,
 }
 
 impl Exported {
-    /// Counts so far, by outcome: `sent`; lost since the queue was `full`; `refused` by the receiver; `unsent` at the
-    /// agent's end.
-    pub fn outcomes(&self) -> [(&'static str, u64); 4] {
-        let Self { sent, full, refused, unsent } = self;
-        [("sent", sent), ("full", full), ("refused", refused), ("unsent", unsent)]
+    /// Counts so far, by outcome: `sent`; lost since more came than this could take (`missed`) or since the queue was
+    /// `full`; `refused` by the receiver; `unsent` at the agent's end.
+    pub fn outcomes(&self) -> [(&'static str, u64); 5] {
+        let Self { sent, missed, full, refused, unsent } = self;
+        [("sent", sent), ("missed", missed), ("full", full), ("refused", refused), ("unsent", unsent)]
             .map(|(word, count)| (word, count.load(Ordering::Relaxed)))
     }
 }
@@ -110,6 +111,7 @@ async fn gather(
             _ = &mut stopped => return,
         };
         let Some(item) = item else { return };
+        exported.missed.fetch_add(reader.take_missed_diagnoses(), Ordering::Relaxed);
         let FeedItem::Diagnosis(diagnosed) = item else { continue };
         match queue.try_send(record::record(&diagnosed, now())) {
             Ok(()) => (),

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use agent_source::blocking;
 use http_body_util::Either;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode};
 
 use super::api::{Api, ApiBody};
@@ -44,18 +45,27 @@ pub(super) async fn handle<B>(api: Api, request: Request<B>) -> Response<ApiBody
     response
 }
 
-/// A name that another site lets point to loopback (DNS rebinding) still stands in the request's `Host`.
+/// A name that another site lets point to loopback (DNS rebinding) still stands in the request's `Host`, or before its
+/// path. A request that names two hosts means one of them to us, and another to somebody else.
 fn is_ours<B>(request: &Request<B>) -> bool {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    host.is_some_and(|host| host_of(host).is_some_and(|name| name == "localhost" || is_loopback(name)))
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let before_path = request.uri().authority().map(Authority::as_str);
+    host.to_str().is_ok_and(is_own_name) && before_path.is_none_or(is_own_name)
 }
 
-/// Without the port.
+fn is_own_name(host: &str) -> bool {
+    host_of(host).is_some_and(|name| name == "localhost" || is_loopback(name))
+}
+
+/// Without the port; nothing else may follow the name.
 fn host_of(host: &str) -> Option<&str> {
-    match host.strip_prefix('[') {
-        Some(v6) => v6.split_once(']').map(|(address, _)| address),
-        None => host.split(':').next(),
-    }
+    let (name, port) = match host.strip_prefix('[') {
+        Some(v6) => v6.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(name)
 }
 
 fn is_loopback(name: &str) -> bool {
@@ -117,10 +127,28 @@ mod tests {
             "[2001:db8::1]",
             "[::1",
             "127.0.0.1.evil.example",
+            "localhost@evil.example",
+            "localhost:@evil.example",
+            "localhost:9753@evil.example",
+            "localhost:9753:80",
+            "[::1]evil.example",
+            "[::1]:evil.example",
         ] {
             assert!(!asked_as(host), "{host}");
         }
         assert!(!is_ours(&Request::get("/").body(()).unwrap()));
+    }
+
+    #[test]
+    fn exactly_one_host_is_named() {
+        let (ours, theirs) = ("localhost:9753", "evil.example");
+        for (first, second) in [(ours, theirs), (theirs, ours), (ours, ours)] {
+            let request = Request::get("/").header(HOST, first).header(HOST, second);
+            assert!(!is_ours(&request.body(()).unwrap()), "{first}, {second}");
+        }
+        let absolute = |uri: &str| is_ours(&Request::get(uri).header(HOST, ours).body(()).unwrap());
+        assert!(absolute("http://localhost:9753/"));
+        assert!(!absolute("http://evil.example/") && !absolute("http://localhost@evil.example/"));
     }
 
     #[test]

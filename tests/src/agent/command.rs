@@ -16,8 +16,13 @@ use crate::wait::{self, PATIENCE};
 
 /// Runs a command to its end.
 pub fn run(arguments: &[&str]) -> Output {
+    run_into(arguments, Stdio::piped())
+}
+
+/// The same, its standard output going elsewhere.
+pub fn run_into(arguments: &[&str], stdout: impl Into<Stdio>) -> Output {
     let mut command = Command::new(program());
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(stdout);
     command.output().unwrap_or_else(|error| panic!("run {command:?}: {error}"))
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use agent_model::escape::Escaped;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -54,7 +55,7 @@ pub enum ApiError {
     #[error("ask the API server")]
     Http(#[from] hyper::Error),
     /// Refused: 403 is a matter of RBAC.
-    #[error("the API server refuses with {0}: {1}")]
+    #[error("the API server refuses with {0}: {text}", text = Escaped(.1))]
     Refused(StatusCode, String),
     /// No answer in time.
     #[error("no answer from the API server")]

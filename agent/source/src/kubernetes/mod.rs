@@ -17,7 +17,7 @@ use agent_model::event::{Fact, Pod};
 use agent_model::limits::PODS;
 use hyper::StatusCode;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 pub use self::client::{Api, ApiError, in_cluster};
 use self::object::{PodList, PodObject, WatchLine};
@@ -35,6 +35,10 @@ const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// See [`FIRST_PAUSE`]: a server that comes back is found within this time.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A watch that ended sooner is followed by a pause: a server that ends each watch at once is asked a few times a
+/// minute, not thousands of times a second.
+const SHORT_WATCH: Duration = Duration::from_secs(30);
 
 /// What is known of the node's pods.
 #[derive(Debug, Default)]
@@ -65,13 +69,16 @@ impl From<ApiError> for End {
 pub async fn run(api: Api, to: Sender<Fact>, up: Arc<NamesUp>) {
     let (mut pods, mut pause, mut logged) = (Pods::default(), FIRST_PAUSE, false);
     loop {
+        let began = Instant::now();
         let end = pods.follow(&api, &to, &up).await;
-        if up.is_up() {
-            (pause, logged) = (FIRST_PAUSE, false);
+        logged &= !up.is_up();
+        if up.is_up() && began.elapsed() >= SHORT_WATCH {
+            pause = FIRST_PAUSE;
         }
         match end {
             End::NobodyListens => return,
-            End::Over => continue,
+            End::Over if began.elapsed() >= SHORT_WATCH => continue,
+            End::Over => (),
             End::Failed(ApiError::Expired) => pods.version = None,
             End::Failed(error) => {
                 up.set(false);

@@ -12,6 +12,9 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 const HASHES: [(&str, &str); 2] =
     [("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")];
 
+/// Labels kept of a pod, the first by name: whoever makes pods may give each of them thousands.
+const LABELS: usize = 64;
+
 /// Digits of the minute that ends the name of a CronJob's Job (`getJobName`).
 const MINUTE_DIGITS: usize = 8;
 
@@ -122,6 +125,7 @@ impl PodObject {
         let owner = owner_references.unwrap_or_default().into_iter().find(|owner| owner.controller);
         let workload = owner.and_then(|OwnerReference { kind, name, .. }| workload(kind, name, &labels));
         let Status::Pod(status) = self.status else { return None };
+        let labels = labels.into_iter().take(LABELS).collect();
         Some(Pod { uid, config_hash, namespace, name, workload, labels, containers: status.containers() })
     }
 }
@@ -185,6 +189,23 @@ mod tests {
         assert_eq!((&*pod.namespace, &*pod.name, pod.workload), ("shop", "web-7d9f4c-x2v5p", Some(owned)));
         assert_eq!(pod.containers, [("aa".into(), "init".into()), ("bb".into(), "nginx".into())].into());
         assert_eq!((pod.labels.len(), pod.config_hash), (2, None));
+    }
+
+    #[test]
+    fn a_pod_with_labels_without_end_keeps_some() {
+        let many: Vec<_> = (0..15_000).map(|n| format!(r#""label-{n:05}": "x""#)).collect();
+        let labels = format!(r#"{{{}, "pod-template-hash": "7d9f4c"}}"#, many.join(", "));
+        let pod = pod(&format!(
+            r#"{{"metadata": {{"uid": "u-1", "name": "web-7d9f4c-x2v5p", "labels": {labels}, "ownerReferences":
+            [{{"kind": "ReplicaSet", "name": "web-7d9f4c", "controller": true}}]}}}}"#
+        ))
+        .unwrap();
+        assert_eq!(pod.labels.len(), LABELS);
+        assert_eq!(
+            pod.workload.map(|owned| owned.name),
+            Some("web".into()),
+            "found before labels are left out"
+        );
     }
 
     #[test]

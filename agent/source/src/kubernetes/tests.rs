@@ -141,6 +141,21 @@ async fn a_refusal_or_an_outage_is_waited_out() {
     assert!(up.is_up());
 }
 
+/// However slow this machine is: pauses only make the number smaller.
+#[tokio::test]
+async fn a_server_that_ends_each_watch_at_once_is_asked_seldom() {
+    let Following { server, mut facts, .. } = following().await;
+    server.answer(LIST, "200 OK", &list(7, &[pod("a", "web", 3)])).await;
+    assert_eq!(change(&mut facts).await, "+web");
+    let watches = async {
+        for asked in 1.. {
+            server.answer("resourceVersion=7", "200 OK", "").await;
+            assert!(asked <= 4, "{asked} watches in three seconds");
+        }
+    };
+    let _ = timeout(Duration::from_secs(3), watches).await;
+}
+
 #[tokio::test]
 async fn why_it_refuses_is_logged() {
     let server = Server::new().await;
@@ -149,6 +164,11 @@ async fn why_it_refuses_is_logged() {
     let (error, ()) = tokio::join!(asks, server.answer("pods", "403 Forbidden", forbidden));
     let error = error.unwrap_err().to_string();
     assert_eq!(error, "the API server refuses with 403 Forbidden: pods is forbidden");
+    let hostile = r#"{"message": "no\u001b[31m\nway", "code": 500}"#;
+    let asks = server.api.get("/api/v1/pods");
+    let (error, ()) = tokio::join!(asks, server.answer("pods", "500 Internal Server Error", hostile));
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, r"the API server refuses with 500 Internal Server Error: no\u{1b}[31m\nway");
     let mut tls = server.api.clone();
     tls.server = tls.server.to_string().replace("http", "https").parse().unwrap();
     let error = tls.get("/").await.unwrap_err().to_string();

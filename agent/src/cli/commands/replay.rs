@@ -91,10 +91,11 @@ fn print_events(
     filter: &Filter,
     to: impl Write,
 ) -> anyhow::Result<()> {
+    let reader = open(path)?;
     let mut to = BufWriter::new(to);
     to.write_all(formatter.header().as_bytes())?;
     let mut pipeline = Pipeline::new(Limits::default(), Gathered::default());
-    let whole = frames(path, |frame| {
+    let whole = frames(reader, path, |frame| {
         pipeline.push(&frame);
         print_gathered(&mut pipeline, filter, &mut formatter, &mut to)
     });
@@ -118,9 +119,10 @@ fn print_gathered(
 
 /// Prints what a scrape would have given at the end.
 fn print_metrics(path: &Path, mut to: impl Write) -> anyhow::Result<()> {
+    let reader = open(path)?;
     let (mut pipeline, mut counted) =
         (Pipeline::new(Limits::default(), |_: Arc<Observed>| ()), Counted::default());
-    let whole = frames(path, |frame| {
+    let whole = frames(reader, path, |frame| {
         counted.take(&frame);
         pipeline.push(&frame);
         Ok(())
@@ -133,15 +135,27 @@ fn print_metrics(path: &Path, mut to: impl Write) -> anyhow::Result<()> {
     whole
 }
 
-/// Hands every frame that can be read to `each`. Fails with the first failure of `each`, or at the end if the
-/// recording is not whole.
-pub(in crate::cli) fn frames(path: &Path, each: impl FnMut(Frame) -> io::Result<()>) -> anyhow::Result<()> {
+/// A recording from its first frame on.
+pub(in crate::cli) type Frames = Reader<Box<dyn Read>>;
+
+/// Opens a recording; - is the standard input.
+pub(in crate::cli) fn open(path: &Path) -> anyhow::Result<Frames> {
     let read = || format!("read {}", path.display());
     let input: Box<dyn Read> = match path.to_str() {
         Some("-") => Box::new(io::stdin().lock()),
         _ => Box::new(File::open(path).with_context(read)?),
     };
-    let problems = hand_on(Reader::new(input).with_context(read)?, each)?;
+    Reader::new(input).with_context(read)
+}
+
+/// Hands every frame that can be read to `each`. Fails with the first failure of `each`, or at the end if the
+/// recording is not whole.
+pub(in crate::cli) fn frames(
+    reader: Frames,
+    path: &Path,
+    each: impl FnMut(Frame) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let problems = hand_on(reader, each)?;
     if problems > 0 {
         bail!("{} is not whole", path.display());
     }

@@ -25,12 +25,26 @@ pub const CAPACITY: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Feed {
     sender: broadcast::Sender<Published>,
-    recent: Arc<Mutex<Recent>>,
+    past: Arc<Mutex<Past>>,
     missed: Arc<AtomicU64>,
 }
 
+/// Of what was published.
+#[derive(Debug, Default)]
+struct Past {
+    recent: Recent,
+    diagnoses: u64,
+}
+
 #[derive(Clone, Debug)]
-enum Published {
+struct Published {
+    what: What,
+    /// Diagnoses published before it: whoever gets it knows how many it did not get.
+    diagnoses: u64,
+}
+
+#[derive(Clone, Debug)]
+enum What {
     Event(Arc<Observed>),
     Diagnosis(Arc<Diagnosed>),
     Gap(Arc<Gap>),
@@ -42,6 +56,9 @@ pub struct Reader {
     backlog: VecDeque<FeedItem>,
     receiver: broadcast::Receiver<Published>,
     missed: Arc<AtomicU64>,
+    /// Diagnoses published before its next item, so far as it got them all.
+    diagnoses: u64,
+    missed_diagnoses: u64,
 }
 
 /// What a reader gets.
@@ -66,29 +83,32 @@ impl Default for Feed {
 impl Feed {
     /// A feed whose readers may lie `capacity` events behind.
     pub fn new(capacity: usize) -> Self {
-        Self { sender: broadcast::Sender::new(capacity), recent: Arc::default(), missed: Arc::default() }
+        Self { sender: broadcast::Sender::new(capacity), past: Arc::default(), missed: Arc::default() }
     }
 
     /// Hands an event to all readers there are. Never waits.
     pub fn publish(&self, observed: Arc<Observed>) {
-        let mut recent = self.recent.lock();
-        recent.event(&observed);
-        // An error means that nobody reads.
-        let _ = self.sender.send(Published::Event(observed));
+        let mut past = self.past.lock();
+        past.recent.event(&observed);
+        self.send(&past, What::Event(observed));
     }
 
     /// Hands a diagnosis to all readers there are. Never waits.
     pub fn publish_diagnosis(&self, diagnosed: Arc<Diagnosed>) {
-        let mut recent = self.recent.lock();
-        recent.diagnosis(&diagnosed);
-        // As above.
-        let _ = self.sender.send(Published::Diagnosis(diagnosed));
+        let mut past = self.past.lock();
+        past.recent.diagnosis(&diagnosed);
+        self.send(&past, What::Diagnosis(diagnosed));
+        past.diagnoses += 1;
     }
 
     /// Tells all readers there are of events that have no line. Never waits.
     pub fn publish_gap(&self, gap: Arc<Gap>) {
-        // As above.
-        let _ = self.sender.send(Published::Gap(gap));
+        self.send(&self.past.lock(), What::Gap(gap));
+    }
+
+    fn send(&self, past: &Past, what: What) {
+        // An error means that nobody reads.
+        let _ = self.sender.send(Published { what, diagnoses: past.diagnoses });
     }
 
     /// A reader of everything published from now on.
@@ -99,9 +119,14 @@ impl Feed {
     /// The same, but first of what is still remembered since then.
     pub fn subscribe_from(&self, since: Option<Timestamp>) -> Reader {
         // Nothing is published meanwhile: no event is sent twice or not at all.
-        let recent = self.recent.lock();
-        let backlog = since.map(|since| recent.since(since)).unwrap_or_default();
-        Reader { backlog, receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
+        let past = self.past.lock();
+        Reader {
+            backlog: since.map(|since| past.recent.since(since)).unwrap_or_default(),
+            receiver: self.sender.subscribe(),
+            missed: Arc::clone(&self.missed),
+            diagnoses: past.diagnoses,
+            missed_diagnoses: 0,
+        }
     }
 
     /// Readers at this moment.
@@ -122,7 +147,7 @@ impl Reader {
             return Some(item);
         }
         match self.receiver.recv().await {
-            Ok(published) => Some(published.into()),
+            Ok(published) => Some(self.take(published)),
             Err(RecvError::Lagged(count)) => Some(self.note(count)),
             Err(RecvError::Closed) => None,
         }
@@ -134,10 +159,22 @@ impl Reader {
             return Some(item);
         }
         match self.receiver.try_recv() {
-            Ok(published) => Some(published.into()),
+            Ok(published) => Some(self.take(published)),
             Err(TryRecvError::Lagged(count)) => Some(self.note(count)),
             Err(TryRecvError::Empty | TryRecvError::Closed) => None,
         }
+    }
+
+    /// Diagnoses among what it missed since this was asked last; known once it has what came after them.
+    pub fn take_missed_diagnoses(&mut self) -> u64 {
+        std::mem::take(&mut self.missed_diagnoses)
+    }
+
+    fn take(&mut self, published: Published) -> FeedItem {
+        let Published { what, diagnoses } = published;
+        self.missed_diagnoses += diagnoses - self.diagnoses;
+        self.diagnoses = diagnoses + u64::from(matches!(what, What::Diagnosis(_)));
+        what.into()
     }
 
     fn note(&self, count: u64) -> FeedItem {
@@ -146,12 +183,12 @@ impl Reader {
     }
 }
 
-impl From<Published> for FeedItem {
-    fn from(published: Published) -> Self {
-        match published {
-            Published::Event(observed) => Self::Event(observed),
-            Published::Diagnosis(diagnosed) => Self::Diagnosis(diagnosed),
-            Published::Gap(gap) => Self::Gap(gap),
+impl From<What> for FeedItem {
+    fn from(what: What) -> Self {
+        match what {
+            What::Event(observed) => Self::Event(observed),
+            What::Diagnosis(diagnosed) => Self::Diagnosis(diagnosed),
+            What::Gap(gap) => Self::Gap(gap),
         }
     }
 }
@@ -184,6 +221,28 @@ mod tests {
         assert_eq!(seen, 20);
         assert_eq!(count(&mut slow), (8, 12));
         assert_eq!(feed.missed(), 12);
+    }
+
+    #[test]
+    fn a_slow_reader_knows_how_many_diagnoses_it_missed() {
+        let feed = Feed::new(8);
+        let diagnosed = Arc::new(sample::diagnosed());
+        feed.publish_diagnosis(Arc::clone(&diagnosed));
+        let mut slow = feed.subscribe();
+        for _ in 0..20 {
+            feed.publish_diagnosis(Arc::clone(&diagnosed));
+            feed.publish(Arc::new(sample::timeout()));
+        }
+        assert_eq!((count(&mut slow), slow.take_missed_diagnoses()), ((8, 32), 16));
+        for _ in 0..3 {
+            feed.publish_diagnosis(Arc::clone(&diagnosed));
+        }
+        assert_eq!((count(&mut slow), slow.take_missed_diagnoses()), ((3, 0), 0));
+        feed.publish_diagnosis(diagnosed);
+        for _ in 0..8 {
+            feed.publish(Arc::new(sample::timeout()));
+        }
+        assert_eq!((count(&mut slow), slow.take_missed_diagnoses()), ((8, 1), 1), "the last one as well");
     }
 
     #[test]

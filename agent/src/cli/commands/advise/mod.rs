@@ -95,8 +95,9 @@ fn here(mut gathered: Gathered) -> Gathered {
 }
 
 fn recorded(file: &Path) -> anyhow::Result<Gathered> {
+    let reader = replay::open(file)?;
     let mut pipeline = Pipeline::new(Limits::default(), |_: Arc<Observed>| ());
-    let whole = replay::frames(file, |frame| {
+    let whole = replay::frames(reader, file, |frame| {
         pipeline.push(&frame);
         Ok(())
     });
