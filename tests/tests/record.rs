@@ -1,7 +1,7 @@
 //! What is recorded replays as it happened.
 
-use std::fs::{self, OpenOptions};
 use std::env;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 

@@ -93,9 +93,7 @@ impl Cli {
             Command::Advise(advise) => run_async(advise.run()).map(done),
             Command::Agent(agent) => run_async(agent.run(Rights::set_apart()?)).map(done),
             Command::Check(check) => run_async(check.run()),
-            Command::Completions(completions) => {
-                printed(completions.run(&mut io::stdout().lock())).map(done)
-            }
+            Command::Completions(completions) => printed(completions.run(&mut io::stdout().lock())).map(done),
             Command::Kubectl(kubectl) => kubectl.run().map(done),
             Command::Man(man) => man.run().map(done),
             Command::Record(record) => run_async(record.run(Rights::set_apart()?)).map(done),

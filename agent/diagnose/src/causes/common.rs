@@ -177,8 +177,7 @@ pub fn state_then(story: &Story) -> String {
 pub fn known_for(story: &Story) -> Option<String> {
     let connection = story.connection?;
     let nanos = story.time.saturating_sub(connection.first);
-    (nanos > 0)
-        .then(|| format!("its first trouble was {} before", time(Duration::from_nanos(nanos))))
+    (nanos > 0).then(|| format!("its first trouble was {} before", time(Duration::from_nanos(nanos))))
 }
 
 /// Timeouts of the last stall and what they waited for.
