@@ -166,8 +166,8 @@ impl<'a> Drops<'a> {
     /// What it does to the packets, after [`Self::who`].
     fn verb(&self) -> &'static str {
         match self.class {
-            Class::Route | Class::Neighbour | Class::Queue => "and this host drops",
-            Class::Checksum => "and drops",
+            Class::Neighbour => "and this host drops",
+            Class::Route | Class::Queue | Class::Checksum => "and drops",
             Class::Netfilter
             | Class::ReversePath
             | Class::Bpf

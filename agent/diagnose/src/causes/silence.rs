@@ -200,10 +200,11 @@ fn said(story: &Story, what: &str) -> String {
     format!("no answer to {}, {what}: {}", unanswered(story).unwrap_or(stage), left(story))
 }
 
-/// How far this host can see.
+/// How far this host can see. What could not be sent again never became a packet: that is no path's doing.
 fn not_here(story: &Story) -> Option<String> {
     let is_drop = |entry: &agent_correlate::timeline::Entry| matches!(entry.what, What::PacketDropped(_));
-    let none = story.tells_drops && !story.entries().iter().any(is_drop) && story.connection.is_some();
+    let sent = story.connection.is_some_and(|connection| connection.totals().failed == 0);
+    let none = sent && story.tells_drops && !story.entries().iter().any(is_drop);
     none.then(|| {
         "no packet of it was dropped on this host (not visible here: the network card, XDP in the driver, the peer, the \
             path)"

@@ -76,6 +76,10 @@ fn a_silence_without_a_drop_says_so_where_the_kernel_tells() {
     let mut bench = Bench::new();
     bench.push(&timeout(SECOND, 2, 51));
     says(&bench.only(), honest);
+    let mut failed = timeout(SECOND + 1, 2, 51).socket(SK + 128, 77);
+    put!(failed, totals.failed, 1_u32);
+    bench.push(&failed);
+    says_not(&bench.only(), honest);
     bench.fact(&Fact::Lost { signal: "packet_dropped".into(), count: 1 });
     bench.push(&timeout(2 * SECOND, 3, 51));
     says_not(&bench.only(), honest);

@@ -178,9 +178,8 @@ impl PacketDropped {
         let elsewhere = self.netns.is_some_and(|netns| netns != home);
         match (self.role, hook) {
             (Some(Role::Sender), _) if elsewhere => Some(Direction::Transit),
-            (Some(Role::Sender), _) => Some(Direction::Out),
             (Some(Role::Receiver), _) | (None, Some("INPUT")) => Some(Direction::In),
-            (None, Some("OUTPUT")) => Some(Direction::Out),
+            (Some(Role::Sender), _) | (None, Some("OUTPUT")) => Some(Direction::Out),
             (None, Some("FORWARD")) => Some(Direction::Transit),
             (None, _) => None,
         }
