@@ -24,6 +24,9 @@ struct TcpHeader {
 /// FIN and SYN take one sequence number each.
 const FIN_SYN: u8 = 3;
 
+/// The lower 13 bits of IPv4's flags and fragment offset are the offset (RFC 791 §3.1).
+const FRAGMENT_OFFSETS: u16 = 1 << 13;
+
 /// Takes the ends and the trigger of a reset from the segment that it answers; the segment's destination is
 /// this host. `false` if it can't be read.
 #[inline(always)]
@@ -92,7 +95,7 @@ pub fn packet(skb: *const u8) -> Option<Packet> {
     let Ok(ip) = (unsafe { bpf_probe_read_kernel(network as *const [u8; 10]) }) else { return None };
     if ip[0] >> 4 == 4 && ip[9] == IPPROTO_TCP {
         let ip_len = u16::from(ip[0] & 15) * 4;
-        let is_first = u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff == 0;
+        let is_first = u16::from_be_bytes([ip[6], ip[7]]) % FRAGMENT_OFFSETS == 0;
         let transport = if is_first { network + u64::from(ip_len) } else { 0 };
         Some(Packet { network, transport, ttl: ip[8], len: u16::from_be_bytes([ip[2], ip[3]]), ip_len })
     } else if ip[0] >> 4 == 6 && ip[6] == IPPROTO_TCP {

@@ -49,11 +49,10 @@ pub fn ends(event: &KernelEvent) -> Option<Ends> {
 
 /// The entry as it is for a connection with this part in it.
 pub fn of_role(entry: Entry, role: Role) -> Entry {
-    match entry.what {
-        What::PacketDropped(dropped) => {
-            Entry { what: What::PacketDropped(Dropped { role: Some(role), ..dropped }), ..entry }
-        }
-        _ => entry,
+    if let What::PacketDropped(dropped) = entry.what {
+        Entry { what: What::PacketDropped(Dropped { role: Some(role), ..dropped }), ..entry }
+    } else {
+        entry
     }
 }
 

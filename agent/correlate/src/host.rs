@@ -160,11 +160,17 @@ impl Host {
 
     /// The stack of an event.
     pub fn stack_of(&self, event: &KernelEvent) -> Arc<[Box<str>]> {
-        match event.detail {
-            Detail::ResetSent(ResetSent { stack, .. }) => self.stack(stack),
-            Detail::PacketDropped(PacketDropped { place, .. }) => self.stack(place),
-            _ => self.no_stack.clone(),
-        }
+        self.stack(match event.detail {
+            Detail::ResetSent(ResetSent { stack, .. }) => stack,
+            Detail::PacketDropped(PacketDropped { place, .. }) => place,
+            Detail::Retransmit(_)
+            | Detail::SynackRetransmit(_)
+            | Detail::ResetReceived(_)
+            | Detail::BufLimitExceeded(_)
+            | Detail::RcvqueueFull(_)
+            | Detail::StateChanged(_)
+            | Detail::SockDestroyed(_) => None,
+        })
     }
 }
 

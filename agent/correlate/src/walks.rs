@@ -115,7 +115,14 @@ pub fn is_shortage(what: &What, host: &HostFacts) -> bool {
     match what {
         What::BufLimitExceeded(_) => true,
         What::PacketDropped(dropped) => dropped.class(host) == Class::Shortage,
-        _ => false,
+        What::Retransmit(_)
+        | What::SynackRetransmit(_)
+        | What::ResetSent(_)
+        | What::ResetReceived(_)
+        | What::RcvqueueFull(_)
+        | What::StateChanged(_)
+        | What::SockDestroyed(_)
+        | What::Recovered(_) => false,
     }
 }
 

@@ -150,6 +150,8 @@ fn run_async<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 fn try_threads(count: usize) -> io::Result<()> {
     let start = |_| thread::Builder::new().spawn(thread::park);
     let threads = (0..count).map(start).collect::<io::Result<Vec<_>>>()?;
-    threads.iter().for_each(|parked| parked.thread().unpark());
+    for parked in &threads {
+        parked.thread().unpark();
+    }
     threads.into_iter().try_for_each(|ended| ended.join().map_err(|_| io::Error::other("a thread panicked")))
 }

@@ -257,11 +257,10 @@ fn finding(story: &Story, drops: &Drops) -> Finding {
         .saw_if(timeouts(story).filter(|_| stage > 0))
         .saw_if(sent(story))
         .saw_if(story.is_dead().then(|| lost(story)).flatten());
-    let finding = match cause {
-        Cause::DroppedByNetfilter => {
-            finding.infer(format!("{} did it: not the peer, and not the path", drops.tool()))
-        }
-        _ => finding,
+    let finding = if cause == Cause::DroppedByNetfilter {
+        finding.infer(format!("{} did it: not the peer, and not the path", drops.tool()))
+    } else {
+        finding
     };
     advice(drops, story).into_iter().fold(finding, Finding::advise)
 }

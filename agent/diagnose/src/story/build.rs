@@ -131,10 +131,10 @@ fn astray<'a>(correlator: &'a Correlator, stray: Stray, sender: Option<&'a Conne
 
 /// Few: a connection's packets die at one place, as a rule.
 fn drop_stacks(correlator: &Correlator, connection: &Connection) -> Vec<(u16, Arc<[Box<str>]>)> {
-    let places = connection.timeline.iter().filter_map(|entry| match entry.what {
-        What::PacketDropped(dropped) => dropped.place,
-        _ => None,
-    });
+    let places = connection
+        .timeline
+        .iter()
+        .filter_map(|entry| if let What::PacketDropped(dropped) = entry.what { dropped.place } else { None });
     let places: BTreeSet<_> = places.collect();
     places.into_iter().map(|place| (place, correlator.stack(Some(place.into())))).collect()
 }

@@ -181,13 +181,14 @@ fn look<R: Read>(window: &mut Window<R>, len: usize) -> Result<&[u8], Problem> {
 /// A record as it is today: what was not told then is 0, at the end of the part of its signal.
 fn widened(frame: Frame, lacks: usize) -> Frame {
     let at = size_of::<Record>() - lacks;
-    match frame {
-        Frame::Record(old) if lacks > 0 && old.len() >= at => {
-            let (head, rest) = old.split_at(at);
-            Frame::Record([head, &[0; size_of::<Record>()][..lacks], rest].concat().into())
-        }
-        as_it_is => as_it_is,
+    if let Frame::Record(old) = &frame
+        && lacks > 0
+        && old.len() >= at
+    {
+        let (head, rest) = old.split_at(at);
+        return Frame::Record([head, &[0; size_of::<Record>()][..lacks], rest].concat().into());
     }
+    frame
 }
 
 /// Where a mark starts.
