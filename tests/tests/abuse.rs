@@ -264,10 +264,10 @@ fn who_listens_first_is_not_believed() {
     let path = shared.join("squat.sock");
     let _squatter = squat(path.clone());
     let path = path.to_str().expect("a path of plain text");
-    for command in ["tail", "why", "advise"] {
-        let output = command::run(&[command, "--socket", path]);
-        assert_eq!(output.status.code(), Some(1), "{command}: {output:?}");
+    for question in [&["tail"][..], &["why", "--last"], &["advise"]] {
+        let output = command::run(&[question, &["--socket", path]].concat());
+        assert_eq!(output.status.code(), Some(1), "{question:?}: {output:?}");
         let printed = String::from_utf8_lossy(&output.stderr);
-        assert!(printed.contains("user 54321 answers there"), "{command}: {printed}");
+        assert!(printed.contains("user 54321 answers there"), "{question:?}: {printed}");
     }
 }
