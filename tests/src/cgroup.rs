@@ -1,4 +1,4 @@
-//! Memory cgroups. Those of version 1 are the one way to refuse TCP its memory without touching the whole host:
+//! cgroups with a limit. Those of memory of version 1 are the one way to refuse TCP its memory without touching the whole host:
 //! `memory.kmem.tcp.limit_in_bytes` (`memcg1_charge_skmem`).
 
 use std::fs;
@@ -17,13 +17,13 @@ const TCP_LIMIT: &str = "memory.kmem.tcp.limit_in_bytes";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A memory cgroup of the test's own, removed with it.
+/// A cgroup of the test's own, removed with it.
 #[derive(Debug)]
-pub struct MemoryCgroup {
+pub struct LimitedCgroup {
     path: PathBuf,
 }
 
-impl MemoryCgroup {
+impl LimitedCgroup {
     /// With `limit` bytes for the buffers of TCP sockets created inside; the reason if there is no way here.
     pub fn with_tcp_limit(limit: u64) -> Result<Self, String> {
         if !fs::exists(ROOT).unwrap_or(false) {
@@ -45,10 +45,28 @@ impl MemoryCgroup {
         Self::new(&root, "memory.max", limit)
     }
 
+    /// With room for `limit` threads; the reason if there is no way here.
+    pub fn with_threads(limit: u64) -> Result<Self, String> {
+        let v1 = Path::new("/sys/fs/cgroup/pids");
+        if fs::exists(v1).unwrap_or(false) {
+            return Self::new(v1, "pids.max", limit);
+        }
+        let root = pod::root()?;
+        fs::write(root.join("cgroup.subtree_control"), "+pids")
+            .map_err(|error| format!("delegate the pids controller: {error}"))?;
+        Self::new(&root, "pids.max", limit)
+    }
+
+    /// No thread more than there are.
+    pub fn fill(&self) {
+        let now = fs::read_to_string(self.path.join("pids.current")).expect("count threads");
+        fs::write(self.path.join("pids.max"), now.trim()).expect("limit threads");
+    }
+
     fn new(root: &Path, file: &str, limit: u64) -> Result<Self, String> {
         remove_stale(root);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = root.join(format!("{PREFIX}{}-memory-{number}", std::process::id()));
+        let path = root.join(format!("{PREFIX}{}-limit-{number}", std::process::id()));
         fs::create_dir(&path).map_err(|error| format!("create {}: {error}", path.display()))?;
         let cgroup = Self { path };
         let file = cgroup.path.join(file);
@@ -82,7 +100,7 @@ impl MemoryCgroup {
     }
 }
 
-impl Drop for MemoryCgroup {
+impl Drop for LimitedCgroup {
     fn drop(&mut self) {
         // A joined thread leaves its cgroup a moment later; until then the directory is busy.
         let deadline = Instant::now() + Duration::from_secs(1);

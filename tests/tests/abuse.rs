@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
+use std::time::Duration;
 
 use aya::programs::loaded_programs;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,7 +18,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::agent::event::Event;
 use tests::agent::{Agent, command, folder, http, program};
+use tests::cgroup::LimitedCgroup;
 use tests::netns::Netns;
+use tests::skip::skip;
 use tests::tcp;
 use tests::wait;
 
@@ -270,4 +273,42 @@ fn who_listens_first_is_not_believed() {
         let printed = String::from_utf8_lossy(&output.stderr);
         assert!(printed.contains("user 54321 answers there"), "{question:?}: {printed}");
     }
+}
+
+/// The runtime lets a thread that waits for work go after this time, unless told otherwise.
+const IDLE: Duration = Duration::from_secs(11);
+
+#[test]
+fn an_agent_that_gets_no_more_threads_goes_on() {
+    let _beside_others = beside_others();
+    let cgroup = match LimitedCgroup::with_threads(1000) {
+        Ok(cgroup) => cgroup,
+        Err(reason) => return skip("an_agent_that_gets_no_more_threads_goes_on", &reason),
+    };
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(cgroup.procs()).arg(program()).arg("agent");
+    let agent = Agent::start_by("threads", command);
+    thread::sleep(IDLE);
+    cgroup.fill();
+    thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| agent.metrics());
+        }
+    });
+    assert!(agent.query("/v1/status").contains("probes"));
+    assert!(agent.end().success());
+}
+
+#[test]
+fn without_threads_to_begin_with_there_is_an_error() {
+    let cgroup = match LimitedCgroup::with_threads(3) {
+        Ok(cgroup) => cgroup,
+        Err(reason) => return skip("without_threads_to_begin_with_there_is_an_error", &reason),
+    };
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(cgroup.procs()).arg(program());
+    let output = command.args(["agent", "--listen", "127.0.0.1:0"]).output().expect("start an agent");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("start threads: Resource temporarily unavailable"), "{printed}");
 }

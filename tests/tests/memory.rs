@@ -1,7 +1,7 @@
 //! What the agent says of sockets that were refused memory.
 
 use tests::agent::event::Event;
-use tests::cgroup::MemoryCgroup;
+use tests::cgroup::LimitedCgroup;
 use tests::link::{Family, Pair};
 use tests::live::{Watched, owned_by_this_process};
 use tests::scenes::memory::{self, Unread};
@@ -36,7 +36,7 @@ fn refused(watched: &Watched, side: Side, direction: &str) {
 }
 
 /// Asserts that the cgroup's limit is named, with the numbers of its files.
-fn limited_by(watched: &Watched, side: Side, cgroup: &MemoryCgroup) {
+fn limited_by(watched: &Watched, side: Side, cgroup: &LimitedCgroup) {
     let event = watched.tail(side).wait_for("the limit that refused", |event| event.is("diagnosis", side));
     assert_eq!(
         (event.text("/cause"), event.text("/phase")),

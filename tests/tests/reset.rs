@@ -5,7 +5,7 @@ use tests::actor::Actor;
 use tests::agent::agent;
 use tests::agent::command::run;
 use tests::agent::event::Event;
-use tests::cgroup::MemoryCgroup;
+use tests::cgroup::LimitedCgroup;
 use tests::link::{Family, Pair};
 use tests::live::{self, Silent, Watched, named, owned_by_this_process};
 use tests::scenes::actors::Actors;
@@ -136,7 +136,7 @@ const LIMIT: u64 = 16 << 20;
 
 #[test]
 fn a_process_that_the_oom_killer_chose_is_said_to_be() {
-    let cgroup = match MemoryCgroup::with_limit(LIMIT) {
+    let cgroup = match LimitedCgroup::with_limit(LIMIT) {
         Ok(cgroup) => cgroup,
         Err(reason) => return skip("a_process_that_the_oom_killer_chose_is_said_to_be", &reason),
     };

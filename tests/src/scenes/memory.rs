@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::cgroup::MemoryCgroup;
+use crate::cgroup::LimitedCgroup;
 use crate::link::{Family, Host, Pair};
 use crate::scenes::accept_queue::FullAcceptQueue;
 use crate::scenes::retransmit::{self, Resent};
@@ -88,8 +88,8 @@ const BUFFER: usize = 2 << 20;
 
 /// A sender in a memory cgroup that refuses its socket more (`__sk_mem_raise_allocated`, `SK_MEM_SEND`);
 /// the reason if this kernel has no such cgroup.
-pub fn send_refused(pair: &Pair, family: Family) -> Result<(Connection, MemoryCgroup), String> {
-    let cgroup = MemoryCgroup::with_tcp_limit(LIMIT)?;
+pub fn send_refused(pair: &Pair, family: Family) -> Result<(Connection, LimitedCgroup), String> {
+    let cgroup = LimitedCgroup::with_tcp_limit(LIMIT)?;
     let listener = tcp::listen(&pair.server, family, 8);
     let to = tcp::local_address(&listener);
     let client = pair.client.run(|| {
@@ -107,7 +107,7 @@ pub fn send_refused(pair: &Pair, family: Family) -> Result<(Connection, MemoryCg
 /// The same at a receiver that does not read (`SK_MEM_RECV)`: what arrives is dropped
 /// (`tcp_try_rmem_schedule`).
 pub fn receive_refused(pair: &Pair, family: Family) -> Result<Connection, String> {
-    let cgroup = MemoryCgroup::with_tcp_limit(LIMIT)?;
+    let cgroup = LimitedCgroup::with_tcp_limit(LIMIT)?;
     let listener = tcp::listen(&pair.server, family, 8);
     SockRef::from(&listener).set_recv_buffer_size(BUFFER).expect("SO_RCVBUF");
     let client = tcp::connect(&pair.client, tcp::local_address(&listener));
