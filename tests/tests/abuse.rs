@@ -275,6 +275,30 @@ fn who_listens_first_is_not_believed() {
     }
 }
 
+/// Clients that ask for nothing, more than an agent with few descriptors can take.
+const FEW: usize = 200;
+
+#[test]
+fn few_descriptors_keep_out_clients_and_do_not_end_the_agent() {
+    let _beside_others = beside_others();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 90 && exec \"$0\" \"$@\""]).arg(program()).arg("agent");
+    let agent = Agent::start_by("descriptors", command);
+    let metrics: Vec<_> = (0..FEW).map(|_| TcpStream::connect(agent.metrics_address())).collect();
+    let queries: Vec<_> = (0..FEW).map(|_| UnixStream::connect(agent.socket())).collect();
+    let netns = Netns::new();
+    for _ in 0..3 {
+        // What was lost is asked a second after records came, and takes a descriptor.
+        netns.run(|| refuse(2000));
+        thread::sleep(Duration::from_millis(1100));
+    }
+    assert!(agent.query("/v1/status").contains("probes"));
+    assert!(agent.metrics().count("tcpwhy_resets_received_total", &[("state", "SYN_SENT")]) >= 6000);
+    assert!(agent.said("open files are in use") && !agent.said("Too many open files"));
+    drop((metrics, queries));
+    assert!(agent.end().success());
+}
+
 /// The runtime lets a thread that waits for work go after this time, unless told otherwise.
 const IDLE: Duration = Duration::from_secs(11);
 

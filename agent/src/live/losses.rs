@@ -6,6 +6,8 @@ use agent_model::frame::Frame;
 use agent_source::kernel::{Counters, Deltas, facts};
 use anyhow::Context as _;
 
+use super::setback::Setback;
+
 /// How often the kernel side is asked, while records come; ns.
 const INTERVAL: u64 = 1_000_000_000;
 
@@ -14,11 +16,12 @@ pub(super) struct Losses {
     counters: Arc<Counters>,
     deltas: Deltas,
     due: Option<u64>,
+    setback: Setback,
 }
 
 impl Losses {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { counters, deltas: Deltas::default(), due: None }
+        Self { counters, deltas: Deltas::default(), due: None, setback: Setback::default() }
     }
 
     /// When the kernel side is to be asked, ns of `CLOCK_MONOTONIC`.
@@ -31,16 +34,18 @@ impl Losses {
         self.due.get_or_insert(now + INTERVAL);
     }
 
-    /// Appends what was lost and coalesced since, if it is time.
-    pub(super) fn append_due(&mut self, now: u64, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
-        if self.due.take_if(|due| *due <= now).is_some() {
-            let facts = self.deltas.since_asked(now, &self.counters).context("ask what was lost")?;
-            frames.extend(facts.into_iter().map(Frame::fact));
-            if self.deltas.is_waiting() {
-                self.note(now);
-            }
+    /// Appends what was lost and coalesced since, if it is time. What cannot be read now is asked for again: nothing
+    /// of it is gone.
+    pub(super) fn append_due(&mut self, now: u64, frames: &mut Vec<Frame>) {
+        if self.due.take_if(|due| *due <= now).is_none() {
+            return;
         }
-        Ok(())
+        let facts = self.deltas.since_asked(now, &self.counters).context("ask what was lost");
+        let facts = self.setback.note(facts);
+        if facts.is_none() || self.deltas.is_waiting() {
+            self.note(now);
+        }
+        frames.extend(facts.into_iter().flatten().map(Frame::fact));
     }
 
     /// Appends all that is left: no later record stands for it.

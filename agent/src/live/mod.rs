@@ -5,6 +5,7 @@ mod heap;
 mod holds;
 mod losses;
 mod recording;
+mod setback;
 mod shared;
 mod thread;
 mod walks;
@@ -23,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use self::losses::Losses;
 pub use self::recording::Tap;
+use self::setback::Setback;
 pub use self::shared::Shared;
 pub use self::thread::PipelineThread;
 
@@ -61,13 +63,16 @@ pub struct Live {
     given_back: u64,
     /// Somebody asked for another since.
     asked: bool,
+    /// Of walks.
+    setback: Setback,
 }
 
 impl Live {
     /// Everything that goes into the pipeline goes to the tap too, in the same order.
     pub fn new(ring: Ring, names: Names, counters: Arc<Counters>, shared: Shared, tap: Option<Tap>) -> Self {
         let (losses, ahead, frames) = (Losses::new(counters), Vec::new(), Vec::new());
-        Self { ring, names, shared, losses, tap, ahead, frames, walked: 0, given_back: 0, asked: false }
+        let (walked, given_back, asked, setback) = (0, 0, false, Setback::default());
+        Self { ring, names, shared, losses, tap, ahead, frames, walked, given_back, asked, setback }
     }
 
     /// Feeds the pipeline until `stop`, or until the kernel can be read no more. An idle host wakes it
@@ -83,15 +88,15 @@ impl Live {
                 result = self.ring.next(&mut self.frames) => result.context("read the ring")?,
                 () = pause(&self.shared, self.walked, self.asked, self.losses.due())? => (),
                 () = self.shared.walks().asked() => self.asked = true,
-                () = tick(self.tap.as_ref()) => self.append_counters()?,
+                () = tick(self.tap.as_ref()) => self.append_counters(),
             }
             self.put_names_ahead();
             let now = facts::monotonic()?;
-            self.losses.append_due(now, &mut self.frames)?;
+            self.losses.append_due(now, &mut self.frames);
             self.push()?;
             self.settle(now)?;
             if self.wants_walk()? {
-                self.walk()?;
+                self.try_walk()?;
             }
         }
     }
@@ -165,6 +170,14 @@ impl Live {
         Ok(next_walk(&self.shared, self.walked, self.asked) <= facts::monotonic()?)
     }
 
+    /// A walk that fails for want of descriptors or memory is tried again when the next one is due.
+    fn try_walk(&mut self) -> anyhow::Result<()> {
+        let walk = self.walk();
+        self.setback.note(walk);
+        self.walked = facts::monotonic()?;
+        Ok(())
+    }
+
     /// The ring is read on meanwhile: a storm fills it sooner than a walk over 100,000 sockets ends.
     fn walk(&mut self) -> anyhow::Result<()> {
         let (failed, began) = ("walk over the open files", facts::monotonic()?);
@@ -190,8 +203,10 @@ impl Live {
         Ok(())
     }
 
-    fn append_counters(&mut self) -> anyhow::Result<()> {
-        self.tap.as_mut().map_or(Ok(()), |tap| tap.append_due(&mut self.frames))
+    fn append_counters(&mut self) {
+        if let Some(tap) = &mut self.tap {
+            tap.append_due(&mut self.frames);
+        }
     }
 
     /// What is under way when the end comes.

@@ -11,6 +11,8 @@ use agent_source::recording::Recorder;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep_until};
 
+use super::setback::Setback;
+
 /// How often what has come is written out.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -26,12 +28,14 @@ pub struct Tap {
     netns: Vec<u32>,
     due: Instant,
     ticks: u32,
+    setback: Setback,
 }
 
 impl Tap {
     /// Of these network namespaces only, unless there are none.
     pub fn new(recorder: Recorder, counters: Arc<dyn Counters>, netns: Vec<u32>) -> Self {
-        Self { recorder, counters, deltas: Deltas::default(), netns, due: Instant::now(), ticks: 0 }
+        let (deltas, setback) = (Deltas::default(), Setback::default());
+        Self { recorder, counters, deltas, netns, due: Instant::now(), ticks: 0, setback }
     }
 
     /// Waits until [`Self::append_due`] is due. Safe to cancel.
@@ -39,15 +43,16 @@ impl Tap {
         sleep_until(self.due).await;
     }
 
-    /// Appends what is due of the counters, and has written out what came before.
-    pub fn append_due(&mut self, frames: &mut Vec<Frame>) -> anyhow::Result<()> {
+    /// Appends what is due of the counters, and has written out what came before. Counters that cannot be read now are
+    /// in the recording a little later.
+    pub fn append_due(&mut self, frames: &mut Vec<Frame>) {
         self.recorder.flush();
         if self.ticks.is_multiple_of(COUNTS_TICKS) {
-            self.append_all(frames)?;
+            let appended = self.append_all(frames);
+            self.setback.note(appended);
         }
         self.ticks += 1;
         self.due = Instant::now() + TICK;
-        Ok(())
     }
 
     /// Appends all counters.

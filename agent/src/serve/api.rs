@@ -32,7 +32,8 @@ use crate::metrics::Metrics;
 use crate::schema::{Diagnosis, Item, Line, json_line};
 
 /// Readers of the stream stay as long as they like.
-pub(super) const LIMITS: Limits = Limits { connections: 64, head: Duration::from_secs(10), life: None };
+pub(super) const LIMITS: Limits =
+    Limits { connections: Limits::MOST_CLIENTS, head: Duration::from_secs(10), life: None };
 /// Streams at once; places remain for `status`.
 const STREAMS: usize = 48;
 /// Bytes after which a chunk is handed on.

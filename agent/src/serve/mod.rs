@@ -6,5 +6,6 @@ pub mod feed;
 mod http;
 mod listener;
 pub mod page;
+mod room;
 pub mod servers;
 pub mod socket;

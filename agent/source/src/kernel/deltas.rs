@@ -34,15 +34,16 @@ struct Left {
 const SETTLED: u64 = IDLE + 100_000_000;
 
 impl Deltas {
-    /// What was lost and what was coalesced since, and health if it has changed.
+    /// What was lost and what was coalesced since, and health if it has changed. If it fails, the next time says all.
     pub fn since_asked(&mut self, time: u64, counters: &Counters) -> anyhow::Result<Vec<Fact>> {
         let health = counters::Counters::health(counters).map_err(anyhow::Error::from_boxed)?;
         let coalesced = |table: &[Health]| table.iter().map(|row| row.coalesced).sum::<u64>();
-        let is_storm = coalesced(&health) != coalesced(&self.health);
+        let lost = |table: &[Health]| table.iter().map(|row| row.lost_ring).sum::<u64>();
+        let is_storm = coalesced(&health) != coalesced(&self.health) || lost(&health) != lost(&self.health);
+        // Read before anything is taken for reported.
+        let buckets = (is_storm || self.is_waiting).then(|| counters.buckets()).transpose()?;
         let mut facts = self.health(time, &health);
-        if is_storm || self.is_waiting || facts.iter().any(|fact| matches!(fact, Fact::Lost { .. })) {
-            facts.extend(self.coalesced(time, &counters.buckets()?));
-        }
+        facts.extend(buckets.into_iter().flat_map(|buckets| self.coalesced(time, &buckets)));
         Ok(facts)
     }
 

@@ -44,6 +44,16 @@ pub(super) struct Limits {
     pub(super) life: Option<Duration>,
 }
 
+impl Limits {
+    /// The most [`Self::connections`] of any listener.
+    pub(super) const MOST_CLIENTS: usize = 64;
+
+    /// The same with no more than `connections`.
+    pub(super) fn within(self, connections: usize) -> Self {
+        Self { connections: self.connections.min(connections), ..self }
+    }
+}
+
 /// Both kinds of listener.
 pub(super) trait Accept: Send + 'static {
     /// A connection.

@@ -18,6 +18,7 @@ use super::feed::Feed;
 use super::http::{self, Web};
 use super::listener::{self, Stop};
 use super::page;
+use super::room;
 use super::socket::{Socket, SocketError, SocketFile};
 use crate::answers::why::Answers;
 use crate::metrics::Metrics;
@@ -107,15 +108,16 @@ impl Bound {
         let page_api = api.clone();
         let web = move |request: Request<Incoming>| web.clone().handle(request);
         let query = move |request: Request<Incoming>| api.clone().handle(request);
+        let clients = room::clients(2 + u64::from(page.is_some()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(listener::serve(tcp, http::LIMITS, web, stop.clone()));
-        tasks.spawn(listener::serve(socket.listener, api::LIMITS, query, stop.clone()));
+        tasks.spawn(listener::serve(tcp, http::LIMITS.within(clients), web, stop.clone()));
+        tasks.spawn(listener::serve(socket.listener, api::LIMITS.within(clients), query, stop.clone()));
         if let Some(listener) = page {
             let page = move |request: Request<Incoming>| page::handle(page_api.clone(), request);
             if let Ok(address) = listener.local_addr() {
                 log::info!("page http://{address}/, for every user of this host");
             }
-            tasks.spawn(listener::serve(listener, api::LIMITS, page, stop));
+            tasks.spawn(listener::serve(listener, api::LIMITS.within(clients), page, stop));
         }
         log::info!("metrics http://{address}/metrics");
         Servers { address, stop: sender, tasks, _socket_file: socket.file }
