@@ -73,6 +73,7 @@ const CLASSES: &[(Class, &[&str])] = &[
 pub const NOISE: &[(&str, &str)] = &[
     ("SKB_CONSUMED", "it was used, not dropped"),
     ("NO_SOCKET", "answered with a reset, which has an event of its own"),
+    ("TCP_FLAGS", "to a listener, answered with a reset, which has an event of its own"),
     ("OTHERHOST", "it was for another host, and only came by"),
     ("SOCKET_CLOSE", "it was queued at a socket that closed"),
     ("QUEUE_PURGE", "it was queued at a socket or device that went"),
