@@ -81,6 +81,21 @@ fn refused() -> RecordBytes {
     record
 }
 
+/// The window is shut and its probe not answered yet.
+#[test]
+fn refused_memory_is_reported_of_a_connection_that_waits_for_its_window() {
+    let mut bench = Bench::new();
+    let mut record = refused();
+    put!(record, tcp.probes_out, 1_u8);
+    put!(record, tcp.snd_una, 1000_u32);
+    put!(record, tcp.snd_nxt, 1000_u32);
+    put!(record, tcp.write_seq, 2000_u32);
+    put!(record, tcp.snd_wnd, 0_u32);
+    bench.push(&record);
+    let diagnosis = bench.only();
+    assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::MemoryPressure, Phase::Stalled));
+}
+
 #[test]
 fn refused_memory_is_no_more_certain_than_what_was_recorded() {
     let mut bench = Bench::new();

@@ -257,10 +257,11 @@ impl Tracker {
         observed: &Observed,
     ) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
+        // Of a window that is shut too: memory is refused to who fills his buffer meanwhile.
+        if begins_shortage(connection, observed, correlator.host()) {
+            self.hold(Subject::Shortage(id), observed.event.time);
+        }
         if !connection.is_stalled() {
-            if begins_shortage(connection, observed, correlator.host()) {
-                self.hold(Subject::Shortage(id), observed.event.time);
-            }
             return self.recover(correlator, id, observed.event.time);
         }
         let sight = Sight { time: observed.event.time, moment: moment(&observed.event.detail) };
@@ -373,7 +374,13 @@ fn begins_shortage(connection: &Connection, observed: &Observed, host: &HostFact
 
 fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {
     let connection = correlator.connection_by_id(id).filter(|connection| connection.is_live())?;
-    diagnose(&Story::of(correlator, connection, Phase::Stalled))
+    let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Stalled))?;
+    // What else stalls it is said at its timeouts, with what comes.
+    let is_memory = matches!(
+        diagnosis.cause,
+        Cause::OutOfTcpMemory | Cause::MemoryPressure | Cause::CgroupMemoryLimit | Cause::ReceiveBufferFull
+    );
+    (is_memory || !connection.is_stalled()).then_some(diagnosis)
 }
 
 /// Whether the other end, on this host, has reported the same death.
