@@ -83,6 +83,15 @@ pub const NOISE: &[(&str, &str)] = &[
     ("TCP_OLD_DATA", "all of it had been received before"),
     ("TCP_OFOMERGE", "all of it waited in the queue of what came out of order"),
     ("TCP_OLD_SEQUENCE", "it ends before what is expected: a duplicate, or a keepalive probe"),
+    (
+        "TCP_INVALID_SEQUENCE",
+        "outside of its receiver's window: old, or more than it takes, and answered with an ACK",
+    ),
+    (
+        "TCP_INVALID_END_SEQUENCE",
+        "more than its receiver's window takes: a window that shuts has a cause of its own",
+    ),
+    ("TCP_OVERWINDOW", "the same, of data that came in order"),
     ("TCP_OLD_ACK", "it acknowledges what was acknowledged before"),
     ("TCP_TOO_OLD_ACK", "it acknowledges what was acknowledged long before"),
     ("TCP_RFC7323_PAWS_ACK", "an ACK that was overtaken"),
