@@ -211,9 +211,10 @@ fn hostile_names_of_cgroups_break_no_page() {
     command.arg(&folder).arg(binary()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     netns.start(&mut command).wait().expect("wait for an actor");
     let page = wait::some("its counters", || {
-        Some(agent.get("/metrics")).filter(|page| page.contains("unit=\"tcpwhy-lab-\\\"\\\\}"))
+        Some(agent.get("/metrics")).filter(|page| page.contains(r#"unit="tcpwhy-lab-\"\\\\}\\u{1b}[31m"#))
     });
     assert!(page.lines().all(|line| line.starts_with("tcpwhy_") || line.starts_with('#')), "{page}");
+    assert!(!page.contains('\x1b'), "a page of metrics is looked at in a terminal too");
     wait::until("the cgroup to be empty", || fs::remove_dir(&folder).is_ok());
 }
 
