@@ -13,10 +13,25 @@ use agent_model::units::{errno, plural, time};
 
 use super::common::{left, lost, owner, sent, timeouts};
 use super::silence::{given_up, is_silent};
-use super::{Finding, Story};
+use super::{Finding, Story, path_mtu_black_hole};
 
 /// A reset or an ICMP message of a firewall comes this soon after the packet that it rejects, ns.
 const AT_ONCE: u64 = 100_000_000;
+
+const TOO_BIG: &str = "PKT_TOO_BIG";
+
+/// Where its packets were too big, if they were dropped on this host.
+pub(super) fn too_big(story: &Story) -> Option<String> {
+    let drops = Drops::of(story).filter(|drops| drops.reason == TOO_BIG)?;
+    let netns = drops.dropped.netns.map(|netns| drops.named_netns(story, netns));
+    let device = drops.dropped.ifindex.map(|index| format!(" at its device {index}"));
+    let count = plural(drops.count, "packet");
+    Some(format!(
+        "the kernel dropped {count} of it for {TOO_BIG} {}{}",
+        netns.unwrap_or_else(|| "on this host".to_owned()),
+        device.unwrap_or_default()
+    ))
+}
 
 /// The drops of the present trouble that are of the last one's kind.
 struct Drops<'a> {
@@ -33,7 +48,11 @@ struct Drops<'a> {
 
 /// Of a silence, and of packets that never leave.
 pub(super) fn rule(story: &Story) -> Option<Finding> {
-    let drops = Drops::of(story)?;
+    let drops = Drops::of(story).filter(|drops| !drops.is_tcps_own())?;
+    // Long segments that die while short ones arrive are told with what to change: there, with this as evidence.
+    if drops.reason == TOO_BIG && path_mtu_black_hole::rule(story).is_some() {
+        return None;
+    }
     let is_its = if story.is_dead() { ended_by(story) } else { holds_up(story, &drops) };
     (is_its && drops.are_most(story)).then(|| finding(story, &drops))
 }
@@ -115,6 +134,15 @@ impl<'a> Drops<'a> {
             dropped,
             stack: place.map_or_else(|| Arc::new([]) as Arc<[_]>, |place| story.stack_of(place)),
         })
+    }
+
+    /// TCP at the receiving end threw it away without a word why: what it answered says more, as the ACK of an old
+    /// connection in TIME_WAIT does.
+    fn is_tcps_own(&self) -> bool {
+        let at = drops::place(&self.stack);
+        self.class == Class::Other
+            && self.reason == "NOT_SPECIFIED"
+            && at.is_none_or(|function| function.starts_with("tcp_"))
     }
 
     /// Most of what was sent again was dropped, too: else the path has a part in it.

@@ -6,7 +6,7 @@ use agent_model::units::{bytes, errno, plural};
 
 use super::common::{left, owner, sent, timeouts};
 use super::silence::is_silent;
-use super::{Finding, Story};
+use super::{Finding, Story, dropped_here};
 
 /// Timeouts after which chance is no explanation: the same segments were lost each time.
 const TIMEOUTS: u32 = 2;
@@ -42,6 +42,7 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
                 plural(missing, "segment"),
                 bytes(arrived)
             ))
+            .saw_if(dropped_here::too_big(story))
             .saw_if(timeouts(story))
             .saw_if(sent(story))
             .infer(
@@ -72,6 +73,7 @@ fn ended(story: &Story) -> Finding {
     );
     Finding::new(Cause::PathMtuBlackHole, summary)
         .saw("while it was stalled the peer acknowledged shorter segments behind the missing ones (SACK)")
+        .saw_if(dropped_here::too_big(story))
         .saw_if(timeouts(story))
         .saw_if(sent(story))
         .infer(

@@ -130,3 +130,32 @@ fn a_drop_at_the_receiver_is_its_senders_trouble() {
     assert_eq!(told.cause, Cause::DroppedByNetfilter);
     says(&told, "drops its packets");
 }
+
+/// What TIME_WAIT does with a SYN: it throws it away without a reason, and answers with an ACK.
+#[test]
+fn what_tcp_throws_away_without_a_reason_is_not_the_hosts_doing() {
+    for (stack, cause) in [
+        (&["sk_skb_reason_drop", "tcp_v4_rcv"][..], Cause::RetransmissionTimeout),
+        (&["sk_skb_reason_drop", "__dev_forward_skb2"], Cause::DroppedHere),
+    ] {
+        let mut bench = Bench::new();
+        bench.place(stack);
+        bench.push(&drop_of(SECOND, 2));
+        bench.push(&drop_of(2 * SECOND, 2));
+        bench.push(&timeout(2 * SECOND + 1, 2, 500));
+        assert_eq!(bench.diagnoses().last().expect("a verdict").cause, cause, "{stack:?}");
+    }
+}
+
+#[test]
+fn too_big_for_a_link_of_this_host_is_a_path_mtu() {
+    let mut bench = Bench::new();
+    bench.place(&["kfree_skb_reason", "ip_forward"]);
+    bench.push(&drop_of(SECOND, 71));
+    let mut record = timeout(2 * SECOND, 3, 51);
+    silence::black_hole(&mut record);
+    bench.push(&record);
+    let diagnosis = bench.diagnoses().pop().expect("a verdict");
+    assert_eq!(diagnosis.cause, Cause::PathMtuBlackHole);
+    says(&diagnosis, "the kernel dropped 1 packet of it for PKT_TOO_BIG in network namespace");
+}

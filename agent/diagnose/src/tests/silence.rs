@@ -162,7 +162,7 @@ fn a_window_that_shut_over_data_in_flight_is_reported_at_each_resend() {
 }
 
 /// Three segments of 1448 bytes are missing, 56 bytes behind them were acknowledged.
-fn black_hole(record: &mut RecordBytes) {
+pub fn black_hole(record: &mut RecordBytes) {
     put!(record, tcp.mss, 1448_u32);
     put!(record, tcp.packets_out, 4_u32);
     put!(record, tcp.sacked_out, 1_u32);
