@@ -95,6 +95,10 @@ impl Drops {
     pub fn take(&mut self, ends: Ends, tcp: Option<&Tcp>, now: u64) -> Vec<Entry> {
         self.expire(now);
         let mut taken = Vec::new();
+        // Asked at every event of a connection: while nothing waits it costs nothing.
+        if self.waiting.is_empty() {
+            return taken;
+        }
         self.waiting.retain(|drop| {
             let is_its = drop.ends == ends || is_translated(drop, ends, tcp);
             if is_its {

@@ -7,6 +7,9 @@ use agent_model::event::{CgroupMemory, Detail, HostFacts, KernelEvent, Settings,
 use agent_model::limits::{SHORT_CGROUPS, STACKS};
 use agent_model::signals::{PacketDropped, Reason, ResetSent};
 
+/// Functions of kernel stacks, innermost first, by the stacks' ids.
+pub type Stacks = BTreeMap<i32, Arc<[Box<str>]>>;
+
 /// What is known of the host.
 #[derive(Debug)]
 pub struct Host {
@@ -15,7 +18,7 @@ pub struct Host {
     drop_reasons: HashMap<i32, Arc<str>>,
     /// `CLOCK_REALTIME - CLOCK_MONOTONIC`, ns.
     offset: i64,
-    stacks: BTreeMap<i32, Arc<[Box<str>]>>,
+    stacks: Stacks,
     no_stack: Arc<[Box<str>]>,
     evicted: u64,
     tcp_memory: Option<TcpMemory>,
@@ -151,6 +154,11 @@ impl Host {
             Reason::Drop(number) => (&self.drop_reasons, number.try_into().ok()?),
         };
         names.get(&number).cloned()
+    }
+
+    /// All that are known.
+    pub fn stacks(&self) -> &Stacks {
+        &self.stacks
     }
 
     /// Functions of the kernel stack with this id, innermost first; none if it is not known.

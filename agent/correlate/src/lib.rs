@@ -39,6 +39,7 @@ use self::drops::Drops;
 use self::failures::Failures;
 use self::families::Families;
 use self::host::Host;
+pub use self::host::Stacks;
 use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::orphans::Orphans;

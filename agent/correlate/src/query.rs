@@ -254,6 +254,11 @@ impl Correlator {
         self.host.realtime(time)
     }
 
+    /// The kernel stacks that are known.
+    pub fn stacks(&self) -> &super::Stacks {
+        self.host.stacks()
+    }
+
     /// Functions of the kernel stack with this id, innermost first; none if it is not known.
     pub fn stack(&self, id: Option<i32>) -> Arc<[Box<str>]> {
         self.host.stack(id)

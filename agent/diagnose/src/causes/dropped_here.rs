@@ -1,6 +1,5 @@
 //! This host itself dropped the packets: what the kernel told of each drop (`kfree_skb`) says who did it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use agent_correlate::timeline::{Entry, What};
@@ -43,7 +42,7 @@ struct Drops<'a> {
     last: u64,
     dropped: Dropped,
     /// Functions, innermost first.
-    stack: Arc<[Box<str>]>,
+    stack: &'a [Box<str>],
 }
 
 /// Of a silence, and of packets that never leave.
@@ -132,14 +131,14 @@ impl<'a> Drops<'a> {
             first: like.first().map_or(last.time, |(first, _, _)| first.time),
             last: last.time + u64::from(last.span_ms) * 1_000_000,
             dropped,
-            stack: place.map_or_else(|| Arc::new([]) as Arc<[_]>, |place| story.stack_of(place)),
+            stack: place.map_or(&[], |place| story.stack_of(place)),
         })
     }
 
     /// TCP at the receiving end threw it away without a word why: what it answered says more, as the ACK of an old
     /// connection in TIME_WAIT does.
     fn is_tcps_own(&self) -> bool {
-        let at = drops::place(&self.stack);
+        let at = drops::place(self.stack);
         self.class == Class::Other
             && self.reason == "NOT_SPECIFIED"
             && at.is_none_or(|function| function.starts_with("tcp_"))
@@ -155,12 +154,12 @@ impl<'a> Drops<'a> {
     }
 
     fn hook(&self) -> Option<&'static str> {
-        drops::netfilter_hook(&self.stack)
+        drops::netfilter_hook(self.stack)
     }
 
     /// iptables' verdict is carried out by `nf_hook_slow`, nftables' by its own rules (6.18).
     fn tool(&self) -> &'static str {
-        match drops::place(&self.stack) {
+        match drops::place(self.stack) {
             Some(place) if place.starts_with("nft_") => "nftables",
             Some("nf_hook_slow") => "iptables or conntrack",
             _ => "netfilter",
@@ -207,7 +206,7 @@ impl<'a> Drops<'a> {
 
     fn evidence(&self, finding: Finding, story: &Story) -> Finding {
         let before = Duration::from_nanos(story.time.saturating_sub(self.first));
-        let place = drops::place(&self.stack).map(|place| format!("in {place}()"));
+        let place = drops::place(self.stack).map(|place| format!("in {place}()"));
         let hook = self.hook().map(|hook| format!("at netfilter's hook {hook}"));
         let netns = self.dropped.netns.map(|netns| self.named_netns(story, netns));
         let device = self.dropped.ifindex.map(|index| format!("at its device {index}"));

@@ -1,8 +1,6 @@
 //! Makes the story of a connection from all that is remembered.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use agent_correlate::Correlator;
 use agent_correlate::connection::Connection;
@@ -10,7 +8,6 @@ use agent_correlate::families::ProcessFamily;
 use agent_correlate::listeners::Listening;
 use agent_correlate::observed::Observed;
 use agent_correlate::strays::Stray;
-use agent_correlate::timeline::What;
 use agent_model::event::{Detail, TcpState};
 use agent_model::timers::{self, Era, Facts, Outlook};
 
@@ -37,7 +34,7 @@ impl<'a> Story<'a> {
             },
             host: correlator.host(),
             stack: correlator.stack(connection.reset_stack.map(i32::from)),
-            drop_stacks: drop_stacks(correlator, connection),
+            stacks: correlator.stacks(),
             tells_drops: correlator.tells_drops_since(connection.first),
             known_cause: connection.verdict,
             outlook: None,
@@ -93,7 +90,7 @@ impl<'a> Story<'a> {
             listeners_there: Vec::new(),
             host: correlator.host(),
             stack: observed.stack.clone(),
-            drop_stacks: Vec::new(),
+            stacks: correlator.stacks(),
             tells_drops: false,
             known_cause: None,
             outlook: observed.outlook,
@@ -127,16 +124,6 @@ fn astray<'a>(correlator: &'a Correlator, stray: Stray, sender: Option<&'a Conne
     let (elsewhere, former) = (correlator.elsewhere(&stray), correlator.former(&stray));
     let neighbour = correlator.neighbour(&stray);
     Astray { stray, sender, elsewhere, former, neighbour }
-}
-
-/// Few: a connection's packets die at one place, as a rule.
-fn drop_stacks(correlator: &Correlator, connection: &Connection) -> Vec<(u16, Arc<[Box<str>]>)> {
-    let places = connection
-        .timeline
-        .iter()
-        .filter_map(|entry| if let What::PacketDropped(dropped) = entry.what { dropped.place } else { None });
-    let places: BTreeSet<_> = places.collect();
-    places.into_iter().map(|place| (place, correlator.stack(Some(place.into())))).collect()
 }
 
 /// The client sends again, and waits.

@@ -13,6 +13,7 @@ use crate::{Certainty, Phase, path};
 
 mod build;
 
+use agent_correlate::Stacks;
 use agent_correlate::connection::Connection;
 use agent_correlate::families::{Families, ProcessFamily};
 use agent_correlate::listeners::{Listener, Listening};
@@ -61,8 +62,8 @@ pub struct Story<'a> {
     pub host: &'a HostFacts,
     /// Functions of the last reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
-    /// Functions of the kernel stacks at which packets of it were dropped, by their ids.
-    pub drop_stacks: Vec<(u16, Arc<[Box<str>]>)>,
+    /// Kernel stacks, of those at which its packets were dropped too.
+    pub stacks: &'a Stacks,
     /// Each drop of its packets on this host would be among what happened.
     pub tells_drops: bool,
     /// Why it was stalled until it died, or why it died as judged before: the end empties the socket of what shows it.
@@ -190,9 +191,8 @@ impl<'a> Story<'a> {
     }
 
     /// The kernel stack with this id, of a drop.
-    pub fn stack_of(&self, place: u16) -> Arc<[Box<str>]> {
-        let known = self.drop_stacks.iter().find(|(id, _)| *id == place);
-        known.map_or_else(|| Arc::new([]) as Arc<[_]>, |(_, stack)| Arc::clone(stack))
+    pub fn stack_of(&self, place: u16) -> &'a [Box<str>] {
+        self.stacks.get(&place.into()).map_or(&[], |stack| stack)
     }
 
     /// Whether the kernel stack of the last reset has this function.

@@ -14,9 +14,8 @@ use agent_correlate::identity::Identity;
 use agent_correlate::observed::{ConnectionId, Observed};
 use agent_correlate::place::{Places, Whose};
 use agent_correlate::timeline::What;
-use agent_correlate::walks::is_shortage;
 use agent_model::cause::Cause;
-use agent_model::event::{Detail, Endpoint, Fact, HostFacts, RetransmitKind};
+use agent_model::event::{Detail, Endpoint, Fact, RetransmitKind};
 use agent_model::limits::{MAX_PENDING, RESET_GRACE};
 use agent_model::signals::Retransmit;
 use agent_model::timers::Moment;
@@ -30,6 +29,7 @@ use super::story::Sight;
 use super::{Diagnosis, Phase, Story, diagnose};
 
 mod drops;
+mod shortage;
 
 /// Stalls followed at a time. Those beyond are diagnosed, but neither counted nor their deadline checked.
 const STALLS: usize = 50_000;
@@ -123,7 +123,7 @@ impl Tracker {
                 self.death(correlator, id, group).map(|diagnosis| (diagnosis, None))
             }
             Subject::Drop(id) => self.of_drop(correlator, id).map(|diagnosis| (diagnosis, None)),
-            Subject::Shortage(id) => shortage(correlator, id).map(|diagnosis| (diagnosis, None)),
+            Subject::Shortage(id) => shortage::judge(correlator, id).map(|diagnosis| (diagnosis, None)),
             Subject::Stray(observed) => {
                 self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
             }
@@ -258,7 +258,7 @@ impl Tracker {
     ) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         // Of a window that is shut too: memory is refused to who fills his buffer meanwhile.
-        if begins_shortage(connection, observed, correlator.host()) {
+        if shortage::begins(connection, observed, correlator.host()) {
             self.hold(Subject::Shortage(id), observed.event.time);
         }
         if !connection.is_stalled() {
@@ -363,24 +363,6 @@ impl Tracker {
 /// A timer retransmitted; into a shut window it does so without counting a stage.
 fn is_timeout(observed: &Observed) -> bool {
     observed.stage.is_some() || observed.event.signal().kind() == Some(RetransmitKind::Timeout)
-}
-
-/// Whether a shortage begins with this event: memory was refused, or a segment dropped.
-fn begins_shortage(connection: &Connection, observed: &Observed, host: &HostFacts) -> bool {
-    let stands_for = observed.event.stands_for;
-    let last = connection.timeline.last();
-    last.is_some_and(|entry| entry.count == stands_for && is_shortage(&entry.what, host))
-}
-
-fn shortage(correlator: &Correlator, id: ConnectionId) -> Option<Diagnosis> {
-    let connection = correlator.connection_by_id(id).filter(|connection| connection.is_live())?;
-    let diagnosis = diagnose(&Story::of(correlator, connection, Phase::Stalled))?;
-    // What else stalls it is said at its timeouts, with what comes.
-    let is_memory = matches!(
-        diagnosis.cause,
-        Cause::OutOfTcpMemory | Cause::MemoryPressure | Cause::CgroupMemoryLimit | Cause::ReceiveBufferFull
-    );
-    (is_memory || !connection.is_stalled()).then_some(diagnosis)
 }
 
 /// Whether the other end, on this host, has reported the same death.
