@@ -96,6 +96,25 @@ fn refused_memory_is_reported_of_a_connection_that_waits_for_its_window() {
     assert_eq!((diagnosis.cause, diagnosis.phase), (Cause::MemoryPressure, Phase::Stalled));
 }
 
+/// What was said under pressure does not hold once all of TCP is out of memory.
+#[test]
+fn refused_memory_is_reported_again_once_it_is_the_whole_hosts() {
+    let mut bench = Bench::new();
+    let limits = [1000, 4000, 8000];
+    bench.fact(&Fact::TcpMemory(TcpMemory { pages: 5000, limits, sockets: 10_000, ..TcpMemory::default() }));
+    let mut refuse = |pages: u32, time: u64| {
+        let mut record = refused();
+        put!(record, record.header.time, time * SECOND);
+        put!(record, record.detail.buf_limit_exceeded.allocated, pages);
+        bench.push(&record);
+        bench.diagnoses().iter().map(|diagnosis| diagnosis.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(refuse(5000, 1), [Cause::MemoryPressure]);
+    assert_eq!(refuse(5001, 2), [], "it is known");
+    assert_eq!(refuse(8001, 3), [Cause::OutOfTcpMemory]);
+    assert_eq!(refuse(8002, 4), [], "it is known");
+}
+
 #[test]
 fn refused_memory_is_no_more_certain_than_what_was_recorded() {
     let mut bench = Bench::new();

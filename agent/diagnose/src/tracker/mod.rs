@@ -4,7 +4,7 @@
 //! than that of the reset it caused here. And the RST may not have been received at all (docs/kernel.md, "Resets that
 //! were received and resets that were not"). Such deaths wait for [`RESET_GRACE`] of the events' own clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Tracker {
     pending: VecDeque<Pending>,
     /// When it was last said, or is about to be, that this host drops packets of a connection.
     dropped: HashMap<ConnectionId, u64>,
+    /// Connections of which it was said, or is about to be, that TCP as a whole is out of memory.
+    out_of_memory: HashSet<ConnectionId>,
     fates: Fates,
     stats: Stats,
     outcomes: Outcomes,
@@ -123,7 +125,7 @@ impl Tracker {
                 self.death(correlator, id, group).map(|diagnosis| (diagnosis, None))
             }
             Subject::Drop(id) => self.of_drop(correlator, id).map(|diagnosis| (diagnosis, None)),
-            Subject::Shortage(id) => shortage::judge(correlator, id).map(|diagnosis| (diagnosis, None)),
+            Subject::Shortage(id) => self.shortage(correlator, id).map(|diagnosis| (diagnosis, None)),
             Subject::Stray(observed) => {
                 self.stray(correlator, &observed).map(|diagnosis| (diagnosis, Some(observed)))
             }
@@ -258,9 +260,7 @@ impl Tracker {
     ) -> Option<Diagnosis> {
         let connection = correlator.connection_by_id(id)?;
         // Of a window that is shut too: memory is refused to who fills his buffer meanwhile.
-        if shortage::begins(connection, observed, correlator.host()) {
-            self.hold(Subject::Shortage(id), observed.event.time);
-        }
+        self.follow_shortage(correlator, connection, observed);
         if !connection.is_stalled() {
             return self.recover(correlator, id, observed.event.time);
         }
@@ -348,10 +348,12 @@ impl Tracker {
 
     /// Forgets stalls of connections that are remembered no more.
     pub fn prune(&mut self, correlator: &Correlator) {
-        self.dropped.retain(|id, _| correlator.connection_by_id(*id).is_some_and(Connection::is_live));
+        let lives = |id: &ConnectionId| correlator.connection_by_id(*id).is_some_and(Connection::is_live);
+        self.dropped.retain(|id, _| lives(id));
+        self.out_of_memory.retain(lives);
         let stats = &mut self.stats;
         self.stalls.retain(|id, stall| {
-            let lives = correlator.connection_by_id(*id).is_some_and(Connection::is_live);
+            let lives = lives(id);
             if !lives {
                 stats.unstall(stall.stage);
             }
