@@ -12,6 +12,8 @@ use crate::{memory, socket, task};
 
 /// `SOCK_STREAM`.
 pub const SOCK_STREAM: u16 = 1;
+/// `SOCK_DGRAM`.
+pub const SOCK_DGRAM: u16 = 2;
 /// `AF_INET`.
 pub const AF_INET: u16 = 2;
 /// `AF_INET6`.

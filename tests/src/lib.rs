@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod dashboards;
 pub mod demo;
+pub mod flood;
 pub mod foreseen;
 pub mod kube;
 pub mod link;

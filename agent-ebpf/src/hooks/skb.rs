@@ -8,7 +8,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use super::segment;
 use super::{IPPROTO_TCP, TCP_LISTEN, stack};
 use crate::kernel::{fact, field};
-use crate::snapshot::{Full, SOCK_STREAM};
+use crate::snapshot::{Full, SOCK_DGRAM, SOCK_STREAM};
 use crate::storm;
 use crate::{emit, hooks, memory, snapshot, socket};
 
@@ -89,19 +89,17 @@ fn of_sender(drop: &Drop) {
     }
     match field!(sk, skc_state, u8) {
         TCP_TIME_WAIT | TCP_NEW_SYN_RECV | TCP_LISTEN => bare(drop, snapshot::netns_inum(sk), 0, |_| ()),
-        state => {
-            if field!(sk, sk_protocol, u16) != IPPROTO_TCP {
-                return;
-            }
-            // The namespace's own socket sends resets, and ACKs of TIME_WAIT: a raw one.
-            if field!(sk, sk_type, u16) != SOCK_STREAM {
-                return bare(drop, snapshot::netns_inum(sk), 0, |_| ());
-            }
-            match sender(sk) {
+        state => match field!(sk, sk_type, u16) {
+            SOCK_STREAM if field!(sk, sk_protocol, u16) == IPPROTO_TCP => match sender(sk) {
                 tp if tp.is_null() => orphan(drop, sk, state),
                 tp => full(drop, tp, state, 0),
-            }
-        }
+            },
+            // The bulk of what is no TCP: UDP's.
+            SOCK_DGRAM => (),
+            // TCP comes from other sockets too: resets and ACKs of TIME_WAIT from the namespace's own raw one, a
+            // virtual machine's from its tap, what a program makes by hand from a raw or a packet socket.
+            _ => bare(drop, snapshot::netns_inum(sk), 0, |_| ()),
+        },
     }
 }
 

@@ -7,6 +7,7 @@
 mod agent;
 mod bpftrace;
 mod crowd;
+mod drops;
 mod families;
 mod holds;
 mod load;
@@ -39,7 +40,7 @@ struct Subject {
 type Measure = fn(&Subject, &mut Table) -> Result<()>;
 
 /// All that is measured; who names parts gets these alone.
-const PARTS: [(&str, Measure); 7] = [
+const PARTS: [(&str, Measure); 8] = [
     ("programs", programs::measure),
     ("slowdown", slowdown::measure),
     ("storm", storm::measure),
@@ -47,6 +48,7 @@ const PARTS: [(&str, Measure); 7] = [
     ("resident", resident::measure),
     ("crowd", crowd::measure),
     ("families", families::measure),
+    ("drops", drops::measure),
 ];
 
 fn main() -> ExitCode {

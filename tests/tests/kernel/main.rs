@@ -2,6 +2,7 @@
 //! says true? Needs root. `cargo xtask vm` runs this on other kernels too.
 
 mod costs;
+mod drops;
 mod memory;
 mod owners;
 mod probes;

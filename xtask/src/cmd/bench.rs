@@ -15,7 +15,7 @@ pub struct Bench {
     /// Keep the result in docs/bench.md.
     #[arg(long)]
     write_docs: bool,
-    /// Measure these alone: programs, slowdown, storm, holds, resident, crowd, families.
+    /// Measure these alone: programs, slowdown, storm, holds, resident, crowd, families, drops.
     #[arg(value_name = "PART", conflicts_with = "write_docs")]
     parts: Vec<String>,
 }
