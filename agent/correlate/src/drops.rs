@@ -4,7 +4,7 @@
 //! network namespace of this host it died; and where an address was translated on the way, by its sequence number.
 //! It is dropped before its sender notices: those of connections that have had no trouble wait for it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::net::SocketAddr;
 
 use agent_common::signal::word;
@@ -64,10 +64,32 @@ struct Waiting {
     entry: Entry,
 }
 
+/// How many of the waiting drops have this end.
+#[derive(Debug, Default)]
+struct Tally(HashMap<SocketAddr, usize>);
+
+impl Tally {
+    fn add(&mut self, end: SocketAddr) {
+        *self.0.entry(end).or_default() += 1;
+    }
+
+    fn take(&mut self, end: SocketAddr) {
+        if let hash_map::Entry::Occupied(mut count) = self.0.entry(end) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 /// The drops that wait.
 #[derive(Debug, Default)]
 pub struct Drops {
     waiting: VecDeque<Waiting>,
+    /// Asked at every event of a connection, of which hardly any has a drop that waits.
+    from: Tally,
+    to: Tally,
     /// When the last drop went by without a line of its own, or its record was lost.
     pub untold: Option<u64>,
 }
@@ -79,29 +101,45 @@ impl Drops {
         let Some(ends) = ends(event) else { return };
         self.expire(event.time);
         if self.waiting.len() >= WAITING_DROPS {
-            self.waiting.pop_front();
+            self.forget_first();
             self.untold = Some(event.time);
         }
+        self.from.add(ends.from);
+        self.to.add(ends.to);
         self.waiting.push_back(Waiting { ends, seq: segment.map(|segment| segment.seq), entry });
     }
 
     fn expire(&mut self, now: u64) {
         while self.waiting.front().is_some_and(|first| first.entry.time.saturating_add(DROP_AGE) < now) {
-            self.waiting.pop_front();
+            self.forget_first();
         }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(Waiting { ends: Ends { from, to, .. }, .. }) = self.waiting.pop_front() {
+            self.from.take(from);
+            self.to.take(to);
+        }
+    }
+
+    /// Whether any may be of a connection with these ends, one of which translation may have changed.
+    fn may_have(&self, ends: Ends) -> bool {
+        self.from.0.contains_key(&ends.from) || self.to.0.contains_key(&ends.to)
     }
 
     /// Gives out the drops of packets that a connection with these ends sent.
     pub fn take(&mut self, ends: Ends, tcp: Option<&Tcp>, now: u64) -> Vec<Entry> {
         self.expire(now);
         let mut taken = Vec::new();
-        // Asked at every event of a connection: while nothing waits it costs nothing.
-        if self.waiting.is_empty() {
+        if !self.may_have(ends) {
             return taken;
         }
-        self.waiting.retain(|drop| {
+        let Self { waiting, from, to, .. } = self;
+        waiting.retain(|drop| {
             let is_its = drop.ends == ends || is_translated(drop, ends, tcp);
             if is_its {
+                from.take(drop.ends.from);
+                to.take(drop.ends.to);
                 taken.push(drop.entry);
             }
             !is_its
