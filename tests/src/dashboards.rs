@@ -78,6 +78,20 @@ pub const DASHBOARDS: &[Dashboard] = &[
                 "{{reason}}",
             ),
             panel(
+                "Packets of TCP dropped on their node, by reason",
+                "Without what is part of how TCP works",
+                PER_SECOND,
+                "sum by (reason) (instance:tcpwhy_packets_dropped:rate5m) > 0",
+                "{{reason}}",
+            ),
+            panel(
+                "Packets of TCP dropped, by node",
+                "Without what is part of how TCP works",
+                PER_SECOND,
+                "topk(10, sum by (instance) (instance:tcpwhy_packets_dropped:rate5m))",
+                "{{instance}}",
+            ),
+            panel(
                 "TCP's memory against its limit",
                 "`high` of tcp_mem",
                 "percentunit",
@@ -132,6 +146,13 @@ pub const DASHBOARDS: &[Dashboard] = &[
                 PER_SECOND,
                 "sum by (state) (rate(tcpwhy_resets_received_total{instance=~\"$instance\"}[$__rate_interval])) > 0",
                 "{{state}}",
+            ),
+            panel(
+                "Packets of TCP dropped here, by reason",
+                "Without what is part of how TCP works",
+                PER_SECOND,
+                "sum by (reason) (instance:tcpwhy_packets_dropped:rate5m{instance=~\"$instance\"}) > 0",
+                "{{reason}}",
             ),
             panel(
                 "Timeouts that burnt",
@@ -202,6 +223,13 @@ pub const DASHBOARDS: &[Dashboard] = &[
                 PER_SECOND,
                 "sum by (pod, state) (rate(tcpwhy_resets_received_total{namespace=~\"$namespace\"}[$__rate_interval]) * on (namespace, pod) group_left () max by (namespace, pod) (tcpwhy_pod_owner{owner_name=~\"$owner_name\"})) > 0",
                 "{{pod}} {{state}}",
+            ),
+            panel(
+                "Packets of TCP dropped on their node, by pod",
+                "Each reason, also those that are part of how TCP works",
+                PER_SECOND,
+                "sum by (pod, reason) (rate(tcpwhy_packets_dropped_total{namespace=~\"$namespace\"}[$__rate_interval]) * on (namespace, pod) group_left () max by (namespace, pod) (tcpwhy_pod_owner{owner_name=~\"$owner_name\"})) > 0",
+                "{{pod}} {{reason}}",
             ),
         ],
     },

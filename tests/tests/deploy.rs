@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use agent_model::drops::NOISE;
 use agent_model::golden;
 use tests::dashboards::{DASHBOARDS, Dashboard};
 
@@ -101,6 +102,17 @@ fn every_cause_has_an_alert_and_every_alert_a_runbook_and_tests() {
         assert!(case.contains("exp_labels"), "{alert}: no test that it fires");
         assert_eq!(case.matches("exp_alerts: []").count(), 2, "{alert}: quiet before, and resolved");
     }
+}
+
+/// The reasons that the rules leave out are those that no diagnosis is made of.
+#[test]
+fn the_rules_know_what_is_no_trouble() {
+    let rules = read(RULES);
+    let (_, rest) =
+        rules.split_once("tcpwhy_packets_dropped_total{reason!~\"").expect("the reasons left out");
+    let left_out: Vec<_> = rest.split_once('"').expect("their end").0.split('|').collect();
+    let noise: Vec<_> = NOISE.iter().map(|(reason, _)| *reason).collect();
+    assert_eq!(left_out, noise);
 }
 
 #[test]
