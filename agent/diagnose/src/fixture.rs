@@ -93,6 +93,7 @@ impl Bench {
             (20, "PROTO_MEM"),
             (40, "TCP_LISTEN_OVERFLOW"),
             (64, "QDISC_DROP"),
+            (68, "CPU_BACKLOG"),
             (71, "PKT_TOO_BIG"),
         ]
         .map(|(number, name)| (number, name.into()))

@@ -79,8 +79,10 @@ pub const NOISE: &[(&str, &str)] = &[
     ("QUEUE_PURGE", "it was queued at a socket or device that went"),
     ("TCP_RESET", "a RST, which was obeyed"),
     ("TCP_CLOSE", "it came to a closed socket"),
+    ("TCP_INVALID_SYN", "a SYN to a connection that is open, answered with a challenge ACK"),
     ("TCP_ABORT_ON_DATA", "data after close, answered with a reset"),
     ("TCP_OLD_DATA", "all of it had been received before"),
+    ("TCP_OFO_DROP", "the same, of what came out of order"),
     ("TCP_OFOMERGE", "all of it waited in the queue of what came out of order"),
     ("TCP_OLD_SEQUENCE", "it ends before what is expected: a duplicate, or a keepalive probe"),
     (

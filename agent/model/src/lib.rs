@@ -6,6 +6,7 @@
 pub mod cause;
 pub mod counters;
 pub mod decode;
+pub mod drop_reasons;
 pub mod drops;
 pub mod escape;
 pub mod event;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_correlate::timeline::{Entry, What};
 use agent_model::cause::Cause;
+use agent_model::drop_reasons::{self, Meaning};
 use agent_model::drops::{self, Class};
 use agent_model::event::TcpState;
 use agent_model::signals::packet_dropped::{Dropped, Role};
@@ -153,6 +154,10 @@ impl<'a> Drops<'a> {
         self.count.saturating_mul(2) >= resent
     }
 
+    fn meaning(&self) -> Option<&'static Meaning> {
+        drop_reasons::meaning(self.reason)
+    }
+
     fn hook(&self) -> Option<&'static str> {
         drops::netfilter_hook(self.stack)
     }
@@ -289,6 +294,10 @@ fn finding(story: &Story, drops: &Drops) -> Finding {
     } else {
         finding
     };
+    let finding = match drops.meaning() {
+        Some(meaning) => finding.infer(format!("{} means that {}", drops.reason, meaning.what)),
+        None => finding,
+    };
     advice(drops, story).into_iter().fold(finding, Finding::advise)
 }
 
@@ -345,8 +354,12 @@ fn advice(drops: &Drops, story: &Story) -> Vec<String> {
             inside("ethtool -k DEVICE")
         )],
         Class::Bpf => vec![format!("see what is attached: {} and {}", inside("bpftool net"), inside("tc filter show dev DEVICE ingress"))],
-        Class::Shortage | Class::Noise | Class::Other => {
-            vec![format!("the kernel's name for it is {}: include/net/dropreason-core.h says what it means", drops.reason)]
-        }
+        Class::Shortage | Class::Noise | Class::Other => match drops.meaning() {
+            Some(meaning) => {
+                let look: Vec<_> = meaning.look.iter().map(|command| inside(command)).collect();
+                vec![format!("see more: {}", look.join(" and ")), meaning.change.to_owned()]
+            }
+            None => vec![format!("the kernel's name for it is {}: include/net/dropreason-core.h says what it means", drops.reason)],
+        },
     }
 }

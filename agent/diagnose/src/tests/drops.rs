@@ -1,5 +1,6 @@
 use agent_common::record::DROPPED_IN;
 use agent_common::signal;
+use agent_model::drop_reasons::MEANINGS;
 
 use super::*;
 use crate::fixture::dropped;
@@ -116,6 +117,33 @@ fn a_reset_long_after_a_drop_is_the_peers() {
     bench.push(&record(signal::RESET_RECEIVED, 2 * SECOND));
     bench.push(&closed(2 * SECOND + 1, ESTABLISHED, libc::ECONNRESET));
     assert_eq!(bench.diagnoses().last().unwrap().cause, Cause::PeerReset);
+}
+
+#[test]
+fn a_reason_without_a_cause_of_its_own_is_explained() {
+    let mut bench = Bench::new();
+    bench.place(&["sk_skb_reason_drop", "enqueue_to_backlog"]);
+    bench.push(&drop_of(SECOND, 68));
+    bench.push(&drop_of(2 * SECOND, 68));
+    bench.push(&timeout(2 * SECOND + 1, 2, 500));
+    let told = bench.diagnoses().pop().expect("a verdict");
+    assert_eq!(told.cause, Cause::DroppedHere);
+    says(
+        &told,
+        "CPU_BACKLOG means that more packets waited for one processor than net.core.netdev_max_backlog",
+    );
+    says(&told, "cat /proc/net/softnet_stat");
+}
+
+#[test]
+fn the_page_lists_every_reason_that_is_explained() {
+    let page = include_str!("../../../../docs/causes/dropped_here.md");
+    for meaning in MEANINGS {
+        for reason in meaning.reasons {
+            assert!(page.contains(&format!("`{reason}`")), "{reason}");
+        }
+        assert!(page.contains(meaning.what), "{}", meaning.what);
+    }
 }
 
 /// The receiver's record tells of its peer's packet.
