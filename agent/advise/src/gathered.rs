@@ -40,6 +40,9 @@ pub struct Gathered {
     pub outcomes: Vec<Outcome>,
     /// Deaths on the whole host by cause.
     pub deaths: BTreeMap<Cause, u64>,
+    /// Packets of TCP that this host dropped, as far as they were told.
+    #[serde(default)]
+    pub drops: Vec<DropCount>,
     /// Who holds sockets.
     pub families: Vec<FamilyRow>,
     /// Connections in trouble whose SO_RCVBUF, SO_SNDBUF was cut to `rmem_max`, `wmem_max`.
@@ -47,6 +50,17 @@ pub struct Gathered {
     /// How to get into a namespace: the words before a command. Whoever shows the advice fills it in.
     #[serde(skip)]
     pub entrances: BTreeMap<u32, String>,
+}
+
+/// Packets dropped in one network namespace for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DropCount {
+    /// Inode of the network namespace where they died.
+    pub netns: u32,
+    /// The kernel's name of the reason.
+    pub reason: String,
+    /// How many, at least.
+    pub packets: u64,
 }
 
 /// What is remembered, at `now` of `CLOCK_MONOTONIC`.
@@ -62,10 +76,17 @@ pub fn gather(correlator: &Correlator, tracker: &Tracker, now: u64) -> Gathered 
         usage: correlator.usage().copied(),
         outcomes: tracker.outcomes().iter().cloned().collect(),
         deaths: deaths.map(|(cause, count)| (*cause, *count)).collect(),
+        drops: drops(correlator),
         families,
         capped: capped(correlator),
         entrances: BTreeMap::new(),
     }
+}
+
+fn drops(correlator: &Correlator) -> Vec<DropCount> {
+    let row =
+        |(netns, reason, packets): (u32, &str, u64)| DropCount { netns, reason: reason.to_owned(), packets };
+    correlator.drops_by_reason().map(row).collect()
 }
 
 /// `sock_setsockopt` doubles what is asked, of which it takes no more than the maximum.
@@ -85,10 +106,11 @@ fn capped(correlator: &Correlator) -> [u64; 2] {
 }
 
 impl Gathered {
-    /// The namespaces: those whose settings are known, then the others that had stalls.
+    /// The namespaces: those whose settings are known, then the others that had stalls or dropped packets.
     pub(super) fn places(&self) -> Vec<NetnsView<'_>> {
         let known = self.settings.iter().map(|settings| settings.netns);
-        let mut all: Vec<u32> = known.chain(self.outcomes.iter().map(|outcome| outcome.netns)).collect();
+        let stalled = self.outcomes.iter().map(|outcome| outcome.netns);
+        let mut all: Vec<u32> = known.chain(stalled).chain(self.drops.iter().map(|row| row.netns)).collect();
         let mut seen = std::collections::BTreeSet::new();
         all.retain(|netns| seen.insert(*netns));
         let place = |netns| NetnsView {
@@ -103,6 +125,11 @@ impl Gathered {
     /// Deaths on the whole host.
     pub(super) fn deaths(&self, cause: Cause) -> u64 {
         self.deaths.get(&cause).copied().unwrap_or(0)
+    }
+
+    /// Packets dropped on the whole host for `reason`.
+    pub(super) fn dropped(&self, reason: &str) -> u64 {
+        self.drops.iter().filter(|row| row.reason == reason).map(|row| row.packets).sum()
     }
 
     /// A counter of `/proc/net/netstat`, of the first namespace; 0 if it is not known.

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
-pub use self::gathered::{Gathered, gather};
+pub use self::gathered::{DropCount, Gathered, gather};
 
 /// One setting to change.
 #[skip_serializing_none]
@@ -109,6 +109,12 @@ impl<'a> NetnsView<'a> {
     pub fn counter(&self, name: &str) -> u64 {
         let first = self.gathered.settings.first();
         first.filter(|first| first.netns == self.netns).map_or(0, |_| self.gathered.counter(name))
+    }
+
+    /// Packets dropped there for `reason`.
+    pub fn dropped(&self, reason: &str) -> u64 {
+        let rows = self.gathered.drops.iter().filter(|row| row.netns == self.netns && row.reason == reason);
+        rows.map(|row| row.packets).sum()
     }
 
     /// How often connections died of `cause`.

@@ -17,9 +17,11 @@ fn settings(values: &[(&str, &[u64])]) -> Settings {
 /// A host as it is after its installation.
 fn untouched() -> Gathered {
     let settings = settings(&[
+        ("net.core.netdev_max_backlog", &[1000]),
         ("net.core.rmem_max", &[212_992]),
         ("net.core.somaxconn", &[4096]),
         ("net.core.wmem_max", &[212_992]),
+        ("net.ipv4.conf.all.rp_filter", &[1]),
         ("net.ipv4.tcp_keepalive_intvl", &[75]),
         ("net.ipv4.tcp_keepalive_probes", &[9]),
         ("net.ipv4.tcp_keepalive_time", &[7200]),
@@ -282,4 +284,18 @@ fn a_keepalive_that_finds_the_dead_after_hours_is_shortened() {
     // 7200 s and nine times 75 s against 600 s and five times 60 s.
     assert!(advice.observation.contains("2.2 hours"), "{advice:#?}");
     assert!(advice.effect.contains("15 minutes"), "{advice:#?}");
+}
+
+#[test]
+fn settings_that_drop_packets_are_named_where_they_do() {
+    let row = |netns, reason: &str, packets| DropCount { netns, reason: reason.to_owned(), packets };
+    let drops = vec![row(NETNS, "CPU_BACKLOG", 40), row(7, "IP_RPFILTER", 3), row(7, "NETFILTER_DROP", 9)];
+    let report = advise(&Gathered { drops, ..untouched() }, None);
+    let advice = advice_on(&report, "net.core.netdev_max_backlog");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed, advice.netns), (Some("1000"), "2000", None));
+    assert!(advice.observation.contains("at least 40 packets"), "{advice:#?}");
+    let advice = advice_on(&report, "net.ipv4.conf.all.rp_filter");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed, advice.netns), (None, "2", Some(7)));
+    assert_eq!(advice.command, "nsenter --net=FILE_OF_NAMESPACE_7 sysctl -w net.ipv4.conf.all.rp_filter=2");
+    assert_eq!(report.advice.len(), 2, "{report:#?}");
 }

@@ -170,6 +170,9 @@ impl Correlator {
         if event.stands_for > 1 {
             self.drops.untold = Some(event.time);
         }
+        if let Detail::PacketDropped(PacketDropped { reason, netns, .. }) = event.detail {
+            self.drop_counts.add(netns.unwrap_or(event.endpoint.netns), reason, event.stands_for);
+        }
         let has_socket = event.endpoint.sk.is_some() && !event.endpoint.request;
         let own = if has_socket { self.connection(&event) } else { None };
         if let Some(id) = own {

@@ -6,6 +6,7 @@
 //! from the start (the walk over open files) and from `listen()`. Everything is bounded (`limits`).
 
 pub mod connection;
+mod drop_counts;
 mod drops;
 mod failures;
 pub mod families;
@@ -35,6 +36,7 @@ use agent_model::signals::SynackRetransmit;
 use agent_model::timers::{Outlook, Request, half_open_outlook};
 
 use self::connection::Connection;
+use self::drop_counts::DropCounts;
 use self::drops::Drops;
 use self::failures::Failures;
 use self::families::Families;
@@ -74,6 +76,7 @@ pub struct Correlator {
     strays: Strays,
     failures: Failures,
     drops: Drops,
+    drop_counts: DropCounts,
     /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
 }
@@ -93,6 +96,7 @@ impl Correlator {
             strays: Strays::default(),
             failures: Failures::default(),
             drops: Drops::default(),
+            drop_counts: DropCounts::default(),
             held: None,
         }
     }

@@ -264,6 +264,14 @@ impl Correlator {
         self.host.stack(id)
     }
 
+    /// Packets that this host dropped, by network namespace and by the kernel's name of the reason.
+    pub fn drops_by_reason(&self) -> impl Iterator<Item = (u32, &str, u64)> {
+        let name = |reason: u32| Some(&**self.host.facts().drop_reasons.get(&reason.cast_signed())?);
+        self.drop_counts
+            .iter()
+            .filter_map(move |(netns, reason, packets)| Some((netns, name(reason)?, packets)))
+    }
+
     /// Whether each drop of a packet since `time` was told with whose it was, on a kernel that tells of drops.
     pub fn tells_drops_since(&self, time: u64) -> bool {
         let names = &self.host.facts().drop_reasons;

@@ -6,8 +6,10 @@ mod buffers;
 mod keepalive;
 mod max_orphans;
 mod max_syn_backlog;
+mod netdev_max_backlog;
 mod orphan_retries;
 mod retries2;
+mod rp_filter;
 mod syn_retries;
 mod synack_retries;
 mod tcp_mem;
@@ -32,11 +34,12 @@ pub(super) const OF_A_NAMESPACE: &[fn(&NetnsView) -> Vec<Advice>] = &[
     max_syn_backlog::rule,
     synack_retries::rule,
     buffers::rule,
+    rp_filter::rule,
 ];
 
 /// Advice about settings of the host.
 pub(super) const OF_THE_HOST: &[fn(&Gathered) -> Vec<Advice>] =
-    &[tcp_mem::rule, max_orphans::rule, buffer_caps::rule];
+    &[tcp_mem::rule, max_orphans::rule, buffer_caps::rule, netdev_max_backlog::rule];
 
 /// What becomes of a connection with a limit, if its peer stays silent.
 fn life(rto_ms: u64, rto_max: Duration, limit: Limit) -> Schedule {

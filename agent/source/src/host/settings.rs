@@ -8,9 +8,11 @@ use agent_model::event::Settings;
 
 /// What advice is about, or computed from, by names as `sysctl` has them. One that the kernel lacks is left out.
 const NAMES: &[&str] = &[
+    "net.core.netdev_max_backlog",
     "net.core.rmem_max",
     "net.core.somaxconn",
     "net.core.wmem_max",
+    "net.ipv4.conf.all.rp_filter",
     "net.ipv4.tcp_keepalive_intvl",
     "net.ipv4.tcp_keepalive_probes",
     "net.ipv4.tcp_keepalive_time",
