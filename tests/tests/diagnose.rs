@@ -1,13 +1,14 @@
 //! Why connections stalled and died, as the agent says it of scenes on the live kernel.
 
 use serde_json::Value;
-use tests::actor::CHILD_NAME;
+use tests::actor::{self, CHILD_NAME};
 use tests::agent::agent;
 use tests::agent::command;
 use tests::agent::event::Event;
 use tests::foreseen::Foreseen;
 use tests::link::{Family, Pair};
 use tests::live::{self, Silent, Watched, named};
+use tests::scenes::family::Forking;
 use tests::scenes::reset::{self, Reset};
 use tests::scenes::{death, memory, retransmit, server};
 use tests::snmp::Snmp;
@@ -262,4 +263,32 @@ fn why_tells_of_the_dead() {
         }
         Ok(())
     });
+}
+
+/// Nothing ever happened to it, so that nobody remembers it.
+#[test]
+fn why_of_a_healthy_connection_says_who_holds_it() {
+    agent();
+    Family::each(|family| {
+        let pair = Pair::new();
+        let mut server = Forking::start(&pair, family);
+        server.serve(&pair, 1);
+        let (side, child) = (server.side(&pair, 0), server.children[0]);
+        let held = format!("{CHILD_NAME}[{child}]");
+        let end = side.remote.to_string();
+        let of_server = why(&[&end, "--netns", &pair.server.inode().to_string()]);
+        let listens = format!("{}[{}], which listens there, does not hold it", actor::NAME, server.pid());
+        assert_says(&of_server, &[&format!("held by {held}"), &listens, "ESTABLISHED", "nothing is wrong"]);
+        let of_client = why(&[&end, "--netns", &pair.client.inode().to_string()]);
+        assert_says(&of_client, &[&format!("held by {held}"), "the other end is on this host"]);
+    });
+}
+
+#[test]
+fn why_of_nobodys_connection_is_an_error() {
+    let socket = agent().socket().to_str().expect("a path of plain text");
+    let output = command::run(&["why", "--socket", socket, "198.51.100.77:7"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors.contains("no connection matches, neither of those that are open"), "{errors}");
 }

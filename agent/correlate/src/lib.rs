@@ -23,6 +23,7 @@ pub mod place;
 pub mod query;
 mod requests;
 pub mod shared;
+mod sought;
 mod stage;
 mod state;
 pub mod strays;
@@ -46,8 +47,10 @@ use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::orphans::Orphans;
 use self::place::{Place, Places};
+use self::query::Selector;
 pub use self::requests::Request as HalfOpen;
 use self::requests::Requests;
+use self::sought::Sought;
 use self::strays::Strays;
 use self::table::Table;
 use self::walks::Walks;
@@ -77,6 +80,7 @@ pub struct Correlator {
     failures: Failures,
     drops: Drops,
     drop_counts: DropCounts,
+    sought: Sought,
     /// The connection of the last socket that a walk found.
     held: Option<ConnectionId>,
 }
@@ -97,6 +101,7 @@ impl Correlator {
             failures: Failures::default(),
             drops: Drops::default(),
             drop_counts: DropCounts::default(),
+            sought: Sought::default(),
             held: None,
         }
     }
@@ -181,6 +186,13 @@ impl Correlator {
         self.table.expire(time);
         self.requests.expire(time);
         self.places.expire(time);
+        self.sought.end_walk();
+    }
+
+    /// Has the next walk over open files take in connections that meet all conditions and are healthy, a few of them.
+    /// Conditions that name no end and no process are left alone.
+    pub fn seek(&mut self, conditions: &[Selector]) {
+        self.sought.ask(conditions);
     }
 
     fn held(&mut self, held: &SockHeld) {
@@ -198,12 +210,13 @@ impl Correlator {
         }
     }
 
-    /// A healthy socket costs nothing: it gets no entry.
+    /// A healthy socket costs nothing: it gets no entry, unless somebody asks for it.
     fn holder_connection(&mut self, held: &SockHeld) -> Option<ConnectionId> {
         let sk = held.endpoint.sk?;
         let known = self.socket(sk, &held.endpoint, held.time);
         let troubled = connection::is_stalled(&held.tcp) && held.endpoint.state != Some(TcpState::Close);
-        known.or_else(|| troubled.then(|| self.table.create(&held.endpoint, held.time)))
+        let wanted = known.is_none() && (troubled || self.sought.wants(held));
+        known.or_else(|| wanted.then(|| self.table.create(&held.endpoint, held.time)))
     }
 
     fn kernel(&mut self, event: KernelEvent) -> Observed {

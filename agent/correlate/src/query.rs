@@ -202,6 +202,11 @@ impl Correlator {
         self.held
     }
 
+    /// The listener on a local address and port.
+    pub fn listener(&self, netns: u32, local: SocketAddr) -> Option<&Listener> {
+        self.listeners.on(netns, local).map(|listener| &**listener)
+    }
+
     /// All known listeners, in no order.
     pub fn listeners(&self) -> impl Iterator<Item = &Listener> {
         self.listeners.iter()

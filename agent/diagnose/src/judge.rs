@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agent_correlate::Correlator;
 use agent_correlate::connection::Connection;
 use agent_correlate::observed::Observed;
+use agent_correlate::query::Selector;
 use agent_model::event::{Event, Fact};
 use agent_model::limits::Limits;
 
@@ -30,6 +31,11 @@ impl Judge {
     /// Nothing is known yet.
     pub fn new(limits: Limits) -> Self {
         Self { correlator: Correlator::new(limits), tracker: Tracker::default() }
+    }
+
+    /// Has the next walk over open files take in healthy connections that meet these conditions.
+    pub fn seek(&mut self, conditions: &[Selector]) {
+        self.correlator.seek(conditions);
     }
 
     /// Takes in one event.

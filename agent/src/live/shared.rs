@@ -96,6 +96,10 @@ impl Answers for Shared {
         self.ask(Question::Advise, |pipeline| gather(pipeline.correlator(), pipeline.tracker(), now))
     }
 
+    fn seek(&self, wanted: &Wanted) {
+        self.lock().seek(&wanted.conditions);
+    }
+
     fn why(&self, wanted: &Wanted) -> Option<WhyReport> {
         self.ask(Question::Why, |pipeline| why::report(pipeline.correlator(), pipeline.tracker(), wanted))
     }

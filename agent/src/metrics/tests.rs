@@ -160,6 +160,8 @@ impl crate::answers::why::Answers for Fake {
         agent_advise::Gathered::default()
     }
 
+    fn seek(&self, _: &crate::answers::why::Wanted) {}
+
     fn why(&self, _: &crate::answers::why::Wanted) -> Option<crate::answers::why::WhyReport> {
         None
     }

@@ -24,6 +24,7 @@ use agent_correlate::Correlator;
 use agent_correlate::connection::Connection;
 use agent_correlate::observed::Observed;
 use agent_correlate::place::Whose;
+use agent_correlate::query::Selector;
 use agent_diagnose::judge::{Judge, Verdicts};
 use agent_diagnose::tracker::Tracker;
 use agent_diagnose::{Diagnosed, Phase};
@@ -166,6 +167,11 @@ impl<S: Sink> Pipeline<S> {
     /// What is remembered.
     pub fn correlator(&self) -> &Correlator {
         self.judge.correlator()
+    }
+
+    /// Has the next walk over open files take in healthy connections that meet these conditions.
+    pub fn seek(&mut self, conditions: &[Selector]) {
+        self.judge.seek(conditions);
     }
 
     /// What went through.

@@ -46,8 +46,8 @@ const CHUNKS: usize = 2;
 /// Holders of a connection may be shown as they were this long ago: most questions need not wait for a walk.
 const OLD_ENOUGH: Duration = Duration::from_secs(1);
 
-const NO_MATCH: &str = "no connection matches: tcpwhy remembers those that had trouble, and forgets the \
-    dead after --history-age\n";
+const NO_MATCH: &str = "no connection matches, neither of those that are open nor of those that had trouble, of which \
+    tcpwhy forgets the dead after --history-age\n";
 
 /// What the API answers from.
 #[derive(Clone)]
@@ -188,7 +188,17 @@ impl Api {
             return Some(dead);
         }
         self.answers.walk(OLD_ENOUGH).await;
+        if let Some(report) = self.why_now(wanted.clone()).await {
+            return Some(report);
+        }
+        self.seek(wanted.clone()).await;
         self.why_now(wanted).await
+    }
+
+    /// A healthy connection is not remembered: a walk finds it, if the question names one.
+    async fn seek(&self, wanted: Wanted) {
+        self.on_desk(move |api| api.answers.seek(&wanted)).await;
+        self.answers.walk(Duration::ZERO).await;
     }
 
     async fn why_now(&self, wanted: Wanted) -> Option<WhyReport> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use agent_advise::Gathered;
 use agent_correlate::connection::Connection;
+use agent_correlate::holders;
+use agent_correlate::identity::Identity;
 use agent_correlate::timeline::{Entry, What};
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
@@ -36,6 +38,8 @@ pub trait Answers: Send + Sync {
     fn families(&self) -> Listing;
     /// What advice is computed from.
     fn gathered(&self) -> Gathered;
+    /// Has the next walk take in healthy connections that are wanted.
+    fn seek(&self, wanted: &Wanted);
     /// The story of the connection that is wanted, the one with the last event if there are several.
     fn why(&self, wanted: &Wanted) -> Option<WhyReport>;
     /// All that is remembered, in short.
@@ -79,8 +83,14 @@ pub struct WhyReport {
     pub holders: Vec<Holder>,
     /// Further open files that name no process.
     pub more_holders: Option<u32>,
+    /// Who listens where it was accepted, if all who hold the connection are its children and it is none of them: they
+    /// were given the connection, or inherited it.
+    pub parent: Option<Process>,
     /// The other end, if it lives on this host.
     pub peer: Option<String>,
+    /// Processes that have the other end open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peer_holders: Vec<Holder>,
     /// What happened.
     pub timeline: Vec<Happening>,
     /// Events left out after the first ones.
@@ -227,6 +237,7 @@ fn past(correlator: &Correlator, connection: &Connection) -> Option<agent_diagno
 
 fn plain(correlator: &Correlator, connection: &Connection) -> WhyReport {
     let identity = &connection.identity;
+    let peer = correlator.other_end(connection);
     let error = (connection.error != 0).then(|| words::errno(connection.error));
     WhyReport {
         v: VERSION,
@@ -245,7 +256,9 @@ fn plain(correlator: &Correlator, connection: &Connection) -> WhyReport {
         ended_by: connection.ended_by.as_deref().cloned(),
         holders: holders(connection),
         more_holders: Some(connection.holders.more()).filter(|more| *more > 0),
-        peer: correlator.other_end(connection).map(|peer| peer.id.to_string()),
+        parent: parent(correlator, connection),
+        peer: peer.map(|peer| peer.id.to_string()),
+        peer_holders: peer.map(holders).unwrap_or_default(),
         timeline: happenings(correlator, &connection.timeline.entries()),
         left_out: Some(connection.timeline.dropped()).filter(|events| *events > 0),
         outlook: correlator.half_open(connection.id).and_then(waits),
@@ -257,6 +270,17 @@ fn waits(half_open: &HalfOpen) -> Option<Outlook> {
     let HalfOpen { observed, .. } = half_open;
     let offset = observed.realtime.wrapping_sub(observed.event.time.cast_signed());
     Some(Outlook::new(&observed.outlook?, offset))
+}
+
+/// Of a connection that its listener's children alone hold.
+fn parent(correlator: &Correlator, connection: &Connection) -> Option<Process> {
+    let Identity { netns, .. } = connection.identity;
+    let listener = correlator.listener(netns, connection.identity.local())?;
+    let parent = &listener.owner.as_ref()?.process;
+    let holders = connection.holders.named();
+    let inherited =
+        |holder: &holders::Holder| holder.parent == parent.pid && holder.process.pid != parent.pid;
+    (!holders.is_empty() && connection.is_live() && holders.iter().all(inherited)).then(|| parent.clone())
 }
 
 fn holders(connection: &Connection) -> Vec<Holder> {

@@ -112,8 +112,20 @@ impl ReportText {
         if !names.is_empty() {
             self.item("", &format!("held by {}", names.join(", ")));
         }
+        if let Some(parent) = &report.parent {
+            self.item(
+                "",
+                &format!(
+                    "{}, which listens there, does not hold it itself: it ends when they close it",
+                    name(parent)
+                ),
+            );
+        }
         if let Some(peer) = &report.peer {
-            self.item("", &format!("the other end is on this host: connection {peer}"));
+            let holders: Vec<_> = report.peer_holders.iter().map(|one| name(&one.process)).collect();
+            let held =
+                if holders.is_empty() { String::new() } else { format!(", held by {}", holders.join(", ")) };
+            self.item("", &format!("the other end is on this host: connection {peer}{held}"));
         }
     }
 
