@@ -299,3 +299,18 @@ fn settings_that_drop_packets_are_named_where_they_do() {
     assert_eq!(advice.command, "nsenter --net=FILE_OF_NAMESPACE_7 sysctl -w net.ipv4.conf.all.rp_filter=2");
     assert_eq!(report.advice.len(), 2, "{report:#?}");
 }
+
+#[test]
+fn a_table_of_connections_that_is_all_but_full_is_made_larger() {
+    let mut gathered = untouched();
+    let mut with = |count: u64| {
+        let values = &mut gathered.settings[0].values;
+        values.insert("net.netfilter.nf_conntrack_count".into(), vec![count]);
+        values.insert("net.netfilter.nf_conntrack_max".into(), vec![1000]);
+        advise(&gathered, None)
+    };
+    assert!(with(899).advice.is_empty());
+    let report = with(900);
+    let advice = advice_on(&report, "net.netfilter.nf_conntrack_max");
+    assert_eq!((advice.now.as_deref(), &*advice.proposed, advice.netns), (Some("1000"), "2000", Some(NETNS)));
+}

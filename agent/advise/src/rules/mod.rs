@@ -3,6 +3,7 @@
 mod backlog;
 mod buffer_caps;
 mod buffers;
+mod conntrack_max;
 mod keepalive;
 mod max_orphans;
 mod max_syn_backlog;
@@ -35,6 +36,7 @@ pub(super) const OF_A_NAMESPACE: &[fn(&NetnsView) -> Vec<Advice>] = &[
     synack_retries::rule,
     buffers::rule,
     rp_filter::rule,
+    conntrack_max::rule,
 ];
 
 /// Advice about settings of the host.

@@ -27,6 +27,8 @@ const NAMES: &[&str] = &[
     "net.ipv4.tcp_syn_retries",
     "net.ipv4.tcp_synack_retries",
     "net.ipv4.tcp_wmem",
+    "net.netfilter.nf_conntrack_count",
+    "net.netfilter.nf_conntrack_max",
 ];
 
 /// As they are now.
