@@ -141,6 +141,9 @@ pub fn listener_closed(pair: &Pair, family: Family, count: usize) -> Vec<Reset> 
 pub fn time_wait(pair: &Pair, family: Family) -> Reset {
     let Connection { client, server, client_side, .. } = Connection::open(pair, family);
     let meter = Meter::new(&pair.server);
+    // An ACK of the FIN that comes while close() has the socket leaves it whole (`tcp_rcv_state_process`).
+    server.shutdown(Shutdown::Write).expect("shutdown");
+    wait::until("FIN_WAIT2", || tcp::state(&server) == tcp::FIN_WAIT2);
     drop(server);
     wait::until("FIN_WAIT2 to become a mini socket", || snmp::sockstat(&pair.server, "TCP", "tw") == 1);
     tcp::send(&client, 1);

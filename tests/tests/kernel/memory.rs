@@ -26,7 +26,7 @@ fn set(path: &str, value: &str) -> String {
 
 #[test]
 fn a_full_ping_socket_tells_each_refusal() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let full = memory::rcvqueue_full(&pair, family);
         let events = watch().settled(&pair.client);

@@ -23,7 +23,7 @@ pub fn is_ours(owner: Option<&Owner>, source: OwnerSource) -> bool {
 
 #[test]
 fn a_listener_is_its_process() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let listener = tcp::listen(&pair.server, family, 7);
         let address = tcp::local_address(&listener);

@@ -2,7 +2,7 @@
 
 use agent_model::event::{Detail, KernelEvent, TcpState};
 use agent_model::signals::ResetSent;
-use tests::link::{Family, Pair};
+use tests::link::Pair;
 use tests::scenes::reset::{self, Reset};
 
 use crate::running;
@@ -38,7 +38,7 @@ fn assert_reason(event: &KernelEvent, reset: &Reset) {
 
 #[test]
 fn a_closed_port_resets_without_a_socket() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let reset = reset::no_socket(&pair, family);
         let at_client = watch().some(&pair.client, "reset_received", received);
@@ -56,7 +56,7 @@ fn a_closed_port_resets_without_a_socket() {
 
 #[test]
 fn a_close_with_unread_data_says_how_much() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let reset = reset::abort_on_close(&pair, family, 5);
         let event = sent_by_server(&pair, &reset);
@@ -77,7 +77,7 @@ fn a_close_with_unread_data_says_how_much() {
 
 #[test]
 fn data_after_a_close_meets_a_mini_socket() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let reset = reset::time_wait(&pair, family);
         if running::since(6, 10) {
@@ -92,7 +92,7 @@ fn data_after_a_close_meets_a_mini_socket() {
 
 #[test]
 fn linger_zero_resets() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let reset = reset::linger(&pair, family);
         assert_reason(&sent_by_server(&pair, &reset), &reset);
@@ -102,7 +102,7 @@ fn linger_zero_resets() {
 /// Data that meets a closed receive side makes the kernel reset itself: both tracepoints fire.
 #[test]
 fn data_after_shutdown_resets_both_ways() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let reset = reset::data_after_shutdown(&pair, family);
         let event = sent_by_server(&pair, &reset);
@@ -114,7 +114,7 @@ fn data_after_shutdown_resets_both_ways() {
 
 #[test]
 fn a_full_accept_queue_resets_a_half_open_connection() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair();
         let reset = reset::accept_queue_overflow(&pair, family);
         let event = sent_by_server(&pair, &reset);

@@ -151,7 +151,7 @@ fn above_high_it_is_tcp_that_is_out_of_memory() {
     let pair = watch::pair();
     let _limits = Setting::limit(TCP_MEM, "1000 2990 3000");
     let connections = senders(&pair, 60);
-    let meter = Meter::new(&pair.client);
+    let meters = [Meter::new(&pair.client), Meter::new(&pair.server)];
     // High is so near to pressure that a socket without memory meets it before it has more than its share.
     let mut clients = connections.iter().map(|connection| &connection.client).cycle();
     let text = "tcp_mem is 1000 2990 3000: above high";
@@ -160,9 +160,13 @@ fn above_high_it_is_tcp_that_is_out_of_memory() {
     evidence(&diagnosed);
     assert!(diagnosed.diagnosis.summary.contains(&format!("[{}]", std::process::id())), "{diagnosed:#?}");
     let memory = watch().tcp_memory();
-    assert_eq!((memory.limits, memory.pressure), ([1000, 2990, 3000], true));
+    assert_eq!(memory.limits, [1000, 2990, 3000]);
+    // It is read after the refusal, when the pressure may be over.
+    assert!(
+        meters.iter().any(|meter| meter.get("TcpExtTCPMemoryPressures") > 0),
+        "no pressure on the way to high"
+    );
     assert!(memory.pages.abs_diff(pages) <= UNCOUNTED, "{memory:?}, sockstat has {pages}");
-    assert!(meter.get("TcpExtTCPMemoryPressures") <= memory.counter("TCPMemoryPressures").unwrap_or(1) + 1);
     assert!(
         diagnosed.diagnosis.advice.iter().any(|advice| advice.contains("tcp_mem='2000 5980 6000'")),
         "{diagnosed:#?}"

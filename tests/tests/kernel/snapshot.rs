@@ -2,7 +2,6 @@
 
 use agent_model::event::{RetransmitKind, Tcp};
 use socket2::SockRef;
-use tests::link::Family;
 use tests::scenes::retransmit;
 use tests::tcp;
 
@@ -22,7 +21,7 @@ const SETTINGS: [(&str, u32); 8] = [
 
 #[test]
 fn a_snapshot_is_what_the_socket_says() {
-    Family::each(|family| {
+    watch::each(|family| {
         let pair = watch::pair_without_probes();
         for (name, value) in SETTINGS {
             pair.client.sysctl(name, value);

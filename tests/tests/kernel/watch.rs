@@ -79,7 +79,8 @@ pub fn pair_without_probes() -> Pair {
     watch().since_now(Pair::without_probes)
 }
 
-/// Tests what timers do, for both families at the same time ([`Witnesses::insist`]).
+/// Tests both families at the same time; what the kernel is seen to have run no program for proves nothing
+/// ([`Witnesses::insist`]).
 pub fn each(test: impl Fn(Family) + Sync) {
     static WITNESSES: OnceLock<Witnesses> = OnceLock::new();
     let witnesses = WITNESSES.get_or_init(|| {
