@@ -11,7 +11,7 @@ const NETNS: u32 = 4_026_531_840;
 
 fn settings(values: &[(&str, &[u64])]) -> Settings {
     let values = values.iter().map(|(name, values)| ((*name).into(), values.to_vec()));
-    Settings { netns: NETNS, values: values.collect() }
+    Settings { netns: NETNS, values: values.collect(), ..Settings::default() }
 }
 
 /// A host as it is after its installation.

@@ -33,6 +33,7 @@ impl<'a> Story<'a> {
                 Vec::new()
             },
             host: correlator.host(),
+            settings: correlator.settings(),
             stack: correlator.stack(connection.reset_stack.map(i32::from)),
             stacks: correlator.stacks(),
             tells_drops: correlator.tells_drops_since(connection.first),
@@ -89,6 +90,7 @@ impl<'a> Story<'a> {
             listening: observed.listener.clone(),
             listeners_there: Vec::new(),
             host: correlator.host(),
+            settings: correlator.settings(),
             stack: observed.stack.clone(),
             stacks: correlator.stacks(),
             tells_drops: false,

@@ -23,8 +23,8 @@ use agent_correlate::strays::Stray;
 use agent_correlate::timeline::{Entry, What};
 use agent_model::cause::Cause;
 use agent_model::event::{
-    CgroupMemory, Detail, Exit, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Tcp,
-    TcpMemory, TcpState,
+    CgroupMemory, Detail, Exit, HostFacts, Owner, OwnerSource, Process, RetransmitKind, Segment, Settings,
+    Tcp, TcpMemory, TcpState,
 };
 use agent_model::signals::reset_sent::OwnReset;
 use agent_model::signals::retransmit::Resend;
@@ -60,6 +60,8 @@ pub struct Story<'a> {
     pub listeners_there: Vec<&'a Arc<Listener>>,
     /// The host.
     pub host: &'a HostFacts,
+    /// Settings and devices of the agent's network namespace.
+    pub settings: Option<&'a Settings>,
     /// Functions of the last reset's kernel stack, innermost first.
     pub stack: Arc<[Box<str>]>,
     /// Kernel stacks, of those at which its packets were dropped too.

@@ -125,9 +125,17 @@ pub struct Settings {
     pub netns: u32,
     /// Each with one value or, like `tcp_mem`, more.
     pub values: BTreeMap<Box<str>, Vec<u64>>,
+    /// Indices of that namespace's network devices, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub devices: BTreeMap<Box<str>, u32>,
 }
 
 impl Settings {
+    /// The name of a device of that namespace.
+    pub fn device(&self, index: u32) -> Option<&str> {
+        self.devices.iter().find(|(_, known)| **known == index).map(|(name, _)| &**name)
+    }
+
     /// A setting that has one value.
     pub fn value(&self, name: &str) -> Option<u64> {
         self.values.get(name)?.first().copied()
