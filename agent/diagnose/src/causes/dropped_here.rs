@@ -13,7 +13,7 @@ use agent_model::units::{errno, plural, time};
 
 use super::common::{left, lost, owner, sent, timeouts};
 use super::silence::{given_up, is_silent};
-use super::{Finding, Story, path_mtu_black_hole};
+use super::{Finding, Story, origin, path_mtu_black_hole};
 
 /// A reset or an ICMP message of a firewall comes this soon after the packet that it rejects, ns.
 const AT_ONCE: u64 = 100_000_000;
@@ -73,10 +73,11 @@ pub(super) fn rejected(story: &Story) -> Option<Finding> {
         errno(story.error())
     );
     let after = Duration::from_nanos(answer.saturating_sub(drops.last));
+    let finding = drops
+        .evidence(Finding::new(Cause::RejectedByNetfilter, summary), story)
+        .saw(format!("{how} came {} after the packet was dropped", time(after)));
     Some(
-        drops
-            .evidence(Finding::new(Cause::RejectedByNetfilter, summary), story)
-            .saw(format!("{how} came {} after the packet was dropped", time(after)))
+        origin::tell(finding, story)
             .saw_if(sent(story))
             .saw_if(lost(story))
             .infer("a rule with `reject` did both: the answer was made on this host, not by the peer")

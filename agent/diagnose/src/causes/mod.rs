@@ -23,6 +23,7 @@ mod listener_closed;
 mod memory;
 mod no_local_port;
 mod no_such_connection;
+mod origin;
 mod orphan_timeout;
 mod path_mtu_black_hole;
 mod path_quality;
