@@ -1,11 +1,13 @@
-//! Who made a RST, by its packet.
+//! Who made a RST, by its packet; and ways that are gone.
 
 use agent_common::signal;
 
 use super::*;
+use crate::fixture::dropped;
 
 const ETH0: u32 = 2;
 const LOOPBACK: u32 = 1;
+const NO_ROUTE: u32 = 63;
 
 /// A RST that came in by `ifindex` with `ttl`; data of the peer that is not read had come with `peer_ttl`, if not 0.
 fn arrived(ifindex: u32, ttl: u8, peer_ttl: u8) -> RecordBytes {
@@ -92,4 +94,37 @@ fn a_connect_that_this_host_refuses_is_not_refused_by_the_peer() {
     assert_eq!(here.cause, Cause::ConnectionRefused);
     says(&here, "to 10.0.0.2:5555 was refused on this host");
     says_not(&here, "no process listens there");
+}
+
+#[test]
+fn what_cannot_be_made_for_want_of_a_route_is_not_the_peers_silence() {
+    let mut failed = timeout(SECOND, 1, 51);
+    put!(failed, record.detail.retransmit.err, -libc::EHOSTUNREACH);
+    put!(failed, totals.failed, 1_u32);
+    let gone = told(&failed);
+    assert_eq!((gone.cause, gone.phase), (Cause::NoRoute, Phase::Stalled));
+    says(&gone, "this host has no way to send for it");
+    assert_eq!(certainty_of(&gone, "no packet was made"), Certainty::Inferred);
+    let mut bench = Bench::new();
+    bench.push(&failed);
+    bench.diagnoses();
+    // The way is back, and still nobody answers.
+    let mut sent = timeout(2 * SECOND, 2, 102);
+    put!(sent, totals.failed, 1_u32);
+    bench.push(&sent);
+    assert_eq!(bench.only().cause, Cause::RetransmissionTimeout);
+    let mut busy = timeout(SECOND, 1, 51);
+    put!(busy, record.detail.retransmit.err, -libc::EBUSY);
+    assert_eq!(told(&busy).cause, Cause::RetransmissionTimeout);
+}
+
+#[test]
+fn a_missing_route_is_told_at_the_first_packet() {
+    let mut first = dropped(record(signal::PACKET_DROPPED, SECOND), NO_ROUTE);
+    put!(first, tcp.write_seq, 300_u32);
+    says(&told(&first), "(1 packet, IP_OUTNOROUTES)");
+    // Nothing waits.
+    let mut bench = Bench::new();
+    bench.push(&dropped(record(signal::PACKET_DROPPED, SECOND), NO_ROUTE));
+    assert!(bench.diagnoses().is_empty());
 }
