@@ -144,6 +144,8 @@ layout! {
         sk_err_soft: "sock" "sk_err_soft" required,
         sk_shutdown: "sock" "sk_shutdown" required,
         sk_socket: "sock" "sk_socket" required,
+        sk_receive_queue_len: "sock" "sk_receive_queue.qlen" optional,
+        sk_receive_queue_next: "sock" "sk_receive_queue.next" optional,
         sk_ack_backlog: "sock" "sk_ack_backlog" required,
         sk_max_ack_backlog: "sock" "sk_max_ack_backlog" required,
         sk_lingertime: "sock" "sk_lingertime" required,
@@ -221,6 +223,7 @@ layout! {
         skb_truesize: "sk_buff" "truesize" required,
         skb_sk: "sk_buff" "sk" optional,
         skb_mark: "sk_buff" "mark" optional,
+        skb_iif: "sk_buff" "skb_iif" optional,
         dev_ifindex: "net_device" "ifindex" optional,
         dev_net: "net_device" "nd_net.net" required,
         cb_seq: "tcp_skb_cb" "seq" required,
@@ -297,7 +300,7 @@ pub struct Kernel {
     /// 1: `kfree_skb` has the argument `rx_sk` (6.11+).
     pub drop_socket: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 1],
     /// Number of `NOT_SPECIFIED` in `enum skb_drop_reason`; 0 is none.
     pub drop_unspecified: u8,
     /// Bit n: reason n of `enum skb_drop_reason` is a socket's without memory or room.
@@ -314,7 +317,7 @@ impl Kernel {
         reset_reason: 0,
         socket_cookie: 0,
         drop_socket: 0,
-        reserved: [0; 3],
+        reserved: [0; 1],
         drop_unspecified: 0,
         drop_memory: [0; 6],
         drop_noise: [0; 6],

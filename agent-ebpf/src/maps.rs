@@ -11,6 +11,8 @@ use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_STACK_TRACE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace};
 
+use crate::hooks::arrival::Arrived;
+
 /// Records on their way to the daemon. Sized by the daemon (`--ring-size`).
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -53,6 +55,10 @@ pub static PLACES: ShortStacks = ShortStacks::new(2048);
 /// Frames of a short stack: two or three of the tracing, two that free, and from the function that dropped up to
 /// the one that tells the hook of netfilter (`__ip_queue_xmit`, `ip_rcv`).
 const PLACE_FRAMES: usize = 14;
+
+/// The packet of the RST that `tcp_reset` was last given.
+#[map]
+pub static ARRIVED: PerCpuArray<Arrived> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where the file iterator builds its record: too large for the stack, and the ring is not its way out.
 #[map]

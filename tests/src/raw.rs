@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::link::{Host, Loss};
+use crate::netns::Netns;
 use crate::wait;
 
 /// TCP flags.
@@ -51,6 +52,26 @@ impl Forger {
         socket.connect(&portless(remote).into()).expect("connect a raw socket");
         socket.set_read_timeout(Some(wait::PATIENCE)).expect("SO_RCVTIMEO");
         Self { socket, local, remote }
+    }
+
+    /// Sends packets in the name of `local`, whose host is another than that of `netns`: a router's, for one.
+    pub fn in_the_name_of(netns: &Netns, local: SocketAddr, remote: SocketAddr) -> Self {
+        assert!(local.is_ipv4(), "a raw socket writes whole packets of IPv4 alone");
+        let whole = Protocol::from(libc::IPPROTO_RAW);
+        let socket = netns.run(|| Socket::new(Domain::IPV4, Type::RAW, Some(whole)).expect("raw socket"));
+        Self { socket, local, remote }
+    }
+
+    /// Sends a segment with an IP header of its own, which the kernel completes.
+    pub fn send_whole(&self, segment: &Segment, ttl: u8) {
+        let segment = self.encode(segment);
+        let length = u16::try_from(20 + segment.len()).expect("a short segment").to_be_bytes();
+        let tcp = libc::IPPROTO_TCP as u8;
+        let mut packet = vec![0x45, 0, length[0], length[1], 0, 0, 0, 0, ttl, tcp, 0, 0];
+        packet.extend(octets(self.local.ip()));
+        packet.extend(octets(self.remote.ip()));
+        packet.extend(segment);
+        self.socket.send_to(&packet, &portless(self.remote).into()).expect("send a hand-made packet");
     }
 
     /// Sends a segment.

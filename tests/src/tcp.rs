@@ -237,6 +237,22 @@ pub fn cookie(stream: &TcpStream) -> u64 {
     cookie
 }
 
+/// The sequence number of the next byte that will be written (`TCP_REPAIR`, which stops the socket meanwhile).
+pub fn next_seq(stream: &TcpStream) -> u32 {
+    /// `TCP_SEND_QUEUE`
+    const SEND_QUEUE: i32 = 2;
+    /// `TCP_REPAIR_OFF_NO_WP`: without a window probe.
+    const OFF: i32 = -1;
+    let (fd, mut seq) = (stream.as_raw_fd(), 0_u32);
+    let set = |name, value| set_option(fd, libc::IPPROTO_TCP, name, value).expect("TCP_REPAIR");
+    set(libc::TCP_REPAIR, 1);
+    set(libc::TCP_REPAIR_QUEUE, SEND_QUEUE);
+    // SAFETY: an integer takes any bytes.
+    unsafe { option(fd, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ, &mut seq) }.expect("TCP_QUEUE_SEQ");
+    set(libc::TCP_REPAIR, OFF);
+    seq
+}
+
 /// `TCP_INFO`.
 pub fn info(stream: &TcpStream) -> libc::tcp_info {
     // SAFETY: plain integers: all-zero is a value.

@@ -76,6 +76,21 @@ pub const EXITING: u32 = 1 << 31;
 /// [`ResetSent::exit`]: the kernel chose its process for want of memory (`signal_struct.oom_mm`).
 pub const OOM_VICTIM: u32 = 1 << 30;
 
+/// Detail of [`crate::signal::RESET_RECEIVED`]: of the RST's own packet.
+#[repr(C)]
+#[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResetReceived {
+    /// Index of the device that it came in by (`skb_iif`); 0 is not known.
+    pub ifindex: u32,
+    /// Its time to live, or hop limit; 0: the packet was not seen, or was no RST.
+    pub ttl: u8,
+    /// The same of the oldest data of the peer that was not read yet; 0: there was none.
+    pub peer_ttl: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
 /// Detail of [`crate::signal::BUF_LIMIT_EXCEEDED`].
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(FromBytes, IntoBytes, Immutable, KnownLayout))]

@@ -46,7 +46,7 @@ macro_rules! signals {
                 RESET_RECEIVED reset_received ResetReceived {
                     number: 4,
                     hook: Tracepoint("tcp_receive_reset"), since: "5.10", need: optional,
-                    detail: none,
+                    detail: 8,
                     counted: by State in [STATES],
                     without: "resets that peers send",
                 }
@@ -111,6 +111,11 @@ macro_rules! signals {
                 PROCESS_EXITED process_exited {
                     hook: Tracepoint("sched_process_exit"), since: "5.10", need: optional,
                     without: "how many of a server's children ended",
+                }
+                /// The packet of a RST that is about to be accepted.
+                RESET_SEGMENT reset_segment {
+                    hook: Function("tcp_reset"), since: "5.11", need: optional,
+                    without: "how many routers away a received RST was made, and whether on this host",
                 }
             }
         }

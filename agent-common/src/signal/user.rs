@@ -15,6 +15,8 @@ pub enum Hook {
     Tracepoint(&'static str),
     /// `iter/NAME`, run on demand.
     Iterator(&'static str),
+    /// `fentry/NAME`: the entry of a function that has no tracepoint with what is wanted.
+    Function(&'static str),
 }
 
 /// As the object's sections are named.
@@ -23,6 +25,7 @@ impl fmt::Display for Hook {
         match self {
             Self::Tracepoint(name) => write!(f, "tp_btf/{name}"),
             Self::Iterator(name) => write!(f, "iter/{name}"),
+            Self::Function(name) => write!(f, "fentry/{name}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file per kernel subsystem, one program per hook.
 
+pub mod arrival;
 pub mod inet;
 pub mod iter;
 pub mod sched;

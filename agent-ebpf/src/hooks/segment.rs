@@ -131,6 +131,21 @@ impl Packet {
         self.transport != 0
     }
 
+    /// Time to live, or hop limit.
+    #[inline(always)]
+    pub fn ttl(&self) -> u8 {
+        self.ttl
+    }
+
+    /// Whether it is a RST.
+    #[inline(always)]
+    pub fn is_reset(&self) -> bool {
+        const RST: u8 = 4;
+        let flags = self.transport + offset_of!(TcpHeader, flags) as u64;
+        // SAFETY: probe reads check their address.
+        unsafe { bpf_probe_read_kernel(flags as *const u8) }.unwrap_or(0) & RST != 0
+    }
+
     /// The port that it was sent to; 0 if it can't be read.
     #[inline(always)]
     pub fn local_port(&self) -> u16 {

@@ -11,7 +11,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::warn;
 
-use super::{TCP_LISTEN, TCP_SYN_SENT, segment, stack};
+use super::{TCP_LISTEN, TCP_SYN_SENT, arrival, segment, stack};
 use crate::kernel::{bits, fact, field};
 use crate::snapshot::Full;
 use crate::storm::{self, Permit};
@@ -304,17 +304,21 @@ pub fn reset_received(ctx: BtfTracePointContext) -> i32 {
     let Some(permit) = storm::admit(counted, hooks::service_port(tp)) else { return 0 };
     if state == TCP_SYN_SENT {
         refused(Full { sk, tp }, permit, socket);
-    } else if let Some(entry) = hooks::tcp_record_with(permit, Full { sk, tp }, socket) {
+    } else if let Some(mut entry) = hooks::tcp_record_with(permit, Full { sk, tp }, socket) {
+        // SAFETY: reserved space for a `TcpRecord`.
+        unsafe { (*entry.as_mut_ptr()).record.detail.reset_received = arrival::take(sk) };
         emit::submit(signal::RESET_RECEIVED, entry);
     }
     0
 }
 
-/// Refused connects come in storms, and there is nothing to record of one but whose it was.
+/// Refused connects come in storms, and there is nothing to record of one but whose it was and what refused it.
 #[inline(always)]
 fn refused(full: Full, permit: Permit, socket: Option<&'static mut Socket>) {
     let port = snapshot::local_port(full.tp);
-    if let Some(entry) = hooks::plain_record(full.sk, permit, port, socket) {
+    if let Some(mut entry) = hooks::plain_record(full.sk, permit, port, socket) {
+        // SAFETY: reserved space for a `Record`.
+        unsafe { (*entry.as_mut_ptr()).detail.reset_received = arrival::take(full.sk) };
         emit::submit(signal::RESET_RECEIVED, entry);
     }
 }

@@ -92,6 +92,7 @@ impl Bench {
             (16, "IP_RPFILTER"),
             (20, "PROTO_MEM"),
             (40, "TCP_LISTEN_OVERFLOW"),
+            (63, "IP_OUTNOROUTES"),
             (64, "QDISC_DROP"),
             (68, "CPU_BACKLOG"),
             (71, "PKT_TOO_BIG"),

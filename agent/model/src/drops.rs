@@ -77,7 +77,10 @@ pub const NOISE: &[(&str, &str)] = &[
     ("OTHERHOST", "it was for another host, and only came by"),
     ("SOCKET_CLOSE", "it was queued at a socket that closed"),
     ("QUEUE_PURGE", "it was queued at a socket or device that went"),
-    ("TCP_RESET", "a RST, which was obeyed"),
+    (
+        "TCP_RESET",
+        "a RST that may be forged, by its sequence number, and was answered with an ACK; of one that is obeyed 6.18 tells no drop",
+    ),
     ("TCP_CLOSE", "it came to a closed socket"),
     ("TCP_INVALID_SYN", "a SYN to a connection that is open, answered with a challenge ACK"),
     ("TCP_ABORT_ON_DATA", "data after close, answered with a reset"),

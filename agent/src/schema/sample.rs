@@ -212,7 +212,7 @@ pub(crate) fn refused() -> Observed {
     Observed {
         owner: Some(Owner { process: process(4712, "nc"), source: OwnerSource::Connect }),
         place: Place::of("/system.slice/ssh.service", None),
-        ..observed(endpoint, Detail::ResetReceived(ResetReceived), Some(&tcp()))
+        ..observed(endpoint, Detail::ResetReceived(ResetReceived::default()), Some(&tcp()))
     }
 }
 

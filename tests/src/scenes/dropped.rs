@@ -83,11 +83,17 @@ impl Routed {
         host.command(&format!("ip route add default via {gateway}"));
     }
 
-    /// Data of an open connection, in the router's FORWARD.
-    pub fn forward(&self) -> Dropped {
+    /// An open connection from end to end.
+    pub fn open(&self) -> (TcpStream, TcpStream, TcpListener) {
         let listener = self.server.run(|| TcpListener::bind((ROUTED_SERVER, 0)).expect("listen"));
         let client = tcp::connect(&self.client, tcp::local_address(&listener));
         let (server, _) = listener.accept().expect("accept");
+        (client, server, listener)
+    }
+
+    /// Data of an open connection, in the router's FORWARD.
+    pub fn forward(&self) -> Dropped {
+        let (client, server, listener) = self.open();
         let side = Side::of(&self.client, &client);
         let router = &self.router;
         router.command("nft add table ip lab");

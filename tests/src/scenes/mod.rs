@@ -8,6 +8,7 @@ pub mod dropped;
 pub mod family;
 pub mod forged;
 pub mod memory;
+pub mod origin;
 pub mod request;
 pub mod reset;
 pub mod retransmit;

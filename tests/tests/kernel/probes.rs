@@ -5,9 +5,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use agent_model::counters::Counters as _;
-use agent_source::kernel::probes::{PROBES, ProbeState};
-
-use agent_source::kernel::probes::Probe;
+use agent_source::kernel::probes::{Hook, PROBES, Probe, ProbeState, ProbeStatus};
 
 use tests::skip::skip;
 
@@ -25,15 +23,20 @@ const MOST_INSTRUCTIONS: u64 = 1_000_000;
 #[test]
 fn every_program_loads() {
     let counters = watch().counters();
-    let bad: Vec<_> =
-        counters.probes.iter().filter(|status| status.state != expected(status.probe)).collect();
+    let is_bad = |status: &&ProbeStatus| status.state != expected(status.probe);
+    let (refused, bad): (Vec<_>, Vec<_>) = counters.probes.iter().filter(is_bad).partition(|status| {
+        matches!(status.probe.hook, Hook::Function(_)) && status.state == ProbeState::NotPermitted
+    });
+    for status in refused {
+        skip("every_program_loads", &format!("this kernel lets nobody sit on {}", status.probe.hook));
+    }
     assert!(bad.is_empty(), "{bad:#?}");
     assert_eq!(counters.probes.len(), PROBES.len());
     drop(counters);
     print();
 }
 
-/// `bpf_sock_from_file` came with 5.11, reasons of drops with 5.17; every other hook is older than the oldest
+/// `bpf_sock_from_file` and the packet of `tcp_reset` came with 5.11, reasons of drops with 5.17; every other hook is older than the oldest
 /// kernel we claim.
 fn expected(probe: &Probe) -> ProbeState {
     let (major, minor) = probe.since.split_once('.').expect("a release has two numbers");

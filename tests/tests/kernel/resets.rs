@@ -1,9 +1,13 @@
 //! Resets sent and received.
 
+use agent_common::signal::word;
 use agent_model::event::{Detail, KernelEvent, TcpState};
-use agent_model::signals::ResetSent;
+use agent_model::signals::reset_received::Arrival;
+use agent_model::signals::{ResetReceived, ResetSent};
 use tests::link::Pair;
+use tests::scenes::origin;
 use tests::scenes::reset::{self, Reset};
+use tests::skip::skip;
 
 use crate::running;
 use crate::watch::{self, watch};
@@ -16,6 +20,35 @@ fn sent(event: &KernelEvent) -> Option<(Option<i32>, Option<i32>, bool)> {
 
 fn received(event: &KernelEvent) -> Option<KernelEvent> {
     matches!(event.detail, Detail::ResetReceived(_)).then(|| event.clone())
+}
+
+/// The packet of a RST that came to the client of `pair`.
+fn arrival(pair: &Pair) -> Arrival {
+    let event = watch().some(&pair.client, "reset_received", received);
+    let Detail::ResetReceived(ResetReceived { arrival }) = event.detail else { panic!("{event:?}") };
+    arrival.unwrap_or_else(|| panic!("its packet was not seen: {event:?}"))
+}
+
+/// One cable away, with data of the same peer unread and without, and in SYN_SENT.
+#[test]
+fn a_received_reset_shows_how_far_it_came() {
+    let test = "a_received_reset_shows_how_far_it_came";
+    if !watch().is_up(word::RESET_SEGMENT) {
+        return skip(test, "this kernel runs no program at the entry of tcp_reset");
+    }
+    // `Pair` gives the client's device this number.
+    let arrived = |peer_ttl| Arrival { ttl: 64, ifindex: Some(11), peer_ttl };
+    watch::each(|family| {
+        let pair = watch::pair();
+        origin::by_peer(&pair, family, 100);
+        assert_eq!(arrival(&pair), arrived(Some(64)));
+        let pair = watch::pair();
+        origin::by_peer(&pair, family, 0);
+        assert_eq!(arrival(&pair), arrived(None));
+        let pair = watch::pair();
+        reset::no_socket(&pair, family);
+        assert_eq!(arrival(&pair), arrived(None));
+    });
 }
 
 /// Waits for the reset that the server's side of `reset` sent.

@@ -16,6 +16,7 @@ use agent_model::frame::Frame;
 use agent_model::limits::Limits;
 use agent_model::signals::Retransmit;
 use agent_source::kernel;
+use agent_source::kernel::probes::ProbeState;
 use agent_source::kernel::ring::Ring;
 use agent_source::kernel::{Counters, Options, facts};
 use tests::link::{Family, Pair};
@@ -126,6 +127,12 @@ impl Watch {
     /// The maps and what became of each probe.
     pub fn counters(&self) -> MutexGuard<'_, Counters> {
         self.counters.lock().expect("no test panicked with the counters")
+    }
+
+    /// Whether the probe with this word is attached.
+    pub fn is_up(&self, word: &str) -> bool {
+        let counters = self.counters();
+        counters.probes.iter().any(|status| status.probe.name == word && status.state == ProbeState::Up)
     }
 
     /// The events of a namespace so far.

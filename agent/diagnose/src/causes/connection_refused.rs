@@ -6,6 +6,8 @@ use agent_model::cause::Cause;
 use agent_model::event::{Segment, TcpFlags, TcpState};
 
 use super::common::owner;
+use super::origin::{self, Maker};
+use super::peer_reset::SHOW_RULES;
 use super::{Finding, Story};
 use crate::path::Path;
 
@@ -55,14 +57,20 @@ fn there(story: &Story) -> Option<Finding> {
         return None;
     }
     let remote = connection.identity.remote();
-    Some(
-        Finding::new(Cause::ConnectionRefused, format!("{remote} refused the connect() of {}", owner(story)))
-            .saw("a RST answered the SYN: ECONNREFUSED")
-            .infer("no process listens there, or a firewall rejects with a reset")
-            .advise(format!(
-                "check address and port; on the host of {} `ss -ltn` shows who listens; \
-                retry with a growing pause while the server starts",
-                remote.ip()
-            )),
-    )
+    let by_this_host = origin::maker(story) == Maker::ThisHost;
+    let summary = if by_this_host {
+        format!("the connect() of {} to {remote} was refused on this host", owner(story))
+    } else {
+        format!("{remote} refused the connect() of {}", owner(story))
+    };
+    let finding = Finding::new(Cause::ConnectionRefused, summary).saw("a RST answered the SYN: ECONNREFUSED");
+    let finding = origin::tell(finding, story);
+    if by_this_host {
+        return Some(finding.advise(SHOW_RULES));
+    }
+    Some(finding.infer("no process listens there, or a firewall rejects with a reset").advise(format!(
+        "check address and port; on the host of {} `ss -ltn` shows who listens; \
+            retry with a growing pause while the server starts",
+        remote.ip()
+    )))
 }

@@ -13,7 +13,7 @@ use agent_model::units::{errno, plural, time};
 
 use super::common::{left, lost, owner, sent, timeouts};
 use super::silence::{given_up, is_silent};
-use super::{Finding, Story, path_mtu_black_hole};
+use super::{Finding, Story, origin, path_mtu_black_hole};
 
 /// A reset or an ICMP message of a firewall comes this soon after the packet that it rejects, ns.
 const AT_ONCE: u64 = 100_000_000;
@@ -73,10 +73,11 @@ pub(super) fn rejected(story: &Story) -> Option<Finding> {
         errno(story.error())
     );
     let after = Duration::from_nanos(answer.saturating_sub(drops.last));
+    let finding = drops
+        .evidence(Finding::new(Cause::RejectedByNetfilter, summary), story)
+        .saw(format!("{how} came {} after the packet was dropped", time(after)));
     Some(
-        drops
-            .evidence(Finding::new(Cause::RejectedByNetfilter, summary), story)
-            .saw(format!("{how} came {} after the packet was dropped", time(after)))
+        origin::tell(finding, story)
             .saw_if(sent(story))
             .saw_if(lost(story))
             .infer("a rule with `reject` did both: the answer was made on this host, not by the peer")
@@ -92,12 +93,15 @@ fn ended_by(story: &Story) -> bool {
 /// A full queue makes room for the next packet: only what follows from it is trouble.
 fn holds_up(story: &Story, drops: &Drops) -> bool {
     let connects = story.live_state() == Some(TcpState::SynSent);
-    let never_leaves = drops.count >= 2 && drops.dropped.role == Some(Role::Sender) && waits(story);
+    // One packet may be chance, but where there is no way the next one goes none either.
+    let enough = if drops.class == Class::Route { 1 } else { 2 };
+    let never_leaves = drops.count >= enough && drops.dropped.role == Some(Role::Sender) && waits(story);
     is_silent(story) || drops.class != Class::Queue && (connects || never_leaves)
 }
 
+/// Data or the FIN, which is none: who has closed waits for it to be taken.
 fn waits(story: &Story) -> bool {
-    story.undelivered() > 0 || story.raw().is_none()
+    story.tcp().is_none_or(|tcp| tcp.unacked_bytes() > 0 || tcp.unsent_bytes() > 0)
 }
 
 /// What happened since the last recovery; of a stall that is over, during it.

@@ -22,7 +22,9 @@ mod linger_abort;
 mod listener_closed;
 mod memory;
 mod no_local_port;
+mod no_route;
 mod no_such_connection;
+mod origin;
 mod orphan_timeout;
 mod path_mtu_black_hole;
 mod path_quality;
@@ -73,6 +75,7 @@ rules! {
     dropped_here::rejected => RejectedByNetfilter;
     dropped_here::rule => DroppedByNetfilter | NoRoute | NextHopSilent | LocalQueueFull | ReversePathFilter
         | BadChecksum | DroppedByBpf | DroppedHere;
+    no_route::rule => NoRoute;
     // Handshakes.
     accept_queue::rule => AcceptQueueFull | SynQueueFull;
     connection_refused::rule => ConnectionRefused;

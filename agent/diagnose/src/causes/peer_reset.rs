@@ -10,18 +10,24 @@ use agent_model::signals::reset_received::PeerReset;
 use agent_model::units::{bytes, process, state, time};
 
 use super::common::{known_for, lost, owner, sent};
+use super::origin::{self, Maker};
 use super::{Finding, Story};
 use crate::Certainty;
 
 pub(super) fn rule(story: &Story) -> Option<Finding> {
     let received = story.received().filter(|_| story.is_dead())?;
-    let at = if let What::ResetReceived(PeerReset { state }) = received.what { state } else { None };
+    let at = if let What::ResetReceived(PeerReset { state, .. }) = received.what { state } else { None };
     let unread = story.tcp().map_or(0, Tcp::unread_bytes);
     let lost_here = match story.undelivered() {
         0 => "all that it wrote had arrived there".to_owned(),
         lost => format!("{} not delivered", bytes(lost)),
     };
-    let summary = format!("the peer reset the connection of {} in {}, {lost_here}", owner(story), state(at));
+    let who = match origin::maker(story) {
+        Maker::ThisHost => "a RST that was made on this host, in the peer's name,",
+        Maker::Another => "a device that is not the peer, by the way its RST came,",
+        Maker::PeerOrUnknown => "the peer",
+    };
+    let summary = format!("{who} reset the connection of {} in {}, {lost_here}", owner(story), state(at));
     let finding = Finding::new(Cause::PeerReset, summary)
         .saw(format!("a RST was accepted in {}", state(at)))
         .saw_if(sent(story))
@@ -30,12 +36,22 @@ pub(super) fn rule(story: &Story) -> Option<Finding> {
         )
         .saw_if(lost(story))
         .saw_if(known_for(story));
-    let finding = match story.peer {
-        Some(peer) => the_peer(finding, peer),
-        None => guess(finding, story, at),
-    };
-    Some(finding)
+    let finding = origin::tell(finding, story);
+    Some(match (story.peer, origin::maker(story)) {
+        (Some(peer), _) => the_peer(finding, peer),
+        (None, Maker::ThisHost) => finding.advise(SHOW_RULES),
+        (None, Maker::Another) => finding.advise(ASK_BETWEEN),
+        (None, Maker::PeerOrUnknown) => guess(finding, story, at),
+    })
 }
+
+/// What made it is on this host.
+pub(super) const SHOW_RULES: &str = "see what answers here for the peer: nft list ruleset, iptables-save (a target REJECT or \
+    REDIRECT), in the connection's network namespace";
+
+/// What made it is on the way.
+const ASK_BETWEEN: &str = "ask who runs what lies between why it reset the connection: the log of that firewall or \
+    load balancer says so; tracepath to the peer names what is that many routers away";
 
 /// The other end is on this host: it says why.
 fn the_peer(finding: Finding, peer: &Connection) -> Finding {
@@ -75,10 +91,12 @@ fn guess(finding: Finding, story: &Story, at: Option<TcpState>) -> Finding {
                 restart, a firewall, a full accept queue)"
         }
     };
-    finding.with(Certainty::Inferred, could).advise(
+    let capture = ", or compare TTL and IP id of the RST with the peer's other packets in a capture";
+    let capture = if origin::is_compared(story) { "" } else { capture };
+    finding.with(Certainty::Inferred, could).advise(format!(
         "what decides is where the RST was made: run tcpwhy on the peer's host (it says whether its socket sent one, \
-            or still lives), or compare TTL and IP id of the RST with the peer's other packets in a capture",
-    )
+            or still lives){capture}"
+    ))
 }
 
 /// Idle timers of firewalls and translations begin at some minutes; a resend is answered within seconds.

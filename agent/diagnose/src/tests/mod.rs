@@ -13,6 +13,7 @@ mod astray;
 mod drops;
 mod holders;
 mod living;
+mod origin;
 mod resets;
 mod silence;
 mod storm;

@@ -280,6 +280,7 @@ fn program_fds(ebpf: &Ebpf, probes: &[ProbeStatus]) -> Vec<(&'static str, aya::p
                 TryInto::<&aya::programs::BtfTracePoint>::try_into(program).ok()?.fd().ok()?
             }
             Hook::Iterator(_) => TryInto::<&aya::programs::Iter>::try_into(program).ok()?.fd().ok()?,
+            Hook::Function(_) => TryInto::<&aya::programs::FEntry>::try_into(program).ok()?.fd().ok()?,
         };
         Some((probe.name, fd.try_clone().ok()?))
     })
@@ -330,7 +331,8 @@ mod tests {
             let section = file.section_by_index(symbol.section_index()?).ok()?;
             Some((section.name().ok()?.to_owned(), symbol.name().ok()?.to_owned()))
         });
-        let is_program = |section: &str| section.starts_with("tp_btf/") || section.starts_with("iter/");
+        let is_program =
+            |section: &str| ["tp_btf/", "iter/", "fentry/"].iter().any(|kind| section.starts_with(kind));
         let found: BTreeSet<_> =
             programs.filter(|(section, name)| is_program(section) && !name.is_empty()).collect();
         let rows = PROBES.iter().map(|probe| (probe.hook.to_string(), probe.name.to_owned()));

@@ -1,7 +1,7 @@
 //! The table of hooks on the running kernel: what becomes of each.
 
 pub use agent_common::signal::{Hook, PROBES, Probe};
-use aya::programs::{BtfTracePoint, Iter, Program};
+use aya::programs::{BtfTracePoint, FEntry, Iter, Program};
 use aya::{Btf, Ebpf};
 use log::debug;
 use serde::Serialize;
@@ -68,6 +68,8 @@ pub(super) fn exists(hook: Hook, kernel: &btf::Btf<'_>) -> bool {
     match hook {
         Hook::Tracepoint(name) => kernel.tracepoint_args(name).is_some_and(|args| args >= least_args(name)),
         // `bpf_sock_from_file` came later than the iterator.
+        // The packet is its second.
+        Hook::Function(name) => kernel.function_args(name).is_some_and(|args| args >= 2),
         Hook::Iterator(_) => kernel.has_enum_value("bpf_func_id", "BPF_FUNC_sock_from_file"),
     }
 }
@@ -89,6 +91,11 @@ fn try_attach(ebpf: &mut Ebpf, probe: &Probe, btf: &Btf) -> anyhow::Result<()> {
         Hook::Iterator(name) => {
             let program: &mut Iter = program.try_into()?;
             program.load(name, btf)?;
+        }
+        Hook::Function(name) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(name, btf)?;
+            program.attach()?;
         }
     }
     Ok(())

@@ -279,6 +279,13 @@ impl<'a> Btf<'a> {
         (proto.kind == Kind::FuncProto).then(|| usize::from(proto.vlen).checked_sub(1))?
     }
 
+    /// How many parameters the function `name` has.
+    pub fn function_args(&self, name: &str) -> Option<usize> {
+        let function = self.named(name, |read| read.kind == Kind::Func)?;
+        let proto = self.resolve(function.size_or_id)?;
+        (proto.kind == Kind::FuncProto).then_some(proto.vlen.into())
+    }
+
     fn size_of_type(&self, id: u32, depth: usize) -> Option<u32> {
         let read = self.resolve(id).filter(|_| depth < MAX_DEPTH)?;
         match read.kind {

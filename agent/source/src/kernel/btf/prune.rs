@@ -34,8 +34,7 @@ pub fn prune(btf: &Btf<'_>, wanted: &Wanted<'_>) -> Vec<u8> {
         pruned.tracepoint(name);
     }
     for name in wanted.functions.iter().filter(|name| btf.has_function(name)) {
-        let name = pruned.string(name.as_bytes());
-        pruned.add(name, FUNC << 24, 0, &[]);
+        pruned.function(name);
     }
     pruned.blob()
 }
@@ -144,6 +143,13 @@ impl Pruned<'_, '_> {
         let pointer = self.add(0, POINTER << 24, proto, &[]);
         let name = self.string(format!("btf_trace_{name}").as_bytes());
         self.add(name, TYPEDEF << 24, pointer, &[]);
+    }
+
+    fn function(&mut self, name: &str) {
+        let args = self.btf.function_args(name).unwrap_or(0);
+        let proto = self.add(0, FUNC_PROTO << 24 | args as u32, 0, &vec![0; args * 2]);
+        let name = self.string(name.as_bytes());
+        self.add(name, FUNC << 24, proto, &[]);
     }
 
     fn blob(self) -> Vec<u8> {

@@ -59,12 +59,17 @@ fn wanted() -> Wanted<'static> {
     wanted.enums.insert("sk_rst_reason", [].into());
     wanted.enums.insert("skb_drop_reason", [].into());
     wanted.functions.insert("bpf_get_socket_ptr_cookie");
+    wanted.functions.extend(PROBES.iter().filter_map(|probe| function(probe.hook)));
     wanted.tracepoints = PROBES.iter().filter_map(|probe| tracepoint(probe.hook)).collect();
     wanted
 }
 
 fn tracepoint(hook: Hook) -> Option<&'static str> {
     if let Hook::Tracepoint(name) = hook { Some(name) } else { None }
+}
+
+fn function(hook: Hook) -> Option<&'static str> {
+    if let Hook::Function(name) = hook { Some(name) } else { None }
 }
 
 /// Of those that are to be stored, else of the stored ones, which have nothing to lose any more.
