@@ -1,6 +1,7 @@
 use tests::link::{Family, Pair};
 use tests::live::{self, Watched};
 use tests::scenes::dropped::{Dropped, device};
+use tests::witness;
 
 use super::{Verdict, all, assert_says, diagnosis};
 
@@ -32,19 +33,20 @@ fn a_route_that_leads_nowhere() {
 
 /// Before the kernel gives up asking, the packet waits: that, too, is this host.
 fn next_hop(scene: impl Fn(&Pair, Family) -> Dropped + Sync) {
-    live::each(|family| {
+    let test = |family| {
         let watched = Watched::new(Pair::new());
         let dropped = scene(&watched.pair, family);
         let tail = watched.tail(dropped.side);
         let first = diagnosis(tail, dropped.side, "stalled");
         assert_says(first.text("/summary"), &["still waits in a queue of this host after 1 timeout"]);
         assert_says(&all(&first), &["the next hop has not answered ARP or neighbour discovery yet"]);
-        let told = tail.try_until(|event| {
+        let told = tail.wait_for("a diagnosis of the drop", |event| {
             event.is("diagnosis", dropped.side) && event.text("/cause") == "next_hop_silent"
-        })?;
-        NEXT_HOP.check(told.last().expect("the verdict"), &dropped);
-        Ok(())
-    });
+        });
+        NEXT_HOP.check(&told, &dropped);
+    };
+    // A timer gives up asking, and drops.
+    Family::each(|family| witness::of_drops().insist(&live::name(), || test(family)));
 }
 
 #[test]

@@ -24,14 +24,12 @@ fn a_program_at_the_receivers_tc() {
 
 #[test]
 fn a_program_of_xdp_where_there_is_a_packet_already() {
-    by(AT_XDP, "in do_xdp_generic()", &["at its device 12"])
-        .each(program::generic_xdp);
+    by(AT_XDP, "in do_xdp_generic()", &["at its device 12"]).each(program::generic_xdp);
 }
 
 #[test]
 fn a_program_of_xdp_in_veths_driver() {
-    by(AT_XDP, "in veth_xdp_rcv_skb()", &["at its device 12"])
-        .each(program::driver_xdp);
+    by(AT_XDP, "in veth_xdp_rcv_skb()", &["at its device 12"]).each(program::driver_xdp);
 }
 
 #[test]
