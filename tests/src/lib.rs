@@ -6,10 +6,12 @@
 
 pub mod actor;
 pub mod agent;
+pub mod bpf;
 pub mod cgroup;
 pub mod cluster;
 pub mod dashboards;
 pub mod demo;
+pub mod ethtool;
 pub mod flood;
 pub mod foreseen;
 pub mod kube;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::netns::Netns;
-use crate::wait;
+use crate::{ethtool, wait};
 
 /// Version of the Internet Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,12 @@ impl Host {
         self.command(&format!("ip link set {DEVICE} up"));
     }
 
+    /// Index of its device. Equal ones at both ends would make the carrier's coming up no urgent event, to be handled up
+    /// to a second later (`linkwatch_urgent_event`).
+    pub fn device(&self) -> u32 {
+        u32::from(self.v4.octets()[3]) + 10
+    }
+
     fn datagrams(&self, family: Family) -> UdpSocket {
         let socket =
             self.run(|| UdpSocket::bind(self.socket_address(family, 0))).expect("bind a datagram socket");
@@ -112,6 +118,22 @@ impl Host {
         self.drop_in("type filter hook input priority 0", "filtered", loss);
     }
 
+    /// Drops matching TCP segments at a hook of the host's own firewall: of IP's, or of its device's.
+    pub fn drop_at(&self, hook: &str, loss: &Loss) {
+        match hook {
+            "ingress" | "egress" => {
+                let at = format!("type filter hook {hook} device {DEVICE} priority 0");
+                self.rule("netdev", "dropped", &at, &format!("{loss} drop"));
+            }
+            _ => self.drop_in(&format!("type filter hook {hook} priority 0"), "dropped", loss),
+        }
+    }
+
+    /// Answers matching TCP segments that arrive as the host's own firewall may: `with icmp type host-unreachable`.
+    pub fn reject_incoming(&self, loss: &Loss, with: &str) {
+        self.rule("inet", "rejected", "type filter hook input priority 0", &format!("{loss} reject {with}"));
+    }
+
     /// Answers matching TCP segments that leave with a reset of the host's own firewall's making.
     pub fn reject_outgoing(&self, loss: &Loss) {
         self.rule(
@@ -136,6 +158,17 @@ impl Host {
         self.command(&format!(
             "nft add rule inet lab services ip daddr {address} tcp dport {port} dnat ip to {to}"
         ));
+    }
+
+    /// Has matching TCP segments that arrive take a wrong checksum; their sender must have computed one itself.
+    pub fn damage_incoming(&self, loss: &Loss) {
+        let hook = "type filter hook prerouting priority -300";
+        self.rule("inet", "damaged", hook, &format!("{loss} tcp checksum set 1"));
+    }
+
+    /// Computes checksums itself, as for a network card that cannot (`ethtool -K eth0 tx off`).
+    pub fn without_offload(&self) {
+        ethtool::set(self, DEVICE, ethtool::STXCSUM, 0);
     }
 
     fn drop_in(&self, hook: &str, chain: &str, loss: &Loss) {
@@ -209,6 +242,11 @@ impl Loss {
         Self::all().and("tcp flags & (fin | syn | rst | psh | ack) == ack meta length < 100")
     }
 
+    /// Those that conntrack cannot place.
+    pub fn invalid() -> Self {
+        Self::all().and("ct state invalid")
+    }
+
     /// Resets.
     pub fn resets() -> Self {
         Self::all().and("tcp flags & rst == rst")
@@ -251,10 +289,9 @@ impl Pair {
     #[expect(clippy::new_without_default, reason = "each call makes another pair: there is no default one")]
     pub fn new() -> Self {
         let pair = Self { client: Host::new(1), server: Host::new(2) };
-        // Equal indices at both ends would make the carrier's coming up no urgent event, to be handled
-        // up to a second later (`linkwatch_urgent_event`).
-        let peer = format!("peer name {DEVICE} index 12 netns {}", pair.server.path());
-        pair.client.command(&format!("ip link add {DEVICE} index 11 type veth {peer}"));
+        let Self { client, server } = &pair;
+        let peer = format!("peer name {DEVICE} index {} netns {}", server.device(), server.path());
+        client.command(&format!("ip link add {DEVICE} index {} type veth {peer}", client.device()));
         pair.client.address_device();
         pair.server.address_device();
         Family::each(|family| pair.greet(family));

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::link::{Family, Host, Pair};
 use crate::netns::Netns;
@@ -293,11 +293,44 @@ fn queue(stream: &TcpStream, request: libc::Ioctl) -> usize {
     usize::try_from(count).expect("queues are not negative")
 }
 
+/// A filter that takes nothing (`SO_ATTACH_FILTER`): what comes for the socket is dropped.
+pub fn take_nothing(stream: &TcpStream) {
+    let mut nothing = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut nothing };
+    set_whole(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+        .expect("SO_ATTACH_FILTER");
+}
+
+/// `struct tcp_md5sig`.
+#[repr(C)]
+struct Signature {
+    address: SockAddrStorage,
+    flags: u8,
+    prefix: u8,
+    key_length: u16,
+    device: i32,
+    key: [u8; 80],
+}
+
+/// Signs all segments to `peer` with `key` and takes no others from it (`TCP_MD5SIG`, RFC 2385).
+pub fn sign(socket: RawFd, peer: SocketAddr, key: &str) {
+    let address = SockAddr::from(SocketAddr::new(peer.ip(), 0)).as_storage();
+    let mut bytes = [0; 80];
+    bytes[..key.len()].copy_from_slice(key.as_bytes());
+    let key_length = key.len().try_into().expect("a short key");
+    let signature = Signature { address, flags: 0, prefix: 0, key_length, device: 0, key: bytes };
+    set_whole(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &signature).expect("TCP_MD5SIG");
+}
+
 /// Sets an option that is an int.
 pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    let length = size_of_val(&value) as libc::socklen_t;
+    set_whole(fd, level, name, &value)
+}
+
+fn set_whole<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let length = size_of_val(value) as libc::socklen_t;
     // SAFETY: the value lives for the call with the length given.
-    checked(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) })
+    checked(unsafe { libc::setsockopt(fd, level, name, (&raw const *value).cast(), length) })
 }
 
 /// Reads an option into `value`.

@@ -24,15 +24,19 @@ use crate::agent::{agent, folder};
 use crate::skip::skip;
 use crate::wait;
 
-/// The programs of which a timer's events are printed, as the kernel shortens their names, and their tracepoints.
-const PROGRAMS: [(&str, &str); 6] = [
+/// Programs, as the kernel shortens their names, and their tracepoints: first those of which a timer's events are printed.
+const PROGRAMS: [(&str, &str); 7] = [
     ("retransmit", "tcp/tcp_retransmit_skb"),
     ("synack_retransm", "tcp/tcp_retransmit_synack"),
     ("reset_sent", "tcp/tcp_send_reset"),
     ("reset_received", "tcp/tcp_receive_reset"),
     ("state_changed", "sock/inet_sock_set_state"),
     ("sock_destroyed", "tcp/tcp_destroy_sock"),
+    ("packet_dropped", "skb/kfree_skb"),
 ];
+
+/// All but the last: packets are dropped all the time, and a moment without is longer to wait for.
+const OF_SOCKETS: usize = PROGRAMS.len() - 1;
 
 /// `struct perf_event_attr` as far as its first version goes (`PERF_ATTR_SIZE_VER0`). What is left at zero counts, at
 /// once, and whoever runs.
@@ -66,7 +70,7 @@ pub struct Witnesses(Vec<Watched>);
 impl Witnesses {
     /// Of the programs that these processes have loaded.
     pub fn of(processes: &[u32]) -> Self {
-        Self(watch(processes))
+        Self(watch(processes, OF_SOCKETS))
     }
 
     /// From now on.
@@ -96,6 +100,12 @@ impl Witness<'_> {
 
 /// Why a test that failed proves nothing.
 pub const MISSED: &str = "the kernel came by a tracepoint and ran no program there";
+
+/// Those of the agent, with the one of dropped packets, that the tests of one file share.
+pub fn of_drops() -> &'static Witnesses {
+    static WITNESSES: OnceLock<Witnesses> = OnceLock::new();
+    WITNESSES.get_or_init(|| Witnesses(watch(&[agent().pid()], PROGRAMS.len())))
+}
 
 /// Those of the agent that the tests of one file share.
 pub fn of_agent() -> &'static Witnesses {
@@ -132,19 +142,20 @@ fn runs(program: u32) -> u64 {
     all.filter(|info| info.id() == program).map(|info| info.run_count()).sum()
 }
 
-fn watch(processes: &[u32]) -> Vec<Watched> {
+/// The first so many of [`PROGRAMS`].
+fn watch(processes: &[u32], programs: usize) -> Vec<Watched> {
     // For as long as this process lives, which keeps the descriptor.
     static STATS: OnceLock<OwnedFd> = OnceLock::new();
     STATS.get_or_init(|| enable_stats(Stats::RunTime).expect("have the kernel count the runs of programs"));
     let tracepoints = tracepoints();
-    processes.iter().flat_map(|&process| watch_one(process, tracepoints)).collect()
+    processes.iter().flat_map(|&process| watch_one(process, &tracepoints[..programs])).collect()
 }
 
-fn watch_one(process: u32, tracepoints: [u64; PROGRAMS.len()]) -> Vec<Watched> {
+fn watch_one(process: u32, tracepoints: &[u64]) -> Vec<Watched> {
     let own = programs(process);
     let infos: Vec<_> =
         loaded_programs().filter_map(Result::ok).filter(|info| own.contains(&info.id())).collect();
-    let watched = PROGRAMS.iter().zip(tracepoints).map(|((name, _), tracepoint)| {
+    let watched = PROGRAMS.iter().zip(tracepoints).map(|((name, _), &tracepoint)| {
         let info = infos.iter().find(|info| info.name_as_str() == Some(name));
         let program = info.unwrap_or_else(|| panic!("no program {name} in {infos:?}")).id();
         Watched { program, passes: processors().map(|cpu| counter(tracepoint, cpu)).collect() }

@@ -205,7 +205,7 @@ fn other_protocol(drop: &Drop, sk: *const u8) {
     let Some(permit) = storm::admit(counted, port) else { return };
     let Some(mut entry) = hooks::plain_record(sk, permit, port, None) else { return };
     // SAFETY: reserved space for a `Record`.
-    unsafe { (*entry.as_mut_ptr()).detail.packet_dropped = described(drop) };
+    unsafe { (*entry.as_mut_ptr()).detail.packet_dropped = described(drop, true) };
     emit::submit(signal::PACKET_DROPPED, entry);
 }
 
@@ -237,7 +237,7 @@ fn bare(drop: &Drop, netns: u32, way: u8, more: impl FnOnce(*mut Record)) {
     }
     let Some(mut entry) = hooks::bare_record(counted, packet.local_port()) else { return };
     let record = entry.as_mut_ptr();
-    let mut dropped = described(drop);
+    let mut dropped = described(drop, false);
     packet.describe(&mut dropped);
     dropped.way = way;
     if way != 0 || dropped.netns == 0 {
@@ -254,7 +254,7 @@ fn bare(drop: &Drop, netns: u32, way: u8, more: impl FnOnce(*mut Record)) {
 
 /// What is told of any drop, but for the packet's headers.
 #[inline(always)]
-fn described(drop: &Drop) -> PacketDropped {
+fn described(drop: &Drop, has_socket: bool) -> PacketDropped {
     let Drop { ctx, skb, reason, is_shortage: _ } = *drop;
     let dev = field!(skb, skb_dev, *const u8);
     PacketDropped {
@@ -262,7 +262,7 @@ fn described(drop: &Drop) -> PacketDropped {
         truesize: field!(skb, skb_truesize, u32),
         accept_queue: 0,
         backlog: 0,
-        place: stack::place(ctx),
+        place: stack::place(ctx, has_socket),
         netns: segment::netns_inum(skb),
         ifindex: field!(dev, dev_ifindex, u32, else 0),
         seq: 0,
@@ -279,7 +279,7 @@ fn described(drop: &Drop) -> PacketDropped {
 /// The same with what its headers say, and its ports.
 #[inline(always)]
 fn described_whole(drop: &Drop) -> (PacketDropped, segment::Ports) {
-    let mut dropped = described(drop);
+    let mut dropped = described(drop, true);
     let packet = segment::packet(drop.skb).unwrap_or_else(|| segment::headless(drop.skb));
     let ports = packet.describe(&mut dropped);
     (dropped, ports)

@@ -23,6 +23,8 @@ struct Budget {
 
 static mut RESETS: Budget = Budget { tick: 0, walks: 0 };
 static mut DROPS: Budget = Budget { tick: 0, walks: 0 };
+/// Of packets without a socket, of which floods consist: they leave those of connections theirs.
+static mut STRAY_DROPS: Budget = Budget { tick: 0, walks: 0 };
 
 /// The id of this stack, or [`NO_STACK`] if it can't be had, or too many were in this tick.
 #[inline(always)]
@@ -44,13 +46,21 @@ fn get(ctx: &BtfTracePointContext, skipped: u64) -> Option<i32> {
 
 /// The id of this short stack, raised by [`PLACES_FROM`]; 0 if it can't be had, or too many were in this tick.
 #[inline(always)]
-pub fn place(ctx: &BtfTracePointContext) -> u32 {
-    if !is_due(&raw mut DROPS, PER_TICK) {
+pub fn place(ctx: &BtfTracePointContext, has_socket: bool) -> u32 {
+    let budget = if has_socket { &raw mut DROPS } else { &raw mut STRAY_DROPS };
+    if !is_due(budget, PER_TICK) {
         return 0;
     }
-    // SAFETY: `ctx` is this program's context, `PLACES` a stack map.
-    let id = unsafe { bpf_get_stackid(ctx.as_ptr(), PLACES.as_ptr(), 0) };
+    // As in `walk`.
+    let id = short(ctx, 0);
+    let id = if id < 0 { short(ctx, 1) } else { id };
     u32::try_from(id).map_or(0, |id| id + PLACES_FROM)
+}
+
+#[inline(always)]
+fn short(ctx: &BtfTracePointContext, skipped: u64) -> i64 {
+    // SAFETY: `ctx` is this program's context, `PLACES` a stack map.
+    unsafe { bpf_get_stackid(ctx.as_ptr(), PLACES.as_ptr(), skipped) }
 }
 
 #[inline(always)]

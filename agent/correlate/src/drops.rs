@@ -5,6 +5,7 @@
 //! It is dropped before its sender notices: those of connections that have had no trouble wait for it.
 
 use std::collections::{HashMap, VecDeque, hash_map};
+use std::hash::Hash;
 use std::net::SocketAddr;
 
 use agent_common::signal::word;
@@ -64,17 +65,23 @@ struct Waiting {
     entry: Entry,
 }
 
-/// How many of the waiting drops have this end.
-#[derive(Debug, Default)]
-struct Tally(HashMap<SocketAddr, usize>);
+/// How many of the waiting drops have this end, or this sequence number.
+#[derive(Debug)]
+struct Tally<K>(HashMap<K, usize>);
 
-impl Tally {
-    fn add(&mut self, end: SocketAddr) {
-        *self.0.entry(end).or_default() += 1;
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Tally<K> {
+    fn add(&mut self, key: K) {
+        *self.0.entry(key).or_default() += 1;
     }
 
-    fn take(&mut self, end: SocketAddr) {
-        if let hash_map::Entry::Occupied(mut count) = self.0.entry(end) {
+    fn take(&mut self, key: K) {
+        if let hash_map::Entry::Occupied(mut count) = self.0.entry(key) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -88,8 +95,9 @@ impl Tally {
 pub struct Drops {
     waiting: VecDeque<Waiting>,
     /// Asked at every event of a connection, of which hardly any has a drop that waits.
-    from: Tally,
-    to: Tally,
+    from: Tally<SocketAddr>,
+    to: Tally<SocketAddr>,
+    seq: Tally<u32>,
     /// When the last drop went by without a line of its own, or its record was lost.
     pub untold: Option<u64>,
 }
@@ -104,9 +112,13 @@ impl Drops {
             self.forget_first();
             self.untold = Some(event.time);
         }
+        let seq = segment.map(|segment| segment.seq);
         self.from.add(ends.from);
         self.to.add(ends.to);
-        self.waiting.push_back(Waiting { ends, seq: segment.map(|segment| segment.seq), entry });
+        if let Some(seq) = seq {
+            self.seq.add(seq);
+        }
+        self.waiting.push_back(Waiting { ends, seq, entry });
     }
 
     fn expire(&mut self, now: u64) {
@@ -116,46 +128,55 @@ impl Drops {
     }
 
     fn forget_first(&mut self) {
-        if let Some(Waiting { ends: Ends { from, to, .. }, .. }) = self.waiting.pop_front() {
-            self.from.take(from);
-            self.to.take(to);
+        if let Some(first) = self.waiting.pop_front() {
+            self.untally(&first);
         }
     }
 
-    /// Whether any may be of a connection with these ends, one of which translation may have changed.
-    fn may_have(&self, ends: Ends) -> bool {
-        self.from.0.contains_key(&ends.from) || self.to.0.contains_key(&ends.to)
+    fn untally(&mut self, drop: &Waiting) {
+        self.from.take(drop.ends.from);
+        self.to.take(drop.ends.to);
+        if let Some(seq) = drop.seq {
+            self.seq.take(seq);
+        }
+    }
+
+    /// Whether any may be of a connection with these ends, which translation may have changed.
+    fn may_have(&self, ends: Ends, tcp: Option<&Tcp>) -> bool {
+        self.from.0.contains_key(&ends.from)
+            || self.to.0.contains_key(&ends.to)
+            || tcp.is_some_and(|tcp| self.seq.0.contains_key(&tcp.raw.snd_una))
     }
 
     /// Gives out the drops of packets that a connection with these ends sent.
     pub fn take(&mut self, ends: Ends, tcp: Option<&Tcp>, now: u64) -> Vec<Entry> {
         self.expire(now);
-        let mut taken = Vec::new();
-        if !self.may_have(ends) {
-            return taken;
+        if !self.may_have(ends, tcp) {
+            return Vec::new();
         }
-        let Self { waiting, from, to, .. } = self;
-        waiting.retain(|drop| {
+        let mut taken = Vec::new();
+        self.waiting.retain(|drop| {
             let is_its = drop.ends == ends || is_translated(drop, ends, tcp);
             if is_its {
-                from.take(drop.ends.from);
-                to.take(drop.ends.to);
-                taken.push(drop.entry);
+                taken.push(*drop);
             }
             !is_its
         });
-        taken
+        for drop in &taken {
+            self.untally(drop);
+        }
+        taken.into_iter().map(|drop| drop.entry).collect()
     }
 }
 
-/// An address or port of one end was changed on the way, and the sequence number is one that waits for an answer.
+/// An address or port of one end was changed on the way, and the sequence number is one that waits for an answer; or
+/// both ends were, as a node port's are, and it is the very next one.
 fn is_translated(drop: &Waiting, ends: Ends, tcp: Option<&Tcp>) -> bool {
+    let Some((tcp, seq)) = tcp.zip(drop.seq) else { return false };
     let keeps_one = drop.ends.from == ends.from || drop.ends.to == ends.to;
-    let in_flight = tcp.zip(drop.seq).is_some_and(|(tcp, seq)| {
-        let (from, to) = (tcp.raw.snd_una, tcp.raw.snd_nxt.max(tcp.raw.write_seq));
-        seq.wrapping_sub(from) < to.wrapping_sub(from)
-    });
-    keeps_one && in_flight
+    let (offset, waits) =
+        (seq.wrapping_sub(tcp.raw.snd_una), tcp.raw.write_seq.wrapping_sub(tcp.raw.snd_una));
+    offset < waits && (keeps_one || offset == 0)
 }
 
 impl Correlator {

@@ -113,6 +113,26 @@ pub fn class(reason: &str) -> Class {
     row.map_or(Class::Other, |(class, _)| *class)
 }
 
+/// No reason was given.
+pub const UNSPECIFIED: &str = "NOT_SPECIFIED";
+
+/// Functions that drop without giving a reason, and what it means there (6.18).
+const UNNAMED: &[(Class, &[&str])] = &[
+    (Class::Route, &["inet6_csk_xmit", "ip_error", "ip6_pkt_drop", "dst_discard", "dst_discard_out"]),
+    // Where IPv6 reports that nobody answers.
+    (Class::Neighbour, &["neigh_invalidate", "ndisc_error_report"]),
+    // The whole of which no segment was queued.
+    (Class::Queue, &["tbf_enqueue"]),
+    (Class::Bpf, &["do_xdp_generic", "veth_xdp_rcv_skb"]),
+];
+
+/// The class of a reason at the place that `stack` tells: without a reason the place says what it was.
+pub fn class_at(reason: &str, stack: &[Box<str>]) -> Class {
+    let at = place(stack).filter(|_| reason == UNSPECIFIED);
+    let row = at.and_then(|place| UNNAMED.iter().find(|(_, places)| places.contains(&place)));
+    row.map_or_else(|| class(reason), |(class, _)| *class)
+}
+
 /// Functions that free what others drop, and what lies between them and the tracing.
 const FREES: &[&str] = &[
     "sk_skb_reason_drop",
@@ -129,14 +149,20 @@ const FREES: &[&str] = &[
 
 /// The function that dropped a packet, of the stack at which it was freed.
 pub fn place(stack: &[Box<str>]) -> Option<&str> {
-    stack.iter().map(|frame| &**frame).find(|frame| !FREES.contains(frame))
+    stack.iter().map(|frame| function(frame)).find(|frame| !FREES.contains(frame))
+}
+
+/// Without what the compiler made of it: `br_nf_forward_ip.part.0`.
+fn function(frame: &str) -> &str {
+    frame.split_once('.').map_or(frame, |(function, _)| function)
 }
 
 /// The hook of netfilter at which a packet was dropped, by the function that asked netfilter.
 pub fn netfilter_hook(stack: &[Box<str>]) -> Option<&'static str> {
     const HOOKS: &[(&str, &[&str])] = &[
         ("INPUT", &["ip_local_deliver", "ip6_input"]),
-        ("FORWARD", &["ip_forward", "ip6_forward"]),
+        // Of br_netfilter, too, which asks in a bridge's place.
+        ("FORWARD", &["ip_forward", "ip6_forward", "br_nf_forward_ip", "br_nf_forward"]),
         ("OUTPUT", &["__ip_local_out", "ip_local_out", "__ip6_local_out", "ip6_local_out", "ip6_xmit"]),
         (
             "POSTROUTING",
@@ -147,19 +173,25 @@ pub fn netfilter_hook(stack: &[Box<str>]) -> Option<&'static str> {
                 "ip6_finish_output2",
                 "xfrm4_output",
                 "xfrm6_output",
+                "br_nf_post_routing",
             ],
         ),
-        ("PREROUTING", &["ip_rcv", "ipv6_rcv", "ip_list_rcv", "ipv6_list_rcv", "ip_sabotage_in"]),
+        (
+            "PREROUTING",
+            &["ip_rcv", "ipv6_rcv", "ip_list_rcv", "ipv6_list_rcv", "ip_sabotage_in", "br_nf_pre_routing"],
+        ),
         ("bridge PREROUTING", &["br_handle_frame"]),
         ("bridge INPUT", &["br_pass_frame_up"]),
-        ("bridge FORWARD", &["__br_forward", "br_forward_finish"]),
-        ("bridge OUTPUT", &["br_flood", "br_dev_xmit"]),
+        ("bridge FORWARD", &["__br_forward"]),
+        ("bridge POSTROUTING", &["br_forward_finish"]),
         ("ingress", &["nf_ingress", "__netif_receive_skb_core", "nft_do_chain_netdev"]),
         ("egress", &["nf_hook_egress", "__dev_queue_xmit"]),
     ];
-    let asked = stack.iter().position(|frame| frame.starts_with("nf_hook_slow"))?;
+    // A bridge asks by itself as a frame comes in (`nf_hook_bridge_pre`).
+    let asks = |frame: &str| frame.starts_with("nf_hook_slow") || frame.starts_with("nft_do_chain_bridge");
+    let asked = stack.iter().position(|frame| asks(frame))?;
     stack[asked + 1..].iter().find_map(|frame| {
-        HOOKS.iter().find(|(_, functions)| functions.contains(&&**frame)).map(|(hook, _)| *hook)
+        HOOKS.iter().find(|(_, functions)| functions.contains(&function(frame))).map(|(hook, _)| *hook)
     })
 }
 
@@ -187,6 +219,32 @@ mod tests {
         assert_eq!((place(&input), netfilter_hook(&input)), (Some("nf_hook_slow"), Some("INPUT")));
         let reverse = stack(&["kfree_skb_reason", "ip_rcv_finish_core", "ip_rcv"]);
         assert_eq!((place(&reverse), netfilter_hook(&reverse)), (Some("ip_rcv_finish_core"), None));
+    }
+
+    #[test]
+    fn a_bridge_has_hooks_of_its_own_and_asks_those_of_ip() {
+        let hook = |frames: &[&str]| netfilter_hook(&stack(frames));
+        let chain = "nft_do_chain";
+        assert_eq!(hook(&[chain, "nft_do_chain_bridge", "br_handle_frame"]), Some("bridge PREROUTING"));
+        let forward = [chain, "nft_do_chain_bridge", "nf_hook_slow", "__br_forward"];
+        assert_eq!(hook(&forward), Some("bridge FORWARD"));
+        let asked = [chain, "nft_do_chain_ipv4", "nf_hook_slow", "br_nf_forward_ip.part.0", "nf_hook_slow"];
+        assert_eq!(hook(&[&asked[..], &["__br_forward"]].concat()), Some("FORWARD"));
+        assert_eq!(
+            hook(&[chain, "nft_do_chain_netdev", "nf_hook_slow", "__netif_receive_skb_core.constprop.0"]),
+            Some("ingress")
+        );
+    }
+
+    #[test]
+    fn a_drop_without_a_reason_is_what_its_place_says() {
+        let at = |reason, function| class_at(reason, &stack(&["sk_skb_reason_drop", function, "ip_output"]));
+        assert_eq!(at(UNSPECIFIED, "inet6_csk_xmit"), Class::Route);
+        assert_eq!(at(UNSPECIFIED, "tbf_enqueue"), Class::Queue);
+        assert_eq!(at(UNSPECIFIED, "do_xdp_generic.part.0"), Class::Bpf);
+        assert_eq!(at(UNSPECIFIED, "veth_xmit"), Class::Other);
+        assert_eq!(at("NETFILTER_DROP", "ip_error"), Class::Netfilter);
+        assert_eq!(class_at(UNSPECIFIED, &[]), Class::Other);
     }
 
     #[test]

@@ -226,6 +226,9 @@ fn drop_meaning(reason: &str) -> Option<&'static str> {
         "TC_INGRESS" | "TC_EGRESS" => "by a filter of tc",
         "XDP" => "by an XDP program",
         "BPF_CGROUP_EGRESS" => "by a BPF program of its cgroup",
+        "SOCKET_FILTER" => "by a filter of its socket",
+        "TCP_MD5NOTFOUND" | "TCP_AONOTFOUND" => "without the signature that its receiver wants",
+        "TCP_MD5FAILURE" | "TCP_AOFAILURE" => "signed with another key",
         "CPU_BACKLOG" => "no room in the processor's backlog",
         _ => return None,
     })

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 use crate::link::{Family, Loss, Pair};
 use crate::netns::Netns;
 use crate::raw::{Forger, Segment, flags};
-use crate::scenes::dropped::Routed;
+use crate::scenes::dropped::path::Routed;
 use crate::tcp::{self, Connection, Side};
 
 /// A client that was reset.

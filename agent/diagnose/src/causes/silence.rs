@@ -4,6 +4,7 @@
 use agent_correlate::timeline::What;
 use agent_model::cause::Cause;
 use agent_model::event::TcpState;
+use agent_model::signals::retransmit::Resend;
 use agent_model::timers::Timer;
 use agent_model::timers::policy::hypothetical_timeout;
 use agent_model::units::{bytes, errno, jiffies, plural, time};
@@ -80,6 +81,24 @@ fn shut_window(story: &Story, limit: &str) -> Finding {
         ))
 }
 
+/// What could not be sent again, since what was sent before has not left this host (`skb_still_in_host_queue`).
+fn is_held_here(story: &Story) -> bool {
+    let resent = story.entries().iter().rev().find_map(|entry| {
+        let What::Retransmit(Resend { stage: 1.., err, .. }) = entry.what else { return None };
+        Some(err)
+    });
+    resent.is_some_and(|err| i32::from(err) == -libc::EBUSY)
+}
+
+fn held_here(finding: Finding) -> Finding {
+    finding
+        .infer(
+            "it never left this host: the next hop has not answered ARP or neighbour discovery yet, or the queue of the \
+                device moves no packets (a shaper, flow control, a card that is stuck)",
+        )
+        .advise("see the next hop and the queue, in its network namespace: ip neigh and tc -s qdisc")
+}
+
 const NO_ANSWER: &str = "the peer is dead, or packets of one direction vanish on the way: sender and \
     sent look the same in both cases";
 
@@ -99,6 +118,9 @@ pub(super) fn connect_timeout(story: &Story) -> Option<Finding> {
     let wrong = story.wrong_answers();
     if wrong > 0 {
         return Some(answered_wrongly(story, wrong));
+    }
+    if is_held_here(story) {
+        return Some(held_here(facts(Finding::new(Cause::ConnectTimeout, summary), story)));
     }
     let tcp = story.tcp()?;
     let linear = tcp
@@ -174,6 +196,9 @@ pub(super) fn retransmission_timeout(story: &Story) -> Option<Finding> {
     let limit = time(hypothetical_timeout(retries, rto_max.unwrap_or(RTO_MAX)));
     let (in_flight, _) = story.waiting();
     let summary = said(story, &format!("{} in flight", bytes(in_flight)));
+    if is_held_here(story) {
+        return Some(held_here(facts(Finding::new(Cause::RetransmissionTimeout, summary), story)));
+    }
     Some(
         facts(Finding::new(Cause::RetransmissionTimeout, summary), story)
             .saw(format!("tcp_retries2 is {retries}: the kernel gives up at the first timeout past {limit}"))
@@ -194,6 +219,12 @@ pub(super) fn retransmission_timeout(story: &Story) -> Option<Finding> {
 /// How far it came.
 fn said(story: &Story, what: &str) -> String {
     let stage = plural(story.stage(), "timeout");
+    if is_held_here(story) && !story.is_dead() {
+        return format!(
+            "the packet still waits in a queue of this host after {stage}, {what}: {}",
+            left(story)
+        );
+    }
     if story.is_dead() {
         return format!("no answer to {stage}, {what}: the kernel gave up with {}", errno(story.error()));
     }

@@ -1,4 +1,4 @@
-use agent_common::record::DROPPED_IN;
+use agent_common::record::{DROPPED_IN, HAS_SEGMENT};
 use agent_common::signal;
 use agent_model::drop_reasons::MEANINGS;
 
@@ -186,4 +186,60 @@ fn too_big_for_a_link_of_this_host_is_a_path_mtu() {
     let diagnosis = bench.diagnoses().pop().expect("a verdict");
     assert_eq!(diagnosis.cause, Cause::PathMtuBlackHole);
     says(&diagnosis, "the kernel dropped 1 packet of it for PKT_TOO_BIG in network namespace");
+}
+
+/// A drop whose reason is not told is what its place says.
+#[test]
+fn without_a_reason_the_place_tells_who_it_was() {
+    for (place, cause, words) in [
+        ("inet6_csk_xmit", Cause::NoRoute, "this host has no route (network namespace 4026531840)"),
+        ("neigh_invalidate", Cause::NextHopSilent, "the next hop does not answer"),
+        ("do_xdp_generic", Cause::DroppedByBpf, "an XDP program of this host"),
+        ("__dev_forward_skb2", Cause::DroppedHere, "() means that the device, or the one behind it, is down"),
+    ] {
+        let mut bench = Bench::new();
+        bench.place(&["sk_skb_reason_drop", place]);
+        bench.push(&drop_of(SECOND, 2));
+        bench.push(&timeout(2 * SECOND, 1, 51));
+        let told = bench.only();
+        assert_eq!(told.cause, cause, "{place}");
+        says(&told, words);
+        says(&told, &format!("(1 packet, in {place}())"));
+        says(&told, "on this host without giving a reason");
+    }
+}
+
+#[test]
+fn what_still_waits_on_this_host_is_no_answer_missing() {
+    for kind in [retransmit::TIMEOUT, retransmit::SYN] {
+        let mut bench = Bench::new();
+        let mut resend = timeout(SECOND, 1, 51);
+        put!(resend, record.detail.retransmit.err, -libc::EBUSY);
+        let state = if kind == retransmit::SYN { SYN_SENT } else { ESTABLISHED };
+        bench.push(&resend.retransmit(kind).state(state));
+        let told = bench.only();
+        says(&told, "still waits in a queue of this host after 1 timeout");
+        says(&told, "has not answered ARP");
+        says_not(&told, "the peer is dead");
+        says_not(&told, "down or unreachable");
+    }
+}
+
+/// Nothing but the sequence number is left of it: only the one that waits for an answer is enough.
+#[test]
+fn translated_at_both_ends() {
+    for (seq, cause) in [(1000_u32, Cause::DroppedByNetfilter), (1001, Cause::RetransmissionTimeout)] {
+        let mut bench = Bench::new();
+        bench.place(&["nft_do_chain", "nf_hook_slow", "ip_local_deliver"]);
+        let mut elsewhere = bare(SECOND, "10.0.0.8:4000", "10.0.0.9:8080");
+        put!(elsewhere, record.detail.packet_dropped.flags, HAS_SEGMENT);
+        put!(elsewhere, record.detail.packet_dropped.seq, seq);
+        bench.push(&elsewhere);
+        let mut resend = timeout(2 * SECOND, 1, 51);
+        put!(resend, tcp.snd_una, 1000_u32);
+        put!(resend, tcp.snd_nxt, 2000_u32);
+        put!(resend, tcp.write_seq, 2000_u32);
+        bench.push(&resend);
+        assert_eq!(bench.only().cause, cause);
+    }
 }

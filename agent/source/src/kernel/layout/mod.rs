@@ -60,7 +60,7 @@ fn reasons_of(btf: &Btf<'_>, class: Class) -> [u32; 6] {
 
 fn unspecified(btf: &Btf<'_>) -> u8 {
     let reasons = super::facts::drop_reasons(btf);
-    let number = reasons.iter().find(|(_, name)| &***name == "NOT_SPECIFIED").map(|(number, _)| *number);
+    let number = reasons.iter().find(|(_, name)| &***name == drops::UNSPECIFIED).map(|(number, _)| *number);
     number.and_then(|number| number.try_into().ok()).unwrap_or(0)
 }
 

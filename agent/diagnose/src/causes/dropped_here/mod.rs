@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use agent_correlate::timeline::{Entry, What};
 use agent_model::cause::Cause;
-use agent_model::drop_reasons::{self, Meaning};
 use agent_model::drops::{self, Class};
 use agent_model::event::TcpState;
 use agent_model::signals::packet_dropped::{Dropped, Role};
@@ -14,6 +13,8 @@ use agent_model::units::{errno, plural, time};
 use super::common::{left, lost, owner, sent, timeouts};
 use super::silence::{given_up, is_silent};
 use super::{Finding, Story, origin, path_mtu_black_hole};
+
+mod words;
 
 /// A reset or an ICMP message of a firewall comes this soon after the packet that it rejects, ns.
 const AT_ONCE: u64 = 100_000_000;
@@ -127,11 +128,7 @@ impl<'a> Drops<'a> {
         let place = like.iter().rev().find_map(|(_, other, _)| other.place);
         Some(Self {
             class,
-            reason: story
-                .host
-                .drop_reasons
-                .get(&i32::from(dropped.reason))
-                .map_or("without a name", |name| name),
+            reason: reason(dropped, story),
             count: like.iter().fold(0, |sum, (entry, _, _)| sum.saturating_add(entry.count)),
             first: like.first().map_or(last.time, |(first, _, _)| first.time),
             last: last.time + u64::from(last.span_ms) * 1_000_000,
@@ -145,7 +142,7 @@ impl<'a> Drops<'a> {
     fn is_tcps_own(&self) -> bool {
         let at = drops::place(self.stack);
         self.class == Class::Other
-            && self.reason == "NOT_SPECIFIED"
+            && self.reason == drops::UNSPECIFIED
             && at.is_none_or(|function| function.starts_with("tcp_"))
     }
 
@@ -158,59 +155,8 @@ impl<'a> Drops<'a> {
         self.count.saturating_mul(2) >= resent
     }
 
-    fn meaning(&self) -> Option<&'static Meaning> {
-        drop_reasons::meaning(self.reason)
-    }
-
     fn hook(&self) -> Option<&'static str> {
         drops::netfilter_hook(self.stack)
-    }
-
-    /// iptables' verdict is carried out by `nf_hook_slow`, nftables' by its own rules (6.18).
-    fn tool(&self) -> &'static str {
-        match drops::place(self.stack) {
-            Some(place) if place.starts_with("nft_") => "nftables",
-            Some("nf_hook_slow") => "iptables or conntrack",
-            _ => "netfilter",
-        }
-    }
-
-    fn whose(&self) -> &'static str {
-        match self.dropped.role {
-            Some(Role::Receiver) => "the packets that come for it",
-            Some(Role::Sender) | None => "its packets",
-        }
-    }
-
-    /// `this host's firewall (OUTPUT, network namespace 4026531840)`.
-    fn who(&self) -> String {
-        let by = match self.class {
-            Class::Netfilter => "this host's firewall",
-            Class::Route => "this host has no route",
-            Class::Neighbour => "the next hop does not answer",
-            Class::Queue => "the queue of this host's device is full",
-            Class::ReversePath => "this host's reverse path filter",
-            Class::Checksum => "this host finds wrong checksums",
-            Class::Bpf => "a BPF program or tc filter of this host",
-            Class::Shortage | Class::Noise | Class::Other => "this host",
-        };
-        let netns = self.dropped.netns.map(|netns| format!("network namespace {netns}"));
-        let place: Vec<_> = self.hook().map(str::to_owned).into_iter().chain(netns).collect();
-        if place.is_empty() { by.to_owned() } else { format!("{by} ({})", place.join(", ")) }
-    }
-
-    /// What it does to the packets, after [`Self::who`].
-    fn verb(&self) -> &'static str {
-        match self.class {
-            Class::Neighbour => "and this host drops",
-            Class::Route | Class::Queue | Class::Checksum => "and drops",
-            Class::Netfilter
-            | Class::ReversePath
-            | Class::Bpf
-            | Class::Shortage
-            | Class::Noise
-            | Class::Other => "drops",
-        }
     }
 
     fn evidence(&self, finding: Finding, story: &Story) -> Finding {
@@ -222,57 +168,25 @@ impl<'a> Drops<'a> {
         let place: Vec<_> = place.into_iter().chain(hook).chain(netns).chain(device).collect();
         finding
             .saw(format!(
-                "the kernel dropped {} of it on this host for {}, the first one {} before",
+                "the kernel dropped {} of it on this host {}, the first one {} before",
                 plural(self.count, "packet"),
-                self.reason,
+                self.for_what(),
                 time(before)
             ))
             .saw_if((!place.is_empty()).then(|| format!("they were dropped {}", place.join(", "))))
     }
+}
 
-    fn named_netns(&self, story: &Story, netns: u32) -> String {
-        let is = |connection: Option<&agent_correlate::connection::Connection>| {
-            connection.is_some_and(|known| known.identity.netns == netns)
-        };
-        let whose = match () {
-            () if is(story.connection) => "its own",
-            () if is(story.peer) => "its peer's, on this host",
-            () if self.hook() == Some("INPUT") => "where it was to arrive, on this host",
-            () => "another one of this host, on the way",
-        };
-        format!("in network namespace {netns} ({whose})")
-    }
-
-    /// A command that runs in the network namespace where the packets died.
-    fn inside(&self, story: &Story, command: &str) -> String {
-        let Some(netns) = self.dropped.netns else { return command.to_owned() };
-        let ends = [story.connection, story.peer].into_iter().flatten();
-        let there = ends.filter(|known| known.identity.netns == netns).find_map(|known| known.owner.as_ref());
-        match there {
-            Some(owner) => format!("nsenter -t {} -n {command}", owner.process.pid),
-            None => format!(
-                "nsenter --net=/proc/PID/ns/net {command}, with a PID of network namespace {netns} (lsns -t net)"
-            ),
-        }
-    }
-
-    fn show_rules(&self, story: &Story) -> String {
-        let nft = self.inside(story, "nft list ruleset");
-        let iptables = self.inside(story, "iptables -L -v -n (ip6tables)");
-        let hook = self.hook().map_or_else(String::new, |hook| format!(" with hook {}", hook.to_lowercase()));
-        match self.tool() {
-            "nftables" => format!("see which rule of a chain{hook} it is: {nft}"),
-            _ => format!(
-                "see which rule of a chain{hook} it is: {iptables}, or {nft}; conntrack's own: conntrack -S"
-            ),
-        }
-    }
+/// The kernel's name of it.
+fn reason<'a>(dropped: Dropped, story: &Story<'a>) -> &'a str {
+    story.host.drop_reasons.get(&i32::from(dropped.reason)).map_or("without a name", |name| name)
 }
 
 /// A drop that is no shortage of the socket's.
 fn on_the_way<'b>(entry: &'b Entry, story: &Story) -> Option<(&'b Entry, Dropped, Class)> {
     let What::PacketDropped(dropped) = entry.what else { return None };
-    let class = dropped.class(story.host);
+    let stack = dropped.place.map_or(&[][..], |place| story.stack_of(place));
+    let class = drops::class_at(reason(dropped, story), stack);
     (class != Class::Shortage).then_some((entry, dropped, class))
 }
 
@@ -284,7 +198,7 @@ fn finding(story: &Story, drops: &Drops) -> Finding {
         drops.who(),
         drops.verb(),
         drops.whose(),
-        drops.reason,
+        drops.why(),
         end(story)
     );
     let finding = drops.evidence(Finding::new(cause, summary), story);
@@ -299,10 +213,10 @@ fn finding(story: &Story, drops: &Drops) -> Finding {
         finding
     };
     let finding = match drops.meaning() {
-        Some(meaning) => finding.infer(format!("{} means that {}", drops.reason, meaning.what)),
+        Some(meaning) => finding.infer(format!("{} means that {}", drops.what(), meaning.what)),
         None => finding,
     };
-    advice(drops, story).into_iter().fold(finding, Finding::advise)
+    drops.advice(story).into_iter().fold(finding, Finding::advise)
 }
 
 fn cause(class: Class) -> Cause {
@@ -326,44 +240,5 @@ fn end(story: &Story) -> String {
     match story.error() {
         0 => format!("{} gave up", owner(story)),
         error => format!("the kernel gave up with {}", errno(error)),
-    }
-}
-
-fn advice(drops: &Drops, story: &Story) -> Vec<String> {
-    let remote = story.connection.map(|known| known.identity.remote().ip().to_string()).unwrap_or_default();
-    let inside = |command: &str| drops.inside(story, command);
-    match drops.class {
-        Class::Netfilter => vec![drops.show_rules(story)],
-        Class::Route => vec![
-            format!("see the route: {}", inside(&format!("ip route get {remote}"))),
-            format!("and who changes routes or addresses: {}", inside("ip monitor route address")),
-        ],
-        Class::Neighbour => vec![
-            format!("see the next hop: {} and {}", inside(&format!("ip route get {remote}")), inside("ip neigh")),
-            "the next hop is down, has another address, or sits in another VLAN; a gateway that moved should announce itself"
-                .to_owned(),
-        ],
-        Class::Queue => vec![
-            format!("see the queue and its limit: {}", inside("tc -s qdisc")),
-            "a sender that is faster than its device fills any queue: fq or fq_codel keep it short, a longer one only adds delay"
-                .to_owned(),
-        ],
-        Class::ReversePath => vec![
-            format!("see the setting: {}", inside("sysctl -a --pattern rp_filter")),
-            "the way back leads through another device: mend the routes, or set rp_filter to 2 (loose) on the device it comes by"
-                .to_owned(),
-        ],
-        Class::Checksum => vec![format!(
-            "see whether offloads are at fault: {}; turning tx off (ethtool -K DEVICE tx off) at the sender's device proves it",
-            inside("ethtool -k DEVICE")
-        )],
-        Class::Bpf => vec![format!("see what is attached: {} and {}", inside("bpftool net"), inside("tc filter show dev DEVICE ingress"))],
-        Class::Shortage | Class::Noise | Class::Other => match drops.meaning() {
-            Some(meaning) => {
-                let look: Vec<_> = meaning.look.iter().map(|command| inside(command)).collect();
-                vec![format!("see more: {}", look.join(" and ")), meaning.change.to_owned()]
-            }
-            None => vec![format!("the kernel's name for it is {}: include/net/dropreason-core.h says what it means", drops.reason)],
-        },
     }
 }
