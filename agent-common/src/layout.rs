@@ -220,6 +220,7 @@ layout! {
         skb_head: "sk_buff" "head" required,
         skb_network_header: "sk_buff" "network_header" required,
         skb_transport_header: "sk_buff" "transport_header" required,
+        skb_inner_network_header: "sk_buff" "inner_network_header" optional,
         skb_truesize: "sk_buff" "truesize" required,
         skb_sk: "sk_buff" "sk" optional,
         skb_mark: "sk_buff" "mark" optional,
@@ -300,7 +301,7 @@ pub struct Kernel {
     /// 1: `kfree_skb` has the argument `rx_sk` (6.11+).
     pub drop_socket: u8,
     /// Zero.
-    pub reserved: [u8; 1],
+    pub reserved: [u8; 3],
     /// Number of `NOT_SPECIFIED` in `enum skb_drop_reason`; 0 is none.
     pub drop_unspecified: u8,
     /// Bit n: reason n of `enum skb_drop_reason` is a socket's without memory or room.
@@ -317,7 +318,7 @@ impl Kernel {
         reset_reason: 0,
         socket_cookie: 0,
         drop_socket: 0,
-        reserved: [0; 1],
+        reserved: [0; 3],
         drop_unspecified: 0,
         drop_memory: [0; 6],
         drop_noise: [0; 6],

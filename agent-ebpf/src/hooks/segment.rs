@@ -81,11 +81,18 @@ pub struct Packet {
     ip_len: u16,
 }
 
-/// IPv4 or IPv6 with TCP right behind its header: the offset of the transport header is not set on all ways.
+/// IPv4 or IPv6 with TCP right behind its header, also inside a tunnel whose headers this host has put before it
+/// (`skb_reset_inner_headers`).
 #[inline(always)]
 pub fn packet(skb: *const u8) -> Option<Packet> {
+    let outer = packet_at(skb, field!(skb, skb_network_header, u16));
+    if outer.is_some() { outer } else { packet_at(skb, field!(skb, skb_inner_network_header, u16, else 0)) }
+}
+
+/// The offset of the transport header is not set on all ways.
+#[inline(always)]
+fn packet_at(skb: *const u8, offset: u16) -> Option<Packet> {
     const IPPROTO_TCP: u8 = 6;
-    let offset = field!(skb, skb_network_header, u16);
     // No packet begins with its buffer.
     if offset == 0 {
         return None;

@@ -1,6 +1,7 @@
 use agent_common::record::{DROPPED_IN, HAS_SEGMENT};
 use agent_common::signal;
 use agent_model::drop_reasons::MEANINGS;
+use agent_model::event::Settings;
 
 use super::*;
 use crate::fixture::dropped;
@@ -241,5 +242,31 @@ fn translated_at_both_ends() {
         put!(resend, tcp.write_seq, 2000_u32);
         bench.push(&resend);
         assert_eq!(bench.only().cause, cause);
+    }
+}
+
+#[test]
+fn in_the_agents_own_namespace_devices_have_names_and_tables_are_known() {
+    let settings = |entries| Settings {
+        netns: 4_026_531_840,
+        values: [("count", entries), ("max", 1000)]
+            .map(|(name, value)| (format!("net.netfilter.nf_conntrack_{name}").into(), vec![value]))
+            .into(),
+        devices: [("eth0".into(), 2)].into(),
+    };
+    for (entries, full) in [(1000, true), (999, false)] {
+        let mut bench = Bench::new();
+        bench.fact(&Fact::Settings(settings(entries)));
+        bench.place(&["kfree_skb_reason", "nf_hook_slow", "__ip_local_out"]);
+        let mut first = drop_of(SECOND, NETFILTER);
+        put!(first, record.detail.packet_dropped.ifindex, 2_u32);
+        bench.push(&first);
+        bench.push(&first);
+        bench.push(&timeout(2 * SECOND, 2, 51));
+        let told = bench.diagnoses().pop().expect("a verdict");
+        assert_eq!(told.cause, Cause::DroppedByNetfilter);
+        says(&told, "at its device eth0 (2)");
+        let text = "the table of tracked connections has 1000 of 1000 entries";
+        if full { says(&told, text) } else { says_not(&told, "tracked connections has") }
     }
 }

@@ -25,7 +25,7 @@ const TOO_BIG: &str = "PKT_TOO_BIG";
 pub(super) fn too_big(story: &Story) -> Option<String> {
     let drops = Drops::of(story).filter(|drops| drops.reason == TOO_BIG)?;
     let netns = drops.dropped.netns.map(|netns| drops.named_netns(story, netns));
-    let device = drops.dropped.ifindex.map(|index| format!(" at its device {index}"));
+    let device = drops.device(story).map(|device| format!(" {device}"));
     let count = plural(drops.count, "packet");
     Some(format!(
         "the kernel dropped {count} of it for {TOO_BIG} {}{}",
@@ -164,7 +164,7 @@ impl<'a> Drops<'a> {
         let place = drops::place(self.stack).map(|place| format!("in {place}()"));
         let hook = self.hook().map(|hook| format!("at netfilter's hook {hook}"));
         let netns = self.dropped.netns.map(|netns| self.named_netns(story, netns));
-        let device = self.dropped.ifindex.map(|index| format!("at its device {index}"));
+        let device = self.device(story);
         let place: Vec<_> = place.into_iter().chain(hook).chain(netns).chain(device).collect();
         finding
             .saw(format!(
@@ -201,7 +201,7 @@ fn finding(story: &Story, drops: &Drops) -> Finding {
         drops.why(),
         end(story)
     );
-    let finding = drops.evidence(Finding::new(cause, summary), story);
+    let finding = drops.evidence(Finding::new(cause, summary), story).saw_if(drops.full_table(story));
     let stage = story.stage();
     let finding = finding
         .saw_if(timeouts(story).filter(|_| stage > 0))

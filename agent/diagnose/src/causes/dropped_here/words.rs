@@ -3,6 +3,7 @@
 use agent_correlate::connection::Connection;
 use agent_model::drop_reasons::{self, Meaning};
 use agent_model::drops::{self, Class};
+use agent_model::escape::Escaped;
 use agent_model::signals::packet_dropped::Role;
 
 use super::Drops;
@@ -112,6 +113,32 @@ impl Drops<'_> {
             () => "another one of this host",
         };
         format!("in network namespace {netns} ({whose})")
+    }
+
+    /// By its name where that is known: in the agent's own network namespace.
+    pub(super) fn device(&self, story: &Story) -> Option<String> {
+        let index = self.dropped.ifindex?;
+        let here = story.settings.filter(|settings| self.dropped.netns == Some(settings.netns));
+        let name = here.and_then(|settings| settings.device(index)).map(Escaped);
+        Some(name.map_or_else(
+            || format!("at its device {index}"),
+            |name| format!("at its device {name} ({index})"),
+        ))
+    }
+
+    /// `the table of tracked connections has 65536 of 65536 entries: it drops the packets of new ones`, where conntrack
+    /// may have done it and its table is full.
+    pub(super) fn full_table(&self, story: &Story) -> Option<String> {
+        let here = story.settings.filter(|settings| self.dropped.netns == Some(settings.netns))?;
+        let value = |name: &str| here.value(&format!("net.netfilter.nf_conntrack_{name}"));
+        let (count, most) = (value("count")?, value("max").filter(|most| *most > 0)?);
+        let may_be = drops::place(self.stack).is_none_or(|place| place == "nf_hook_slow");
+        (may_be && self.class == Class::Netfilter && count >= most).then(|| {
+            format!(
+                "the table of tracked connections has {count} of {most} entries (nf_conntrack_max): it drops the packets \
+                 of new ones"
+            )
+        })
     }
 
     /// Forwarded, by a router or a bridge.

@@ -37,7 +37,7 @@ pub fn resolve(btf: &Btf<'_>) -> Result<Kernel, MissingField> {
         reset_reason: u8::from(btf.tracepoint_args("tcp_send_reset") > Some(2)),
         socket_cookie: u8::from(has_socket_cookie(btf)),
         drop_socket: u8::from(btf.tracepoint_args("kfree_skb") > Some(3)),
-        reserved: [0; 1],
+        reserved: [0; 3],
         drop_unspecified: unspecified(btf),
         drop_memory: reasons_of(btf, Class::Shortage),
         drop_noise: reasons_of(btf, Class::Noise),
