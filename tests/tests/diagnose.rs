@@ -274,7 +274,7 @@ fn why_of_a_healthy_connection_says_who_holds_it() {
         let mut server = Forking::start(&pair, family);
         server.serve(&pair, 1);
         let (side, child) = (server.side(&pair, 0), server.children[0]);
-        let held = format!("{CHILD_NAME}[{child}]");
+        let held = format!("{}[{child}]", actor::NAME);
         let end = side.remote.to_string();
         let of_server = why(&[&end, "--netns", &pair.server.inode().to_string()]);
         let listens = format!("{}[{}], which listens there, does not hold it", actor::NAME, server.pid());

@@ -7,6 +7,7 @@ use agent_advise::Gathered;
 use agent_correlate::connection::Connection;
 use agent_correlate::holders;
 use agent_correlate::identity::Identity;
+use agent_correlate::query::Selector;
 use agent_correlate::timeline::{Entry, What};
 use agent_correlate::{Correlator, HalfOpen};
 use agent_diagnose::families::Listing;
@@ -190,6 +191,7 @@ pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Op
     } else {
         let mut found = correlator.select(conditions);
         found.retain(|connection| place.matches(&correlator.place(connection)));
+        found.sort_by_key(|connection| bystander(connection, conditions));
         found
     };
     let connection = *found.first()?;
@@ -198,6 +200,26 @@ pub fn report(correlator: &Correlator, tracker: &Tracker, wanted: &Wanted) -> Op
         diagnosis: judge(correlator, tracker, connection),
         ..plain(correlator, connection)
     })
+}
+
+/// A connection that had trouble comes before one that is here because somebody asked; of both ends of a healthy one
+/// that whose own address was asked for.
+fn bystander(connection: &Connection, conditions: &[Selector]) -> u8 {
+    if connection.timeline.last().is_some() || connection.is_stalled() || !connection.is_live() {
+        return 0;
+    }
+    let local = connection.identity.local();
+    let is_its = |one: &Selector| match one {
+        Selector::End(end) => Some(*end == local),
+        Selector::Address(address) => Some(*address == local.ip()),
+        Selector::Port(_)
+        | Selector::Id(_)
+        | Selector::Shared(_)
+        | Selector::Netns(_)
+        | Selector::Pid(_)
+        | Selector::Comm(_) => None,
+    };
+    if conditions.iter().find_map(is_its).unwrap_or(true) { 1 } else { 2 }
 }
 
 /// As it stands now; a stall with what comes.

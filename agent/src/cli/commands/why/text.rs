@@ -129,7 +129,11 @@ impl ReportText {
         }
     }
 
+    /// Of a healthy connection nothing is remembered.
     fn timeline(&mut self, report: &WhyReport) {
+        if report.timeline.is_empty() {
+            return;
+        }
         self.title("Timeline");
         for (index, happening) in report.timeline.iter().enumerate() {
             if let Some(events) = report.left_out.filter(|_| index == FIRST_ENTRIES) {
