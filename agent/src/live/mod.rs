@@ -183,11 +183,10 @@ impl Live {
         let (failed, began) = ("walk over the open files", facts::monotonic()?);
         self.asked = false;
         if let Some(mut walk) = self.ring.begin_walk().context(failed)? {
-            self.frames.extend(self.ring.clock().context("read the clock")?);
             let mut rows = Vec::new();
             while walk.next(&mut rows).context(failed)? {
                 // What a socket did before the walk came by is in the stream before the walk's row.
-                self.ring.drain(&mut self.frames);
+                self.ring.read(&mut self.frames).context("read the clock")?;
                 self.frames.append(&mut rows);
                 self.push()?;
             }

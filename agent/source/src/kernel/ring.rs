@@ -121,6 +121,15 @@ impl Ring {
         Ok(())
     }
 
+    /// Appends the records that are there, each after the facts it needs, the wall clock among them.
+    pub fn read(&mut self, frames: &mut Vec<Frame>) -> io::Result<()> {
+        let first = frames.len();
+        self.drain(frames);
+        let set = self.clock()?;
+        frames.splice(first..first, set);
+        Ok(())
+    }
+
     /// The wall clock, if it was never sent or was set since.
     pub fn clock(&mut self) -> io::Result<Option<Frame>> {
         Ok(self.clock.step().map(|offset| Frame::fact(Fact::Clock { offset })))
