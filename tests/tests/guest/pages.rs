@@ -52,7 +52,7 @@ fn the_pages_of_limits_of_the_host_are_true() {
         (
             "out_of_tcp_memory",
             include_str!("../../../docs/causes/out_of_tcp_memory.md"),
-            "tcp_mem is 50 100 150: above high",
+            "tcp_mem is 1000 2990 3000: above high",
         ),
         (
             "memory_pressure",
