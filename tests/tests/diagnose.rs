@@ -281,7 +281,15 @@ fn why_of_a_healthy_connection_says_who_holds_it() {
         assert_says(&of_server, &[&format!("held by {held}"), &listens, "ESTABLISHED", "nothing is wrong"]);
         let of_client = why(&[&end, "--netns", &pair.client.inode().to_string()]);
         assert_says(&of_client, &[&format!("held by {held}"), "the other end is on this host"]);
+        // Its end has no event: nobody may say that it lives. What a walk found may be a second old.
+        server.hang_up(1);
+        wait::until("it to be forgotten", || !is_known(&end));
     });
+}
+
+fn is_known(end: &str) -> bool {
+    let socket = agent().socket().to_str().expect("a path of plain text");
+    command::run(&["why", "--socket", socket, end]).status.success()
 }
 
 #[test]

@@ -47,7 +47,6 @@ use self::listeners::{Listeners, Listening};
 use self::observed::{ConnectionId, Observed};
 use self::orphans::Orphans;
 use self::place::{Place, Places};
-use self::query::Selector;
 pub use self::requests::Request as HalfOpen;
 use self::requests::Requests;
 use self::sought::Sought;
@@ -186,13 +185,7 @@ impl Correlator {
         self.table.expire(time);
         self.requests.expire(time);
         self.places.expire(time);
-        self.sought.end_walk();
-    }
-
-    /// Has the next walk over open files take in connections that meet all conditions and are healthy, a few of them.
-    /// Conditions that name no end and no process are left alone.
-    pub fn seek(&mut self, conditions: &[Selector]) {
-        self.sought.ask(conditions);
+        self.end_search();
     }
 
     fn held(&mut self, held: &SockHeld) {
@@ -208,15 +201,6 @@ impl Correlator {
             self.ask_for_walk(id, Some(held.time));
             self.held = Some(id);
         }
-    }
-
-    /// A healthy socket costs nothing: it gets no entry, unless somebody asks for it.
-    fn holder_connection(&mut self, held: &SockHeld) -> Option<ConnectionId> {
-        let sk = held.endpoint.sk?;
-        let known = self.socket(sk, &held.endpoint, held.time);
-        let troubled = connection::is_stalled(&held.tcp) && held.endpoint.state != Some(TcpState::Close);
-        let wanted = known.is_none() && (troubled || self.sought.wants(held));
-        known.or_else(|| wanted.then(|| self.table.create(&held.endpoint, held.time)))
     }
 
     fn kernel(&mut self, event: KernelEvent) -> Observed {

@@ -263,6 +263,14 @@ impl Table {
         }
     }
 
+    /// Forgets a living connection of which there is nothing to remember.
+    pub fn leave(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(&id).filter(|connection| connection.is_live()) {
+            self.idle.remove(&(connection.ranked, id));
+            self.forget(id);
+        }
+    }
+
     fn evict_living(&mut self) {
         while self.idle.len() > self.limits.connections {
             self.evicted.connections += 1;

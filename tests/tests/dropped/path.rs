@@ -5,7 +5,7 @@ use tests::scenes::dropped::path::{Bridged, Nat, Routed};
 
 use super::{Verdict, diagnosis};
 
-fn told(verdict: &Verdict, client: &Netns, scene: impl FnOnce() -> Dropped) {
+fn assert_verdict(verdict: &Verdict, client: &Netns, scene: impl FnOnce() -> Dropped) {
     let tail = agent().tail(client);
     let dropped = scene();
     verdict.check(&diagnosis(&tail, dropped.side, "stalled"), &dropped);
@@ -23,7 +23,7 @@ fn a_router_between_that_drops_is_named() {
         "this host's firewall (FORWARD, network namespace ",
         &["another one of this host, on the way"],
     );
-    told(&verdict, &routed.client, || routed.forward());
+    assert_verdict(&verdict, &routed.client, || routed.forward());
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_router_between_without_a_way_is_named() {
             reason: "",
             evidence: &["another one of this host, on the way"],
         };
-        told(&verdict, &routed.client, || routed.dead_route(kind));
+        assert_verdict(&verdict, &routed.client, || routed.dead_route(kind));
     }
 }
 
@@ -48,7 +48,7 @@ fn behind_each_address_translation() {
             "this host's firewall (INPUT, network namespace ",
             &["where it was to arrive, on this host"],
         );
-        told(&verdict, &routed.client, || routed.translated(nat));
+        assert_verdict(&verdict, &routed.client, || routed.translated(nat));
     }
 }
 
@@ -61,7 +61,7 @@ fn a_bridge_between_has_a_policy() {
     ] {
         let bridged = Bridged::new();
         let verdict = firewall(who, &["another one of this host, on the way"]);
-        told(&verdict, &bridged.client, || bridged.policy(hook));
+        assert_verdict(&verdict, &bridged.client, || bridged.policy(hook));
     }
 }
 
@@ -72,5 +72,5 @@ fn a_bridge_that_asks_the_firewall() {
         "this host's firewall (FORWARD, network namespace ",
         &["another one of this host, on the way"],
     );
-    told(&verdict, &bridged.client, || bridged.forward());
+    assert_verdict(&verdict, &bridged.client, || bridged.forward());
 }

@@ -18,7 +18,7 @@ fn arrived(ifindex: u32, ttl: u8, peer_ttl: u8) -> RecordBytes {
     reset
 }
 
-fn told(reset: &RecordBytes) -> Diagnosis {
+fn diagnosed(reset: &RecordBytes) -> Diagnosis {
     let mut bench = Bench::new();
     bench.push(reset);
     bench.only()
@@ -32,48 +32,48 @@ fn certainty_of(diagnosis: &Diagnosis, part: &str) -> Certainty {
 
 #[test]
 fn what_the_packet_says_is_seen_and_what_follows_is_not() {
-    let near = told(&arrived(ETH0, 64, 0));
+    let near = diagnosed(&arrived(ETH0, 64, 0));
     assert_eq!(near.cause, Cause::PeerReset);
     says(&near, "the peer reset the connection");
     assert_eq!(certainty_of(&near, "came in by device 2 with TTL 64"), Certainty::Observed);
     assert_eq!(certainty_of(&near, "no router lies between"), Certainty::Inferred);
     says(&near, "compare TTL and IP id");
-    says(&told(&arrived(ETH0, 63, 0)), "it passed 1 router, if its TTL began at 64");
-    says(&told(&arrived(ETH0, 113, 0)), "it passed 15 routers, if its TTL began at 128");
-    says(&told(&arrived(ETH0, 243, 0)), "it passed 12 routers, if its TTL began at 255");
+    says(&diagnosed(&arrived(ETH0, 63, 0)), "it passed 1 router, if its TTL began at 64");
+    says(&diagnosed(&arrived(ETH0, 113, 0)), "it passed 15 routers, if its TTL began at 128");
+    says(&diagnosed(&arrived(ETH0, 243, 0)), "it passed 12 routers, if its TTL began at 255");
 }
 
 #[test]
 fn a_packet_that_was_not_seen_says_nothing() {
-    let unseen = told(&record(signal::RESET_RECEIVED, SECOND));
+    let unseen = diagnosed(&record(signal::RESET_RECEIVED, SECOND));
     says_not(&unseen, "TTL 0");
     says_not(&unseen, "router lies");
 }
 
 #[test]
 fn the_peers_data_decide() {
-    let same = told(&arrived(ETH0, 55, 55));
+    let same = diagnosed(&arrived(ETH0, 55, 55));
     says(&same, "the peer reset the connection");
     assert_eq!(certainty_of(&same, "that is not read yet had come with TTL 55"), Certainty::Observed);
     says(&same, "it passed 9 routers, as the peer's data did");
     says_not(&same, "compare TTL");
     // What is as far away may well begin with another number.
-    says(&told(&arrived(ETH0, 119, 55)), "as the peer's data did");
-    let nearer = told(&arrived(ETH0, 62, 55));
+    says(&diagnosed(&arrived(ETH0, 119, 55)), "as the peer's data did");
+    let nearer = diagnosed(&arrived(ETH0, 62, 55));
     says(&nearer, "a device that is not the peer");
     says(&nearer, "it passed 2 routers and the peer's data 9: not the peer made it, but a device between");
     assert_eq!(certainty_of(&nearer, "not the peer made it"), Certainty::Inferred);
-    says(&told(&arrived(ETH0, 240, 55)), "a device farther away");
+    says(&diagnosed(&arrived(ETH0, 240, 55)), "a device farther away");
 }
 
 #[test]
 fn what_came_by_loopback_was_made_here() {
-    let here = told(&arrived(LOOPBACK, 64, 0));
+    let here = diagnosed(&arrived(LOOPBACK, 64, 0));
     assert_eq!(here.cause, Cause::PeerReset);
     says(&here, "a RST that was made on this host, in the peer's name, reset the connection");
     says(&here, "nft list ruleset");
     says_not(&here, "run tcpwhy on the peer's host");
-    let itself = told(&arrived(LOOPBACK, 64, 0).ends("127.0.0.1:80", "127.0.0.1:5555"));
+    let itself = diagnosed(&arrived(LOOPBACK, 64, 0).ends("127.0.0.1:80", "127.0.0.1:5555"));
     says(&itself, "the peer reset the connection");
     says_not(&itself, "in the peer's name");
 }
@@ -101,7 +101,7 @@ fn what_cannot_be_made_for_want_of_a_route_is_not_the_peers_silence() {
     let mut failed = timeout(SECOND, 1, 51);
     put!(failed, record.detail.retransmit.err, -libc::EHOSTUNREACH);
     put!(failed, totals.failed, 1_u32);
-    let gone = told(&failed);
+    let gone = diagnosed(&failed);
     assert_eq!((gone.cause, gone.phase), (Cause::NoRoute, Phase::Stalled));
     says(&gone, "this host has no way to send for it");
     assert_eq!(certainty_of(&gone, "no packet was made"), Certainty::Inferred);
@@ -115,14 +115,14 @@ fn what_cannot_be_made_for_want_of_a_route_is_not_the_peers_silence() {
     assert_eq!(bench.only().cause, Cause::RetransmissionTimeout);
     let mut busy = timeout(SECOND, 1, 51);
     put!(busy, record.detail.retransmit.err, -libc::EBUSY);
-    assert_eq!(told(&busy).cause, Cause::RetransmissionTimeout);
+    assert_eq!(diagnosed(&busy).cause, Cause::RetransmissionTimeout);
 }
 
 #[test]
 fn a_missing_route_is_told_at_the_first_packet() {
     let mut first = dropped(record(signal::PACKET_DROPPED, SECOND), NO_ROUTE);
     put!(first, tcp.write_seq, 300_u32);
-    says(&told(&first), "(1 packet, IP_OUTNOROUTES)");
+    says(&diagnosed(&first), "(1 packet, IP_OUTNOROUTES)");
     // Nothing waits.
     let mut bench = Bench::new();
     bench.push(&dropped(record(signal::PACKET_DROPPED, SECOND), NO_ROUTE));
